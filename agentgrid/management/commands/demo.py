@@ -1,0 +1,45 @@
+"""`manage.py demo`: see agents split an issue, work in parallel, be resumed and merge; needs no key and no account."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from agentgrid.demo.runner import Demo, DemoFailedError
+
+EXAMPLES = """examples:
+  manage.py demo                      in var/demo, which it empties first
+  manage.py demo --folder /tmp/grid   elsewhere
+  manage.py demo --json               facts at the end as one JSON object
+"""
+
+
+class Command(BaseCommand):
+    help = "Play the main job on a small repository with a scripted model: split, parallel work, resume, merge."
+    requires_system_checks = ()
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> Any:
+        return super().create_parser(*args, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--folder", type=Path, default=None, help="where to play (default: demo/ in the state folder)")
+        parser.add_argument("--json", action="store_true", help="print the facts as one JSON object at the end")
+
+    def handle(self, *args: Any, folder: Path | None, json: bool, **options: Any) -> None:
+        target = (folder or settings.STATE_DIR / "demo").resolve()
+        try:
+            facts = Demo(folder=target, say=self.stdout.write).run()
+        except DemoFailedError as error:
+            raise CommandError(str(error)) from error
+        if json:
+            self.stdout.write(dumps(facts))
+
+
+def dumps(facts: dict[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(facts)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from agentgrid import brokers
+
+
+class Command(BaseCommand):
+    help = "Create or repair the broker's folders or queues. Safe to repeat; part of every release."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--check", action="store_true", help="change nothing, list what is wrong, exit 1 if anything is"
+        )
+        parser.add_argument("--json", action="store_true", help='print {"problems": [...]}')
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not options["check"]:
+            try:
+                brokers.ensure_queues()
+            except brokers.BrokerError as error:
+                raise CommandError(str(error)) from error
+        problems = brokers.check_queues()
+        if options["json"]:
+            self.stdout.write(json.dumps({"problems": problems}))
+        else:
+            self.stdout.write("\n".join(problems) or "The broker is ready.")
+        if problems:
+            raise SystemExit(1)

@@ -1,0 +1,236 @@
+"""The only reader of the environment. Defaults run a fresh clone: SQLite, filesystem broker, local tracker.
+
+Every variable is listed with a comment in `.env.example`; a test compares the two. Secrets may come from files:
+`SECRET_KEY_FILE=/run/secrets/key` sets SECRET_KEY.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+if env.bool("AGENTGRID_READ_DOTENV", True):
+    environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Django ----------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", False)
+STATE_DIR = Path(env.str("AGENTGRID_STATE_DIR", str(BASE_DIR / "var"))).resolve()
+SECRET_KEY = env.str("SECRET_KEY", "")
+IS_PRODUCTION = env.bool("AGENTGRID_PRODUCTION", False)
+if not SECRET_KEY:
+    if IS_PRODUCTION:
+        raise ImproperlyConfigured("Set SECRET_KEY (or SECRET_KEY_FILE): production has no default.")
+    # Stable on one machine so that sessions survive a restart; worthless elsewhere.
+    SECRET_KEY = "embedded-" + hashlib.sha256(str(STATE_DIR).encode()).hexdigest()
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+INSTALLED_APPS = [
+    "agentgrid",
+    "bench",
+    "coordinator",
+    "grid",
+    "tracker",
+    "django_celery_beat",
+    "rest_framework",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "agentgrid.urls"
+ASGI_APPLICATION = "agentgrid.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+STATIC_ROOT = STATE_DIR / "static"
+WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "form-action": [CSP.SELF],
+    "base-uri": [CSP.NONE],
+    "object-src": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+if IS_PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# --- Database --------------------------------------------------------------------------------------------------
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL", f"sqlite:///{STATE_DIR}/agentgrid.sqlite3")
+}
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    # IMMEDIATE: a transaction that will write takes the lock at once and waits its turn, instead of failing half-way.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
+    _database["CONN_HEALTH_CHECKS"] = True
+
+# --- Cache -----------------------------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", "")
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# --- Celery: messages only wake people up; the rows are the truth (docs/architecture.md) ------------------------------
+
+CELERY_BROKER_URL = env.str("BROKER_URL", "gridfs://")
+BROKER_KIND = urlsplit(CELERY_BROKER_URL).scheme
+BROKER_DIR = STATE_DIR / "broker"
+_VISIBILITY_TIMEOUT_SECONDS = 120  # tasks are short, so a swallowed message comes back this soon
+_SQS_PREFIX = env.str("SQS_QUEUE_PREFIX", "agentgrid-")
+if BROKER_KIND == "gridfs":
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+        "data_folder_in": str(BROKER_DIR / "queue"),
+        "data_folder_out": str(BROKER_DIR / "queue"),
+        "processed_folder": str(BROKER_DIR / "processed"),
+        "control_folder": str(BROKER_DIR / "control"),
+        "store_processed": True,
+        "polling_interval": 0.02,
+    }
+elif BROKER_KIND == "sqs":
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "region": env.str("AWS_REGION", "us-east-1"),
+        "is_secure": env.bool("SQS_IS_SECURE", True),
+        "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
+        "wait_time_seconds": env.int("SQS_WAIT_SECONDS", 5),
+        "polling_interval": 0.1,
+        "queue_name_prefix": _SQS_PREFIX,
+        "client-config": {"connect_timeout": 3, "read_timeout": 10},
+    }
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 3,
+    }
+SQS_QUEUE_PREFIX = _SQS_PREFIX
+SQS_VISIBILITY_TIMEOUT_SECONDS = _VISIBILITY_TIMEOUT_SECONDS
+SQS_MAX_RECEIVE_COUNT = 5
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 4 if BROKER_KIND == "gridfs" else 1
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 8
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+_SWEEP_SECONDS = env.float("AGENTGRID_SWEEP_SECONDS", 5.0)
+CELERY_BEAT_SCHEDULE = {
+    # Periods in seconds. Every tick is idempotent (coordinator.sweeps claims a slot), so two beats do no harm.
+    "coordinator.sweep": {"task": "coordinator.sweep", "schedule": _SWEEP_SECONDS},
+    "coordinator.resume_parents": {"task": "coordinator.resume_parents", "schedule": _SWEEP_SECONDS * 3},
+    "coordinator.housekeeping": {"task": "coordinator.housekeeping", "schedule": 3600.0},
+}
+
+# --- The grid: read through grid.conf ----------------------------------------------------------------------------
+
+GRID_STATE_DIR = STATE_DIR
+GRID_SLOTS = env.int("AGENTGRID_SLOTS", 4)
+GRID_LEASE_SECONDS = env.int("AGENTGRID_LEASE_SECONDS", 60)
+GRID_HEARTBEAT_SECONDS = env.float("AGENTGRID_HEARTBEAT_SECONDS", 10.0)
+GRID_DRAIN_SECONDS = env.int("AGENTGRID_DRAIN_SECONDS", 15)
+# Variables of ours that agents may see, by name; nothing else of our environment reaches them.
+GRID_AGENT_ENV = {name: env.str(name) for name in env.list("AGENTGRID_AGENT_ENV_ALLOW", default=[]) if name in env}
+GRID_AGENT_PATH = env.str("AGENTGRID_AGENT_PATH", "/usr/local/bin:/usr/bin:/bin")
+GRID_AGENT_UIDS = env.str("AGENTGRID_AGENT_UIDS", "")
+GRID_KEEP_RUNS_DAYS = env.int("AGENTGRID_KEEP_RUNS_DAYS", 7)
+GRID_EVENT_WAKE_TASK = "coordinator.apply_events"
+GRID_PYTHON = sys.executable
+
+# --- The coordinator: read through coordinator.conf ------------------------------------------------------------------
+
+COORDINATOR_MAX_LIVE = env.int("AGENTGRID_MAX_LIVE", 50)
+COORDINATOR_MAX_LIVE_PER_REPOSITORY = env.int("AGENTGRID_MAX_LIVE_PER_REPOSITORY", 20)
+COORDINATOR_MAX_LIVE_PER_TREE = env.int("AGENTGRID_MAX_LIVE_PER_TREE", 10)
+COORDINATOR_MAX_DEPTH = env.int("AGENTGRID_MAX_DEPTH", 3)
+COORDINATOR_MAX_CHILDREN = env.int("AGENTGRID_MAX_CHILDREN", 10)
+COORDINATOR_MAX_OPEN_DESCENDANTS = env.int("AGENTGRID_MAX_OPEN_DESCENDANTS", 50)
+COORDINATOR_MAX_ATTEMPTS = env.int("AGENTGRID_MAX_ATTEMPTS", 3)
+COORDINATOR_TREE_EXECUTIONS = env.int("AGENTGRID_TREE_EXECUTIONS", 100)
+COORDINATOR_TREE_WALL_SECONDS = env.int("AGENTGRID_TREE_WALL_SECONDS", 8 * 3600)
+COORDINATOR_RETRY_SECONDS = env.float("AGENTGRID_RETRY_SECONDS", 10.0)
+COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
+
+# --- Logs ------------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "agentgrid.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+    "loggers": {"kombu": {"level": "WARNING"}, "botocore": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
+}
+GIT = shutil.which("git") or "git"

@@ -1,0 +1,190 @@
+"""What an agent's next run is: commit to start from, limits, agent, prompt. Reads rows; decides and writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator import integration, prompts, repositories
+from coordinator.models import Agent, Envelope, RepositoryPolicy
+from coordinator.policy import EffectivePolicy
+from coordinator.prompts import Budget, Comment, Conflict, FailedCheck, Failure, Parent, PromptContext
+from coordinator.public_types import ENDED
+from coordinator.tree import Children
+from grid import public_api as grid
+from grid.public_errors import GridError
+from grid.public_types import AgentSpec, ExecutionView, LaunchSpec, Mode, State, Work
+from tracker import public_api as tracker
+from tracker.public_types import IssueView
+
+OVERHEAD_SECONDS = 60
+"""Of a run beyond its limits: workspace, stop ladder, taking the work out."""
+FAILURES = frozenset({State.FAILED, State.TIMED_OUT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """The next run as far as it does not depend on the mode."""
+
+    policy: EffectivePolicy
+    base: str
+    """Commit to start from; empty when there is none yet."""
+    wall_seconds: int
+    """What is reserved: every phase at its limit."""
+    agent: AgentSpec
+    acceptance: tuple[str, ...]
+    error: str
+    """Why the agent cannot be run at all, or empty."""
+    fetch_error: str
+
+    @property
+    def max_depth(self) -> int:
+        """Of the deepest agent."""
+        return self.policy.depth
+
+
+def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
+    """Plan an agent's next run; the agent comes with its parent."""
+    policy = repositories.effective_policy(row)
+    spec = AgentSpec(
+        adapter=str(agent.spec.get("adapter") or policy.adapter),
+        options=agent.spec["options"] if agent.spec.get("adapter") else policy.options,
+    )
+    acceptance = tuple(dict.fromkeys([*policy.acceptance, *agent.spec.get("acceptance", [])]))
+    above = agent.parent
+    inherited = (above.head or above.base) if above is not None else ""
+    commands = 2 * len(policy.setup) + len(acceptance)
+    return RunPlan(
+        policy=policy,
+        base=agent.head or inherited or (row.head if row is not None else ""),
+        wall_seconds=policy.wall_seconds + commands * policy.verify_wall_seconds + OVERHEAD_SECONDS,
+        agent=spec,
+        acceptance=acceptance,
+        error=_error(spec),
+        fetch_error=row.error if row is not None else "",
+    )
+
+
+def launch_spec(agent: Agent, *, plan: RunPlan, mode: Mode, children: Children, path: list[Envelope]) -> LaunchSpec:
+    """Everything the grid needs to run an agent once; the agent comes with its parent, repository and last execution."""
+    issue = tracker.get_issue(agent.issue_id)
+    context = _context(agent, issue, plan=plan, children=children, path=path)
+    return LaunchSpec(
+        subject=agent.subject,
+        root=agent.root_key,
+        mode=mode,
+        agent=plan.agent,
+        work=Work(
+            repository=integration.key(agent), source=agent.repository.source, branch=agent.branch, base=plan.base
+        ),
+        prompt=prompts.render(mode, context),
+        limits=plan.policy.run_limits,
+        verify_limits=plan.policy.verify_limits,
+        setup=plan.policy.setup,
+        acceptance=plan.acceptance,
+        priority=agent.priority,
+        attempt=agent.attempts + 1,
+        crashes=agent.crashes,
+    )
+
+
+def limits_of(agent: Agent) -> EffectivePolicy:
+    """The policy that holds for an agent."""
+    return repositories.effective_policy(repositories.policy_of(agent.repository_id))
+
+
+def max_attempts(agent: Agent) -> int:
+    """How many runs may fail before a person is asked."""
+    return limits_of(agent).attempts
+
+
+def _context(
+    agent: Agent, issue: IssueView, *, plan: RunPlan, children: Children, path: list[Envelope]
+) -> PromptContext:
+    policy = plan.policy
+    above = tracker.get_issue(agent.parent.issue_id) if agent.parent is not None else None
+    last = grid.get_execution(agent.execution_id) if agent.execution_id else None
+    tree = path[-2]
+    return PromptContext(
+        key=issue.ref.key,
+        title=issue.title,
+        body=issue.body,
+        scope=issue.ref.scope,
+        branch=agent.branch,
+        base=plan.base,
+        attempt=agent.attempts + 1,
+        max_attempts=policy.attempts,
+        may_split=agent.depth < policy.depth and children.total < policy.children,
+        max_children=max(0, policy.children - children.total),
+        depth=agent.depth,
+        wall_seconds=policy.wall_seconds,
+        comments=_comments(agent, issue),
+        acceptance=plan.acceptance,
+        parent=Parent(key=above.ref.key, title=above.title) if above else None,
+        blockers=_blockers(agent),
+        children=_children(children),
+        last_failure=_failure(last) if agent.attempts else None,
+        conflict=Conflict(paths=tuple(agent.conflict["paths"]), commit=agent.conflict["commit"])
+        if agent.conflict
+        else None,
+        budget=Budget(
+            executions=_left(tree.executions_limit, tree.executions_reserved + tree.executions_spent),
+            wall_seconds=_left(tree.wall_limit_seconds, tree.wall_reserved_seconds + tree.wall_spent_seconds),
+        ),
+    )
+
+
+def _comments(agent: Agent, issue: IssueView) -> tuple[Comment, ...]:
+    """What people said; our own status comment is left out."""
+    said = tracker.tracker_for(agent.repository_id).comments(issue.ref)
+    return tuple(Comment(author=comment.author, text=comment.body) for comment in said if not comment.is_ours)
+
+
+def _blockers(agent: Agent) -> tuple[prompts.Blocker, ...]:
+    ids = tracker.blocker_ids(agent.issue_id)
+    if not ids:
+        return ()
+    rows = Agent.objects.filter(issue_id__in=ids, state__in=sorted(ENDED)).order_by("pk")
+    issues = tracker.get_issues(row.issue_id for row in rows)
+    return tuple(
+        prompts.Blocker(key=issues[row.issue_id].ref.key, title=issues[row.issue_id].title, summary=row.summary)
+        for row in rows
+    )
+
+
+def _children(children: Children) -> tuple[prompts.Child, ...]:
+    issues = tracker.get_issues(child.issue_id for child in children.all)
+    return tuple(
+        prompts.Child(
+            key=issues[child.issue_id].ref.key,
+            title=issues[child.issue_id].title,
+            state=child.state,
+            summary=child.summary or child.blocked_reason,
+            branch=child.branch,
+            commit=child.head,
+            attempts=child.attempts,
+        )
+        for child in children.all
+    )
+
+
+def _failure(last: ExecutionView | None) -> Failure | None:
+    if last is None or last.state not in FAILURES:
+        return None
+    checks: list[Any] = [check for check in last.result.checks if not check.passed]
+    return Failure(
+        reason=last.result.reason or str(last.state),
+        checks=tuple(FailedCheck(command=check.command, tail=check.tail) for check in checks),
+    )
+
+
+def _error(spec: AgentSpec) -> str:
+    try:
+        grid.check_agent(spec)
+    except GridError as error:
+        return str(error)
+    return ""
+
+
+def _left(limit: int | None, used: int) -> int | None:
+    return None if limit is None else max(0, limit - used)

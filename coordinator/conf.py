@@ -1,0 +1,42 @@
+"""The coordinator's settings, typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorConf:
+    """A typed view on the `COORDINATOR_*` settings: the fleet's caps, which a repository's policy may only lower."""
+
+    max_live: int
+    max_live_per_repository: int
+    max_live_per_tree: int
+    max_depth: int
+    max_children: int
+    max_open_descendants: int
+    max_attempts: int
+    tree_executions: int
+    tree_wall_seconds: int
+    retry_seconds: float
+    is_working: bool
+    """The kill switch: False starts nothing anywhere."""
+
+
+def conf() -> CoordinatorConf:
+    """Read the settings; cheap enough to call where needed."""
+    return CoordinatorConf(
+        max_live=settings.COORDINATOR_MAX_LIVE,
+        max_live_per_repository=settings.COORDINATOR_MAX_LIVE_PER_REPOSITORY,
+        max_live_per_tree=settings.COORDINATOR_MAX_LIVE_PER_TREE,
+        max_depth=settings.COORDINATOR_MAX_DEPTH,
+        max_children=settings.COORDINATOR_MAX_CHILDREN,
+        max_open_descendants=settings.COORDINATOR_MAX_OPEN_DESCENDANTS,
+        max_attempts=settings.COORDINATOR_MAX_ATTEMPTS,
+        tree_executions=settings.COORDINATOR_TREE_EXECUTIONS,
+        tree_wall_seconds=settings.COORDINATOR_TREE_WALL_SECONDS,
+        retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
+        is_working=settings.COORDINATOR_WORKING,
+    )

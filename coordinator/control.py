@@ -1,0 +1,204 @@
+"""What operators do by hand: pause, unpause, cancel, retry, hold. The same functions serve commands, admin and API.
+
+Each act is one transaction with one audit row, and works while the broker is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import budgets, dispatch, lifecycle, outcomes, tree
+from coordinator.models import Agent, AuditEntry, Envelope, Nudge
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
+from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
+from grid import public_api as grid
+from grid.public_types import LIVE, ON_HOST
+from tracker import public_api as tracker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What an act touches, or would."""
+
+    agents: tuple[int, ...]
+    queued: int
+    """Executions that wait."""
+    running: int
+    """Agent processes that run."""
+
+
+def preview(agent_ids: Sequence[int]) -> Touched:
+    """What acting on these agents and everything below them would touch."""
+    agents = _subtrees(agent_ids)
+    live = grid.find_executions(subjects=[agent.subject for agent in agents], live=True)
+    running = sum(run.state in ON_HOST for run in live)
+    return Touched(agents=tuple(agent.pk for agent in agents), queued=len(live) - running, running=running)
+
+
+def pause(scope: str, *, actor: str) -> int:
+    """Close a scope: nothing in it starts any more, nothing that ended there is applied. Running agents go on.
+
+    Returns:
+        How many queued executions are held back.
+    """
+    with transaction.atomic():
+        envelope = budgets.pause(scope, actor=actor, now=timezone.now())
+        held = grid.hold(is_held=True, subjects=_subjects(envelope))
+        audit(actor, "pause", scope, {"held": held})
+    return held
+
+
+def unpause(scope: str, *, actor: str) -> int:
+    """Open a scope again and take up what waited for it.
+
+    Returns:
+        How many queued executions may be claimed now.
+    """
+    with transaction.atomic():
+        envelope = budgets.unpause(scope)
+        agents = _agents_in(envelope)
+        free = [agent for agent in agents if not budgets.paused_scope(budgets.path_of(agent.envelope))]
+        released = grid.hold(is_held=False, subjects=[agent.subject for agent in free])
+        Nudge.objects.filter(agent__in=free, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
+        Agent.objects.filter(pk__in=[agent.pk for agent in free], is_applied=False).update(updated_at=agent_epoch())
+        audit(actor, "unpause", scope, {"released": released})
+    return released
+
+
+def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
+    """End an agent and everything below it: queued runs at once, running ones within seconds; work done is kept.
+
+    Raises:
+        NotAllowedError: It has ended already.
+    """
+    with transaction.atomic():
+        agents = [agent for agent in _subtrees([agent_id], lock=True) if agent.state not in ENDED]
+        if not agents:
+            raise NotAllowedError("it has ended already; retry starts it again")
+        touched = preview([agent_id])
+        top = agents[0]
+        why = f"cancelled by {actor}" + (f": {reason}" if reason else "")
+        for agent in agents:
+            outcomes.abandon(agent, reason=why[:500])
+        live = grid.find_executions(subjects=[agent.subject for agent in agents], live=True)
+        grid.request_stop([run.id for run in live], reason="cancelled")
+        if top.pk == agent_id:
+            outcomes.tell_parent(top, f"{top.path} was cancelled")
+        audit(
+            actor, "cancel", f"agent:{agent_id}", {"agents": len(agents), "running": touched.running, "reason": reason}
+        )
+    return touched
+
+
+def retry(agent_id: int, *, actor: str) -> Nudge:
+    """Give an agent that waits for a person, or was cancelled, fresh attempts and start it.
+
+    Raises:
+        NotAllowedError: It is done, or under way.
+    """
+    with transaction.atomic():
+        agent = _get(agent_id)
+        state = AgentState(agent.state)
+        if state == AgentState.DONE:
+            raise NotAllowedError("it is done; submit a new issue for more work")
+        if state in (AgentState.QUEUED, AgentState.RUNNING):
+            raise NotAllowedError(f"it is {state} already; `explain` says what it waits for")
+        before = {"state": str(state), "attempts": agent.attempts, "crashes": agent.crashes}
+        Agent.objects.filter(pk=agent_id).update(attempts=0, crashes=0, not_before=None)
+        issue = tracker.get_issue(agent.issue_id)
+        if not issue.is_open and state == AgentState.ABANDONED:
+            tracker.reopen_issue(agent.issue_id)
+        if state == AgentState.ABANDONED:
+            lifecycle.move(
+                agent,
+                new=AgentState.QUEUED,
+                reason=f"taken up again by {actor}",
+                fields={"ended_at": None, "blocked_reason": "", "is_applied": True},
+            )
+        row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}")
+        audit(actor, "retry", f"agent:{agent_id}", before)
+    return row
+
+
+def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
+    """Ask for a look at an agent now, as a person."""
+    with transaction.atomic():
+        _get(agent_id)
+        row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
+        audit(actor, "nudge", f"agent:{agent_id}", {"reason": reason[:300], "answer": row.answer})
+    return row
+
+
+def raise_limit(scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None) -> Envelope:
+    """Raise what a scope may use. Raises InvalidInputError when a limit would be lower than what is used."""
+    with transaction.atomic():
+        envelope = budgets.get(scope)
+        before = {"executions": envelope.executions_limit, "wall_seconds": envelope.wall_limit_seconds}
+        used = envelope.executions_reserved + envelope.executions_spent
+        used_wall = envelope.wall_reserved_seconds + envelope.wall_spent_seconds
+        if (executions is not None and executions < used) or (wall_seconds is not None and wall_seconds < used_wall):
+            raise InvalidInputError(
+                f"{scope} has used {used} executions and {used_wall} wall seconds; give more than that"
+            )
+        if executions is not None:
+            envelope.executions_limit = executions
+        if wall_seconds is not None:
+            envelope.wall_limit_seconds = wall_seconds
+        envelope.save(update_fields=["executions_limit", "wall_limit_seconds"])
+        agents = [agent.pk for agent in _agents_in(envelope)]
+        Nudge.objects.filter(agent__in=agents, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
+        after = {"executions": envelope.executions_limit, "wall_seconds": envelope.wall_limit_seconds}
+        audit(actor, "raise_limit", scope, {"before": before, "after": after})
+    return envelope
+
+
+def audit(actor: str, action: str, target: str, detail: dict[str, Any]) -> None:
+    """Record an act, in its transaction."""
+    AuditEntry.objects.create(actor=actor[:150], action=action, target=target[:200], detail=detail)
+
+
+def agent_epoch() -> Any:
+    """An `updated_at` old enough for the sweep to look at the row at once."""
+    return timezone.now() - timedelta(hours=1)
+
+
+def _get(agent_id: int) -> Agent:
+    agent = Agent.objects.select_for_update(of=("self",)).filter(pk=agent_id).first()
+    if agent is None:
+        raise AgentNotFoundError(f"no agent {agent_id}")
+    return agent
+
+
+def _subtrees(agent_ids: Sequence[int], *, lock: bool = False) -> list[Agent]:
+    found: dict[int, Agent] = {}
+    for agent_id in agent_ids:
+        top = Agent.objects.filter(pk=agent_id).first()
+        if top is None:
+            raise AgentNotFoundError(f"no agent {agent_id}")
+        rows = Agent.objects.select_for_update(of=("self",)) if lock else Agent.objects.all()
+        for agent in rows.filter(pk__in=tree.subtree_ids(top)).order_by("depth", "pk"):
+            found[agent.pk] = agent
+    return list(found.values())
+
+
+def _agents_in(envelope: Envelope) -> list[Agent]:
+    scopes = [row.pk for row in budgets.below(envelope)]
+    rows = Agent.objects.filter(envelope_id__in=scopes).exclude(state__in=sorted(ENDED))
+    return list(rows.select_related("envelope__parent__parent__parent"))
+
+
+def _subjects(envelope: Envelope) -> list[str] | None:
+    if envelope.kind == ScopeKind.FLEET:
+        return None
+    return [agent.subject for agent in _agents_in(envelope)]
+
+
+def live_states() -> frozenset[str]:
+    """States of an execution that has not ended, for callers that show them."""
+    return frozenset(str(state) for state in LIVE)

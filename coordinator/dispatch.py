@@ -1,0 +1,200 @@
+"""The one way to start an execution: a nudge is recorded, decided on facts, and answered, all in one transaction.
+
+Webhook, operator, sweep, retry, resume and conflict all come through `nudge`. Whatever the answer, it is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from coordinator import admission, briefing, budgets, lifecycle, tree
+from coordinator.admission import Facts
+from coordinator.briefing import RunPlan
+from coordinator.conf import conf
+from coordinator.models import Agent, Envelope, Nudge, RepositoryPolicy
+from coordinator.public_types import AgentState, Answer, Decision, Source
+from coordinator.tree import Children
+from grid import public_api as grid
+from grid.public_types import LIVE, Mode
+from tracker import public_api as tracker
+
+RECHECK = timedelta(minutes=5)
+"""A deferred nudge whose event was missed is decided again after this long."""
+
+
+def nudge(agent_id: int, *, source: Source, reason: str = "", not_before: datetime | None = None) -> Nudge:
+    """Ask for a look at an agent now, and answer.
+
+    Args:
+        not_before: Decide no earlier (retries); the nudge is recorded as deferred until then.
+
+    Returns:
+        The nudge that holds the answer: the new one, or the open one it was coalesced into.
+    """
+    with transaction.atomic():
+        agent = _locked(agent_id)
+        row = Nudge.objects.filter(agent=agent, is_open=True).first()
+        if row is not None:
+            _coalesce(row, source=source, reason=reason)
+        else:
+            row = Nudge.objects.create(agent=agent, source=source, reason=reason[:500])
+        if not_before is not None:
+            _answer(agent, row, admission.defer("back-off", reason or "later", not_before))
+        else:
+            _decide(agent, row)
+    return row
+
+
+def decide_again(agent_id: int) -> Decision | None:
+    """Decide an agent's open nudge anew; None when it has none."""
+    with transaction.atomic():
+        agent = _locked(agent_id)
+        row = Nudge.objects.filter(agent=agent, is_open=True).first()
+        if row is None:
+            return None
+        return _decide(agent, row)
+
+
+def _locked(agent_id: int) -> Agent:
+    # Of itself only: locking the joined rows as well would make every launch wait for its neighbours.
+    rows = Agent.objects.select_for_update(of=("self",))
+    return rows.select_related("envelope__parent__parent__parent", "repository", "execution", "parent").get(pk=agent_id)
+
+
+def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:
+    """Record the later nudge as answered by the open one; a person's word outranks the machine's."""
+    Nudge.objects.create(
+        agent_id=open_row.agent_id,
+        source=source,
+        reason=reason[:500],
+        is_open=False,
+        answer=Answer.COALESCED,
+        decision=_plain(Decision(answer=Answer.COALESCED, code="coalesced", reason=f"joined nudge {open_row.pk}")),
+        answered_at=timezone.now(),
+    )
+    if source in admission.BY_HAND or open_row.source in (Source.SWEEP, Source.RETRY):
+        open_row.source = source
+        open_row.save(update_fields=["source"])
+
+
+def _decide(agent: Agent, row: Nudge) -> Decision:
+    situation = look(agent)
+    facts = gather(agent, situation, source=Source(row.source))
+    decision = admission.decide(facts)
+    if decision.answer == Answer.ADMITTED:
+        decision = _launch(agent, row, decision, situation)
+    _answer(agent, row, decision)
+    return decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What both the decision and the launch need."""
+
+    path: list[Envelope]
+    plan: RunPlan
+    children: Children
+
+
+def look(agent: Agent) -> Situation:
+    """Read an agent's surroundings; the agent comes with its envelope path, repository and parent."""
+    policy = RepositoryPolicy.objects.filter(repository_id=agent.repository_id).first()
+    return Situation(
+        path=budgets.path_of(agent.envelope), plan=briefing.plan_for(agent, policy), children=tree.children_of(agent)
+    )
+
+
+def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
+    """Everything the decision depends on."""
+    plan, children = situation.plan, situation.children
+    issue = tracker.facts([agent.issue_id])[agent.issue_id]
+    live = agent.execution if agent.execution is not None and agent.execution.state in LIVE else None
+    return Facts(
+        now=timezone.now(),
+        source=source,
+        is_working=conf().is_working,
+        state=AgentState(agent.state),
+        issue_is_open=issue.is_open,
+        is_held=issue.held,
+        blockers=tuple(str(ref) for ref in issue.open_blockers),
+        paused=budgets.paused_scope(situation.path),
+        live_execution=str(live.pk)[:8] if live else "",
+        is_applied=agent.is_applied,
+        is_splitting=agent.is_splitting,
+        depth=agent.depth,
+        max_depth=plan.max_depth,
+        not_before=agent.not_before,
+        next_mode=agent.next_mode,
+        children_open=children.moving,
+        children_stuck=children.stuck,
+        children_total=children.total,
+        children_changed=children.fingerprint != agent.children_seen,
+        has_base=bool(plan.base),
+        fetch_error=plan.fetch_error,
+        agent_error=plan.error,
+        full=budgets.full(situation.path, wall_seconds=plan.wall_seconds),
+    )
+
+
+def _launch(agent: Agent, row: Nudge, decision: Decision, situation: Situation) -> Decision:
+    """Reserve, queue and move the agent; the reservation and the constraint have the last word."""
+    plan, execution_id = situation.plan, uuid4()
+    if not budgets.reserve(path=situation.path, execution_id=execution_id, wall_seconds=plan.wall_seconds):
+        until = timezone.now() + admission.CAPACITY_RETRY
+        return admission.defer("capacity", "another launch took the last place", until)
+    spec = briefing.launch_spec(
+        agent, plan=plan, mode=Mode(decision.mode), children=situation.children, path=situation.path
+    )
+    if grid.launch(spec, execution_id=execution_id) is None:
+        budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0)
+        return admission.defer("running", "another execution of this issue is live")
+    lifecycle.move(
+        agent,
+        new=AgentState.QUEUED,
+        reason=f"{decision.mode}: {row.reason or row.source}",
+        fields={
+            "execution_id": execution_id,
+            "is_applied": False,
+            "executions": agent.executions + 1,
+            "base": agent.base or plan.base,
+            "next_mode": "",
+            "not_before": None,
+            "resume_due_at": None,
+            "blocked_reason": "",
+            "children_seen": situation.children.fingerprint,
+        },
+    )
+    tree.show_state(agent)
+    row.execution_id = execution_id
+    return decision
+
+
+def _answer(agent: Agent, row: Nudge, decision: Decision) -> None:
+    is_open = decision.answer == Answer.DEFERRED
+    stored = _plain(decision)
+    changed = row.decision is None or {**row.decision, "until": None} != {**stored, "until": None}
+    row.answer, row.decision, row.is_open = decision.answer, stored, is_open
+    row.not_before = (decision.until or timezone.now() + RECHECK) if is_open else None
+    row.answered_at = timezone.now()
+    row.save(update_fields=["answer", "decision", "is_open", "not_before", "answered_at", "execution_id"])
+    if changed:
+        Agent.objects.filter(pk=agent.pk).update(decision=stored, updated_at=Now())
+        lifecycle.record(
+            agent, f"nudge.{decision.answer}", {"nudge": row.pk, "source": row.source, "reason": row.reason, **stored}
+        )
+
+
+def _plain(decision: Decision) -> dict[str, str | None]:
+    return {
+        "answer": str(decision.answer),
+        "code": decision.code,
+        "reason": decision.reason,
+        "until": decision.until.isoformat() if decision.until else None,
+        "mode": decision.mode,
+    }

@@ -1,0 +1,178 @@
+"""The laws as queries: each returns the rows that break it, with the remedy. `doctor`, tests and pages share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from django.db.models import Count, F, Q
+from django.utils import timezone
+
+from coordinator import budgets
+from coordinator.models import Agent, Envelope, Nudge
+from coordinator.public_types import AgentState, Violation
+from grid import public_api as grid
+from tracker import public_api as tracker
+
+STALE = timedelta(minutes=3)
+
+
+def violations() -> list[Violation]:
+    """Every row that breaks a law, in the order of the laws."""
+    return [violation for law in LAWS for violation in law()]
+
+
+def one_live_execution() -> Iterator[Violation]:
+    """Law 1: at most one live execution per issue."""
+    for subject, count in grid.subjects_with_several_live():
+        yield Violation(
+            law="1 one live execution per issue",
+            subject=subject,
+            detail=f"{count} live executions",
+            remedy="cancel all but the newest; the database lacks the constraint one_live_execution_per_subject: run migrate",
+        )
+
+
+def budgets_add_up() -> Iterator[Violation]:
+    """Law 2: reserved + spent within the limit, and equal to the ledger."""
+    over = Q(executions_limit__lt=F("executions_reserved") + F("executions_spent")) | Q(
+        wall_limit_seconds__lt=F("wall_reserved_seconds") + F("wall_spent_seconds")
+    )
+    for envelope in Envelope.objects.filter(over):
+        yield Violation(
+            law="2 budgets are never overspent",
+            subject=envelope.key,
+            detail=f"{envelope.executions_reserved + envelope.executions_spent} executions, "
+            f"{envelope.wall_reserved_seconds + envelope.wall_spent_seconds} wall seconds",
+            remedy="raise the limit, or cancel what runs in this scope",
+        )
+    for envelope in Envelope.objects.all():
+        expected = budgets.totals(envelope)
+        wrong = {name: value for name, value in expected.items() if getattr(envelope, name) != value}
+        if wrong:
+            yield Violation(
+                law="2 the ledger adds up",
+                subject=envelope.key,
+                detail=f"ledger says {wrong}",
+                remedy="report this with the ledger's rows of this envelope; it is a bug",
+            )
+
+
+def no_expired_lease() -> Iterator[Violation]:
+    """Laws 5 and 12: a lease that ended is taken away from its host."""
+    for run in grid.overdue_leases():
+        yield Violation(
+            law="5 no execution outlives its lease",
+            subject=str(run.id),
+            detail=f"{run.state} on {run.host}, lease ended {run.lease_until:%H:%M:%S}",
+            remedy="the sweep ends it within seconds; if not, start `beat` and a `control` worker",
+        )
+
+
+def no_stuck_row() -> Iterator[Violation]:
+    """Law 12: every row that waits is waiting for something that exists."""
+    old = timezone.now() - STALE
+    for agent in Agent.objects.filter(is_applied=False, execution__ended_at__lt=old).select_related(
+        "envelope__parent__parent__parent"
+    ):
+        if budgets.paused_scope(budgets.path_of(agent.envelope)):
+            continue
+        yield Violation(
+            law="12 every end is applied",
+            subject=f"agent {agent.pk}",
+            detail="its last execution ended more than 3 minutes ago and is not applied",
+            remedy="start `beat` and a `control` worker; the log of `control` says why when it fails",
+        )
+    waiting = Agent.objects.filter(state__in=[AgentState.NEW, AgentState.QUEUED], is_applied=True, updated_at__lt=old)
+    for agent in waiting.exclude(nudges__is_open=True):
+        yield Violation(
+            law="8 every nudge gets an answer",
+            subject=f"agent {agent.pk}",
+            detail=f"{agent.state} without an open nudge",
+            remedy=f"manage.py nudge {agent.path}",
+        )
+    orphans = Agent.objects.filter(state=AgentState.WAITING, resume_due_at=None, is_splitting=False, updated_at__lt=old)
+    for agent in orphans.exclude(nudges__is_open=True):
+        yield Violation(
+            law="12 a waiting parent is looked at",
+            subject=f"agent {agent.pk}",
+            detail="waiting without a date for its next look",
+            remedy=f"manage.py nudge {agent.path}",
+        )
+
+
+def nudges_are_answered() -> Iterator[Violation]:
+    """Law 8: an open nudge is decided again in time."""
+    late = Nudge.objects.filter(is_open=True).filter(
+        Q(not_before__lt=timezone.now() - STALE) | Q(not_before=None, created_at__lt=timezone.now() - STALE)
+    )
+    for nudge in late[:100]:
+        yield Violation(
+            law="8 every nudge gets an answer",
+            subject=f"nudge {nudge.pk} of agent {nudge.agent_id}",
+            detail="open, and due more than 3 minutes ago",
+            remedy="start `beat` and a `control` worker",
+        )
+
+
+def events_have_no_gap() -> Iterator[Violation]:
+    """Law 6: numbers 1..n on every stream."""
+    for stream, count, last in grid.streams_with_gaps():
+        yield Violation(
+            law="6 events have no gap or duplicate",
+            subject=stream,
+            detail=f"{count} events, the last is number {last}",
+            remedy="rows were deleted by hand or lost by the database; restore them from the export",
+        )
+
+
+def terminal_is_final() -> Iterator[Violation]:
+    """Law 7: a terminal execution has an end and exactly one ending event."""
+    for subject, detail in grid.broken_ends():
+        yield Violation(
+            law="7 terminal states never change", subject=subject, detail=detail, remedy="report this; it is a bug"
+        )
+
+
+def writes_are_carried_out() -> Iterator[Violation]:
+    """Law 9: tracker writes that failed for ever wait for a person."""
+    for write in tracker.failed_writes():
+        yield Violation(
+            law="9 a tracker write happens once",
+            subject=write.key,
+            detail=write.error[:300],
+            remedy="fix what the message says, then retry the write in the admin (Operations)",
+        )
+
+
+def tree_is_sound() -> Iterator[Violation]:
+    """Depth, root and parent of every agent agree."""
+    wrong = Agent.objects.filter(parent__isnull=False).exclude(depth=F("parent__depth") + 1)
+    for agent in wrong[:100]:
+        yield Violation(
+            law="4 a child is one level below its parent",
+            subject=f"agent {agent.pk}",
+            detail=f"depth {agent.depth}",
+            remedy="report this; it is a bug",
+        )
+    several = Nudge.objects.filter(is_open=True).values("agent_id").annotate(n=Count("pk")).filter(n__gt=1)
+    for row in several:
+        yield Violation(
+            law="8 one open nudge per agent",
+            subject=f"agent {row['agent_id']}",
+            detail=f"{row['n']} open nudges",
+            remedy="run migrate: the constraint one_open_nudge_per_agent is missing",
+        )
+
+
+LAWS: tuple[Callable[[], Iterator[Violation]], ...] = (
+    one_live_execution,
+    budgets_add_up,
+    tree_is_sound,
+    no_expired_lease,
+    events_have_no_gap,
+    terminal_is_final,
+    nudges_are_answered,
+    writes_are_carried_out,
+    no_stuck_row,
+)

@@ -1,0 +1,69 @@
+"""The agent's state machine: the only module that writes `Agent.state`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from coordinator.models import Agent
+from coordinator.public_types import ENDED, AgentState
+from grid import public_api as grid
+
+A = AgentState
+ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
+    A.NEW: frozenset({A.QUEUED, A.BLOCKED, A.ABANDONED}),
+    A.QUEUED: frozenset({A.RUNNING, A.QUEUED, A.WAITING, A.REVIEW, A.BLOCKED, A.FAILED, A.DONE, A.ABANDONED}),
+    A.RUNNING: frozenset({A.QUEUED, A.WAITING, A.REVIEW, A.BLOCKED, A.FAILED, A.DONE, A.ABANDONED}),
+    A.WAITING: frozenset({A.QUEUED, A.BLOCKED, A.FAILED, A.DONE, A.ABANDONED}),
+    A.REVIEW: frozenset({A.QUEUED, A.DONE, A.ABANDONED}),
+    A.BLOCKED: frozenset({A.QUEUED, A.ABANDONED}),
+    A.FAILED: frozenset({A.QUEUED, A.ABANDONED}),
+    A.DONE: frozenset(),
+    A.ABANDONED: frozenset(),
+}
+
+
+class IllegalMoveError(ValueError):
+    """The arrow is not in the state machine: a bug of the caller, never a race."""
+
+
+def move(
+    agent: Agent,
+    *,
+    new: AgentState,
+    reason: str,
+    old: Collection[AgentState] = (),
+    fields: Mapping[str, Any] | None = None,
+) -> bool:
+    """Move an agent, with one event row in the same transaction.
+
+    Args:
+        agent: Its `state` is what the caller believes; updated on success.
+        old: States to move from; by default the believed one.
+        reason: One line for people.
+        fields: Further columns to set in the same UPDATE.
+
+    Returns:
+        False when the row was in another state by now. Nothing is written then.
+    """
+    believed = [AgentState(state) for state in old] or [AgentState(agent.state)]
+    for state in believed:
+        if new not in ARROWS[state]:
+            raise IllegalMoveError(f"no arrow from {state} to {new}")
+    values: dict[str, Any] = {"state": str(new), "updated_at": Now(), **(fields or {})}
+    if new in ENDED:
+        values["ended_at"] = Now()
+    with transaction.atomic():
+        if not Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed]).update(**values):
+            return False
+        record(agent, "agent.state-changed", {"to": str(new), "reason": reason[:500]})
+    agent.state = str(new)
+    return True
+
+
+def record(agent: Agent, kind: str, body: dict[str, Any]) -> None:
+    """Add an event to the agent's stream, in the caller's transaction."""
+    grid.append_events(stream=agent.stream, root=agent.root_key, events=[(kind, body)])

@@ -1,0 +1,10 @@
+"""The coordinator's tables. Only `coordinator.lifecycle` writes `Agent.state`; only `coordinator.budgets` writes envelopes."""
+
+from coordinator.models.agents import Agent
+from coordinator.models.audit import AuditEntry
+from coordinator.models.budgets import Envelope, LedgerEntry
+from coordinator.models.nudges import Nudge
+from coordinator.models.repositories import RepositoryPolicy
+from coordinator.models.sweeps import SweepSlot
+
+__all__ = ["Agent", "AuditEntry", "Envelope", "LedgerEntry", "Nudge", "RepositoryPolicy", "SweepSlot"]

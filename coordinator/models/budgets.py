@@ -1,0 +1,75 @@
+"""Envelopes and their ledger: what each scope may use, holds in reserve and has used."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from coordinator.public_types import ScopeKind
+
+NOT_NEGATIVE = (
+    Q(live__gte=0)
+    & Q(executions_reserved__gte=0)
+    & Q(executions_spent__gte=0)
+    & Q(wall_reserved_seconds__gte=0)
+    & Q(wall_spent_seconds__gte=0)
+)
+
+
+class Envelope(models.Model):
+    """One level of the path fleet → repository → tree → agent. A limit of NULL means none at this level.
+
+    Pause, concurrency and money share the row on purpose: a launch passes all three gates of a level in one
+    conditional UPDATE, so a pause that commits first is never overtaken.
+    """
+
+    key = models.CharField(max_length=60, unique=True)
+    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in ScopeKind])
+    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_by = models.CharField(max_length=150, blank=True)
+    live = models.IntegerField(default=0)
+    """Executions launched and not settled."""
+    max_live = models.PositiveIntegerField(null=True, blank=True)
+    executions_limit = models.PositiveIntegerField(null=True, blank=True)
+    executions_reserved = models.IntegerField(default=0)
+    executions_spent = models.IntegerField(default=0)
+    wall_limit_seconds = models.PositiveBigIntegerField(null=True, blank=True)
+    wall_reserved_seconds = models.BigIntegerField(default=0)
+    wall_spent_seconds = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [models.CheckConstraint(condition=NOT_NEGATIVE, name="envelope_not_negative")]
+        ordering: ClassVar = ["pk"]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class LedgerEntry(models.Model):
+    """One movement on one envelope for one execution; append-only."""
+
+    class Kind(models.TextChoices):
+        """Every execution has one `reserve` on each envelope of its path, and one `settle` once it has ended."""
+
+        RESERVE = "reserve"
+        SETTLE = "settle"
+
+    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="entries")
+    execution_id = models.UUIDField()
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    executions = models.PositiveIntegerField()
+    wall_seconds = models.PositiveBigIntegerField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["execution_id", "envelope", "kind"], name="ledger_entry_once"),
+        ]
+        ordering: ClassVar = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.executions} / {self.wall_seconds} s on {self.envelope_id}"

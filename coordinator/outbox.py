@@ -1,0 +1,108 @@
+"""Carry out the tracker writes of a repository and take their results up: new sub-issues, closed blockers."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import dispatch, lifecycle, proposals, roster, tree
+from coordinator.models import Agent
+from coordinator.public_types import AgentState, Source
+from grid import public_api as grid
+from tracker import public_api as tracker
+from tracker.public_errors import TrackerError
+from tracker.public_types import Ref, WriteKind, WriteResult
+
+log = logging.getLogger(__name__)
+MAX_ROUNDS = 20
+
+
+def drain(repository_id: int) -> int:
+    """Write what is due, in order, and react; returns how many writes were handled. Call it outside a transaction."""
+    handled = 0
+    for _ in range(MAX_ROUNDS):
+        results = tracker.drain(repository_id, now=timezone.now())
+        if not results:
+            break
+        handled += len(results)
+        _react(repository_id, results)
+    return handled
+
+
+def _react(repository_id: int, results: list[WriteResult]) -> None:
+    splits = {result.key.split(":")[1] for result in results if result.key.startswith("split:")}
+    for agent in Agent.objects.filter(execution_id__in=[UUID(text) for text in splits], is_splitting=True):
+        adopt_children(agent.pk)
+    for result in results:
+        if result.error:
+            log.warning(
+                "tracker write failed", extra={"action": "outbox", "key": result.key, "error": result.error[:300]}
+            )
+        if result.kind == WriteKind.CLOSE and result.is_done:
+            _unblock(int(result.key.split(":")[1]))
+
+
+def adopt_children(agent_id: int) -> bool:
+    """Make agents of the sub-issues that a split asked for, once all exist, and nudge them.
+
+    Returns:
+        Whether the split is complete now.
+    """
+    agent = Agent.objects.select_related("repository", "envelope__parent").get(pk=agent_id)
+    if not agent.is_splitting or agent.execution_id is None:
+        return False
+    outcome = grid.get_execution(agent.execution_id).result.outcome
+    children = {child.key: child for child in outcome.children} if outcome else {}
+    keys = {proposals.write_key(agent.execution_id, key): child for key, child in children.items()}
+    results = tracker.results(keys)
+    failed = [result for result in results.values() if result.is_permanent and not result.is_done]
+    if failed:
+        return _split_failed(agent, failed[0].error)
+    if len(results) < len(keys) or not all(result.is_done for result in results.values()):
+        return False
+    with transaction.atomic():
+        if not Agent.objects.filter(pk=agent.pk, is_splitting=True).update(is_splitting=False):
+            return False
+        made = []
+        for key, child in keys.items():
+            ref = Ref(agent.repository.scope, results[key].value["key"])
+            issue_id = tracker.issue_id(ref, repository_id=agent.repository_id)
+            inherited = {name: agent.spec[name] for name in ("adapter", "options") if name in agent.spec}
+            spec = {**inherited, "acceptance": list(child.acceptance)}
+            made.append(
+                roster.take_on(
+                    issue_id=issue_id,
+                    repository_id=agent.repository_id,
+                    parent=agent,
+                    spec=spec,
+                    priority=agent.priority,
+                )
+            )
+        for row in made:
+            dispatch.nudge(row.pk, source=Source.PARENT, reason="created by its parent's split")
+    return True
+
+
+def _split_failed(agent: Agent, error: str) -> bool:
+    reason = f"a sub-issue could not be created: {error}"
+    with transaction.atomic():
+        if Agent.objects.filter(pk=agent.pk, is_splitting=True).update(is_splitting=False):
+            lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason, fields={"blocked_reason": reason[:1000]})
+            tree.show_state(agent)
+    return False
+
+
+def _unblock(agent_id: int) -> None:
+    """An issue was closed: look at those that waited for it."""
+    agent = Agent.objects.filter(pk=agent_id).first()
+    if agent is None:
+        return
+    try:
+        waiting = tracker.blocked_by_me(agent.issue_id)
+    except TrackerError:
+        return
+    for blocked in Agent.objects.filter(issue_id__in=waiting).exclude(pk=agent.pk):
+        dispatch.nudge(blocked.pk, source=Source.BLOCKER, reason="an issue it waited for was closed")

@@ -1,0 +1,291 @@
+"""Apply the ends of executions: agent moves, ledger, merges, sub-issues, retries. Every step may be repeated.
+
+An execution's end is applied by whoever switches `Agent.is_applied` in the same transaction as the agent's move; a crash
+before it leaves the row unapplied, and the sweep applies it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import briefing, budgets, dispatch, integration, lifecycle, outbox, proposals, reports, tree
+from coordinator.conf import conf
+from coordinator.models import Agent
+from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
+from grid import public_api as grid
+from grid.public_errors import GridError
+from grid.public_types import ExecutionView, Outcome, OutcomeKind, State
+from tracker import public_api as tracker
+from tracker.public_types import CloseReason, Write, WriteKind
+
+log = logging.getLogger(__name__)
+MAX_RETRY_SECONDS = 300.0
+FIRST_RESUME_CHECK = timedelta(seconds=30)
+CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
+"""Ends whose work the next run continues from; after an acceptance failure as well."""
+
+
+def started(execution_id: UUID) -> None:
+    """The agent's process exists."""
+    agent = Agent.objects.filter(execution_id=execution_id, state=AgentState.QUEUED).first()
+    if agent is not None:
+        lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started")
+
+
+def apply(execution_id: UUID) -> bool:
+    """Apply the end of one execution.
+
+    Returns:
+        False when there is nothing to apply, or not yet: its scope is paused, and nothing may happen there.
+    """
+    agents = Agent.objects.select_related("envelope__parent__parent__parent", "repository", "parent__repository")
+    agent = agents.filter(execution_id=execution_id, is_applied=False).first()
+    if agent is None:
+        return False
+    run = grid.get_execution(execution_id)
+    if run.is_live:
+        return False
+    spent = 0 if run.state in (State.INTERRUPTED, State.CANCELLED) and not run.started_at else 1
+    budgets.settle(
+        execution_id=execution_id,
+        executions=0 if run.state == State.INTERRUPTED else spent,
+        wall_seconds=round(run.wall_seconds),
+    )
+    if agent.state in ENDED:
+        Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
+        return True
+    if budgets.paused_scope(budgets.path_of(agent.envelope)):
+        return False
+    _apply(agent, run)
+    outbox.drain(agent.repository_id)
+    dispatch.decide_again(agent.pk)
+    return True
+
+
+def _apply(agent: Agent, run: ExecutionView) -> None:
+    outcome = run.result.outcome
+    match run.state:
+        case State.SUCCEEDED if outcome is not None and outcome.kind == OutcomeKind.SPLIT:
+            _split(agent, run, outcome)
+        case State.SUCCEEDED if outcome is not None and outcome.kind == OutcomeKind.BLOCKED:
+            _block(agent, run, outcome.summary or "the agent asks for help without saying why")
+        case State.SUCCEEDED:
+            _finish(agent, run)
+        case State.INTERRUPTED:
+            _again(agent, run, reason="interrupted; goes on from its checkpoint", delay=0.0, attempts=agent.attempts)
+        case State.LOST:
+            _again(
+                agent, run, reason=run.result.reason or "lost", delay=back_off(agent.crashes), attempts=agent.attempts
+            )
+        case State.QUARANTINED:
+            _move(
+                agent,
+                run,
+                AgentState.FAILED,
+                f"quarantined: {agent.crashes + 1} crashes in a row",
+                crashes=agent.crashes + 1,
+            )
+        case State.CANCELLED:
+            _block(agent, run, "its execution was cancelled; nudge it to go on")
+        case State.OVER_BUDGET:
+            _block(agent, run, "its budget is used up; raise it and nudge")
+        case _:
+            _fail(agent, run, run.result.reason or str(run.state))
+
+
+def back_off(failures: int) -> float:
+    """Seconds before the next try: 10 · 2ⁿ with jitter, at most five minutes."""
+    base: float = min(MAX_RETRY_SECONDS, conf().retry_seconds * 2**failures)
+    return base * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+
+
+def _fail(agent: Agent, run: ExecutionView, reason: str) -> None:
+    attempts = agent.attempts + 1
+    if attempts >= briefing.max_attempts(agent):
+        _move(agent, run, AgentState.FAILED, f"attempt {attempts} failed: {reason}", attempts=attempts)
+        return
+    _again(agent, run, reason=reason, delay=back_off(agent.attempts), attempts=attempts)
+
+
+def _again(agent: Agent, run: ExecutionView, *, reason: str, delay: float, attempts: int) -> None:
+    """Another run after a delay; the work of a checkpoint is where it starts."""
+    now = timezone.now()
+    due = now + timedelta(seconds=delay)
+    goes_on = run.result.changed and (run.state in CHECKPOINTS or bool(run.result.checks))
+    fields: dict[str, Any] = {
+        "attempts": attempts,
+        "crashes": agent.crashes + 1 if run.state == State.LOST else 0,
+        "not_before": due if delay else None,
+        "next_mode": "" if run.mode == "work" else run.mode,
+    }
+    if goes_on:
+        fields["head"] = run.result.head
+    with transaction.atomic():
+        if not _move(agent, run, AgentState.QUEUED, reason, **fields):
+            return
+        dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300], not_before=due if delay else None)
+
+
+def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
+    limits = briefing.limits_of(agent)
+    why = proposals.complaint(
+        outcome.children,
+        have=tree.children_of(agent).total,
+        max_children=limits.children,
+        depth=agent.depth,
+        max_depth=limits.depth,
+        open_descendants=tree.open_descendants(agent.tree_id),
+        max_open=limits.open_descendants,
+    )
+    if why:
+        _fail(agent, run, why)
+        return
+    head = integration.keep(agent, run.result.head)
+    with transaction.atomic():
+        moved = _move(
+            agent,
+            run,
+            AgentState.WAITING,
+            f"split into {len(outcome.children)}",
+            head=head,
+            is_splitting=True,
+            **_succeeded(outcome),
+        )
+        if moved:
+            issue = tracker.get_issue(agent.issue_id)
+            tree.write(agent, *proposals.writes(outcome.children, execution_id=run.id, parent_key=issue.ref.key))
+
+
+def _finish(agent: Agent, run: ExecutionView) -> None:
+    """Done: merge upwards or publish, close the issue, tell the parent."""
+    children = tree.children_of(agent)
+    if children.moving:
+        _move(agent, run, AgentState.WAITING, f"{children.moving} sub-issues are under way", **_resume_check(agent))
+        return
+    issue = tracker.get_issue(agent.issue_id)
+    try:
+        done = integration.integrate(agent, run.result.head if run.result.changed else agent.head, title=issue.title)
+        if agent.parent is None and done.head and not done.conflict:
+            integration.publish(agent, done.head)
+    except GridError as error:
+        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        return
+    if done.conflict:
+        _conflict(agent, run, done)
+        return
+    with transaction.atomic():
+        if not _move(
+            agent, run, AgentState.DONE, run.result.reason or "done", head=done.head, **_succeeded(run.result.outcome)
+        ):
+            return
+        if agent.parent_id and done.parent_head:
+            # One small read under the parent's lock, so that of two merges the later one's head stays.
+            parent = Agent.objects.select_for_update(of=("self",)).select_related("repository").get(pk=agent.parent_id)
+            head = grid.branch_head(repository=integration.key(parent), branch=parent.branch)
+            Agent.objects.filter(pk=parent.pk).update(head=head)
+        for child in children.all:
+            if child.state in ATTENTION:
+                abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
+        tree.write(
+            agent,
+            reports.comment(agent, run, issue_key=issue.ref.key),
+            close_issue(agent, key=issue.ref.key, reason=CloseReason.COMPLETED),
+        )
+        tell_parent(agent, f"{issue.ref} is done")
+
+
+def _conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:
+    attempts = agent.attempts + 1
+    reason = f"merge conflict in {', '.join(done.conflict[:5])}"
+    if attempts >= briefing.max_attempts(agent):
+        _block(agent, run, reason)
+        return
+    with transaction.atomic():
+        moved = _move(
+            agent,
+            run,
+            AgentState.QUEUED,
+            reason,
+            attempts=attempts,
+            head=done.head,
+            next_mode="resolve",
+            conflict={"paths": list(done.conflict), "commit": done.against},
+        )
+        if moved:
+            dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason)
+
+
+def _block(agent: Agent, run: ExecutionView, reason: str) -> None:
+    _move(agent, run, AgentState.BLOCKED, reason)
+
+
+def _move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **fields: Any) -> bool:
+    """Move the agent and mark the end as applied, in one transaction; False when somebody else has."""
+    with transaction.atomic():
+        mine = Agent.objects.filter(pk=agent.pk, execution_id=run.id, is_applied=False)
+        if not mine.update(is_applied=True):
+            return False
+        if new in ATTENTION:
+            fields["blocked_reason"] = reason[:1000]
+        if new == AgentState.WAITING:
+            fields = {**_resume_check(agent), **fields}
+        if run.result.outcome is not None and run.result.outcome.summary:
+            fields.setdefault("summary", run.result.outcome.summary)
+        if not lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields):
+            transaction.set_rollback(True)
+            return False
+        tree.show_state(agent)
+        if new in ATTENTION:
+            issue = tracker.get_issue(agent.issue_id)
+            tree.write(agent, reports.comment(agent, run, issue_key=issue.ref.key))
+            tell_parent(agent, f"{issue.ref} needs attention: {reason}"[:300])
+    return True
+
+
+def _movable(new: AgentState) -> list[AgentState]:
+    return [old for old in (AgentState.QUEUED, AgentState.RUNNING) if new in lifecycle.ARROWS[old]]
+
+
+def _succeeded(outcome: Outcome | None) -> dict[str, Any]:
+    return {"attempts": 0, "crashes": 0, "summary": outcome.summary if outcome else "", "conflict": {}, "next_mode": ""}
+
+
+def _resume_check(agent: Agent) -> dict[str, Any]:
+    return {
+        "resume_due_at": timezone.now() + FIRST_RESUME_CHECK,
+        "resume_backoff_seconds": round(FIRST_RESUME_CHECK.total_seconds()),
+    }
+
+
+def abandon(agent: Agent, *, reason: str) -> bool:
+    """End an agent without its work; closes the issue when it was one of ours. Call it in a transaction."""
+    if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields={"blocked_reason": reason[:1000]}):
+        return False
+    agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+    tree.show_state(agent)
+    if agent.parent_id:
+        key = tracker.get_issue(agent.issue_id).ref.key
+        tree.write(agent, close_issue(agent, key=key, reason=CloseReason.NOT_PLANNED))
+    return True
+
+
+def tell_parent(agent: Agent, reason: str) -> None:
+    """Nudge the parent, in the caller's transaction."""
+    if agent.parent_id:
+        dispatch.nudge(agent.parent_id, source=Source.CHILD, reason=reason)
+
+
+def close_issue(agent: Agent, *, key: str, reason: CloseReason) -> Write:
+    """The wish to close an agent's issue."""
+    return Write(
+        key=f"close:{agent.pk}:{agent.executions}:{reason}",
+        kind=WriteKind.CLOSE,
+        payload={"ref": key, "reason": str(reason)},
+    )

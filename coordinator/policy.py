@@ -1,0 +1,148 @@
+"""What a repository's agents may use: its policy file under the fleet's caps. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.policy_file import FILE_NAME, Policy
+from grid.public_types import Limits
+
+DEFAULT_ADAPTER = "builtin"
+DEFAULT, FLEET = "default", "fleet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLimits:
+    """The operator's caps. Seconds, bytes and counts."""
+
+    max_live_per_repository: int
+    max_live_per_tree: int
+    max_depth: int
+    """Of the deepest agent; the root has 0."""
+    max_children: int
+    """Of one agent."""
+    max_open_descendants: int
+    """Of a whole tree, at one time."""
+    max_attempts: int
+    tree_executions: int
+    tree_wall_seconds: int
+    wall_seconds: int = 1800
+    idle_seconds: int = 600
+    verify_wall_seconds: int = 900
+    """For each set-up and each acceptance command."""
+    memory_bytes: int = 0
+    """Of each process; 0 means no cap."""
+    processes: int = 0
+    """Of the agent's user; 0 means no cap."""
+
+
+CAPS: Mapping[str, str] = {
+    "wall_seconds": "wall_seconds",
+    "idle_seconds": "idle_seconds",
+    "verify_wall_seconds": "verify_wall_seconds",
+    "memory_bytes": "memory_bytes",
+    "processes": "processes",
+    "attempts": "max_attempts",
+    "children": "max_children",
+    "depth": "max_depth",
+    "open_descendants": "max_open_descendants",
+    "concurrency": "max_live_per_repository",
+    "tree_concurrency": "max_live_per_tree",
+    "tree_executions": "tree_executions",
+    "tree_wall_seconds": "tree_wall_seconds",
+}
+"""The fleet's cap over each limit of the policy file."""
+
+_ZERO_MEANS_NO_CAP = frozenset({"memory_bytes", "processes"})
+_DEFAULTS: Mapping[str, object] = {item.name: item.default for item in dataclasses.fields(FleetLimits)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectivePolicy:
+    """What holds for a repository, and who said so. Limits are named as in the policy file."""
+
+    adapter: str
+    options: Mapping[str, Any]
+    setup: tuple[str, ...]
+    acceptance: tuple[str, ...]
+    wall_seconds: int
+    idle_seconds: int
+    verify_wall_seconds: int
+    memory_bytes: int
+    """0 means no limit."""
+    processes: int
+    """0 means no limit."""
+    attempts: int
+    children: int
+    depth: int
+    open_descendants: int
+    concurrency: int
+    tree_concurrency: int
+    tree_executions: int
+    tree_wall_seconds: int
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """For each field above `default` (nobody chose), `fleet` (the operator's cap) or `.agentgrid.yml`."""
+    not_granted: Mapping[str, int] = field(default_factory=dict)
+    """Limits for which the file asked more than the fleet allows, with what it asked for."""
+
+    @property
+    def run_limits(self) -> Limits:
+        """For the agent."""
+        return self._limits(self.wall_seconds)
+
+    @property
+    def verify_limits(self) -> Limits:
+        """For each set-up and each acceptance command."""
+        return self._limits(self.verify_wall_seconds)
+
+    def _limits(self, wall_seconds: int) -> Limits:
+        return Limits(
+            wall_seconds=wall_seconds,
+            idle_seconds=self.idle_seconds,
+            memory_bytes=self.memory_bytes,
+            processes=self.processes,
+        )
+
+
+def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
+    """Lay a repository's policy under the fleet's caps: a limit may only be lowered.
+
+    Args:
+        policy: None for a repository without a policy file.
+        fleet: The operator's caps.
+    """
+    policy = policy or Policy()
+    origin = {
+        "adapter": _said(policy.adapter),
+        "options": _said(policy.options),
+        "setup": _said(policy.setup),
+        "acceptance": _said(policy.acceptance),
+    }
+    limits: dict[str, int] = {}
+    not_granted: dict[str, int] = {}
+    for name, cap_name in CAPS.items():
+        cap: int = getattr(fleet, cap_name)
+        asked = policy.limits.get(name)
+        is_capped = cap != 0 or name not in _ZERO_MEANS_NO_CAP
+        if asked is not None and (asked <= cap or not is_capped):
+            limits[name], origin[name] = asked, FILE_NAME
+            continue
+        limits[name], origin[name] = cap, DEFAULT if cap == _DEFAULTS[cap_name] else FLEET
+        if asked is not None:
+            not_granted[name] = asked
+    return EffectivePolicy(
+        adapter=policy.adapter or DEFAULT_ADAPTER,
+        options=policy.options,
+        setup=policy.setup,
+        acceptance=policy.acceptance,
+        origin=origin,
+        not_granted=not_granted,
+        **limits,
+    )
+
+
+def _said(value: object) -> str:
+    return FILE_NAME if value else DEFAULT

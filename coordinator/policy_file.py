@@ -1,0 +1,225 @@
+"""`.agentgrid.yml`: what a repository wants of the agents that work on it. Pure.
+
+The file comes from a repository's default branch, so anybody who can write there wrote it; docs/policy-file.md
+describes it for them. Reading it never decides what is granted: `coordinator.policy` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from coordinator import strict_yaml
+from coordinator.public_errors import InvalidInputError
+from coordinator.strict_yaml import Path, Problem, shortened
+from coordinator.untrusted import printable
+
+FILE_NAME = ".agentgrid.yml"
+VERSION = 1
+MAX_BYTES = 64 * 1024
+MAX_COMMANDS = 20
+MAX_COMMAND_CHARACTERS = 2_000
+_MAX_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What one file says; whatever it does not say is empty."""
+
+    adapter: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The adapter's own, plain JSON, not yet checked by it."""
+    setup: tuple[str, ...] = ()
+    """Shell commands run before the agent and again before acceptance."""
+    acceptance: tuple[str, ...] = ()
+    """Shell commands that must exit 0 on the committed work."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The limits it names, and no others; names and units as in the file."""
+
+
+class PolicyError(InvalidInputError):
+    """The file breaks rules; the message has a line for each, `problems` the same as values."""
+
+    def __init__(self, problems: Iterable[Problem], *, source: str = FILE_NAME) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        lines = [
+            f"  line {problem.line}: {problem.message}" if problem.line else f"  {problem.message}"
+            for problem in self.problems[:_MAX_SHOWN]
+        ]
+        if len(self.problems) > _MAX_SHOWN:
+            lines.append(f"  and {len(self.problems) - _MAX_SHOWN} more")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
+
+
+def _shown_as_run(command: str) -> str:
+    """Refuse a command that looks other than it is: people review these files."""
+    if printable(command) != command:
+        raise ValueError("holds characters that nobody can see, such as zero-width or bidi controls; type it again")
+    return command
+
+
+_Command = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMAND_CHARACTERS),
+    AfterValidator(_shown_as_run),
+]
+_Seconds = Annotated[int, Field(ge=1, le=86_400)]
+_Live = Annotated[int, Field(ge=1, le=1_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Agent(_Strict):
+    adapter: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = ""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class _Limits(_Strict):
+    """Zero stands for "not given"; it is a value of its own only where it is allowed: no sub-issues at all."""
+
+    wall_seconds: _Seconds = 0
+    idle_seconds: _Seconds = 0
+    verify_wall_seconds: _Seconds = 0
+    memory_bytes: Annotated[int, Field(ge=32 << 20, le=1 << 44)] = 0
+    processes: Annotated[int, Field(ge=1, le=65_536)] = 0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 0
+    children: Annotated[int, Field(ge=0, le=100)] = 0
+    depth: Annotated[int, Field(ge=0, le=7)] = 0
+    open_descendants: Annotated[int, Field(ge=0, le=10_000)] = 0
+    concurrency: _Live = 0
+    tree_concurrency: _Live = 0
+    tree_executions: Annotated[int, Field(ge=1, le=100_000)] = 0
+    tree_wall_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 0
+
+
+class _File(_Strict):
+    version: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
+    agent: _Agent = Field(default_factory=_Agent)
+    setup: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
+    acceptance: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
+    limits: _Limits = Field(default_factory=_Limits)
+
+
+_SECTIONS: Mapping[Path, type[BaseModel]] = {(): _File, ("agent",): _Agent, ("limits",): _Limits}
+
+
+def parse_policy(data: bytes) -> Policy:
+    """Read the file; an empty one is the empty policy.
+
+    Raises:
+        PolicyError: Every problem found, each with its line and the fix.
+    """
+    try:
+        document = strict_yaml.read(data, max_bytes=MAX_BYTES)
+    except strict_yaml.UnreadableError as error:
+        raise PolicyError([error.problem]) from error
+    file, problems = _checked({} if document.value is None else document.value, document.lines)
+    problems = [*document.problems, *problems]
+    if file is None or problems:
+        raise PolicyError(problems)
+    return _policy(file)
+
+
+def dump_policy(policy: Policy) -> dict[str, Any]:
+    """The policy as plain JSON, in the shape of the file."""
+    agent = {"adapter": policy.adapter, "options": dict(policy.options)}
+    return {
+        "version": VERSION,
+        "agent": {key: value for key, value in agent.items() if value},
+        "setup": list(policy.setup),
+        "acceptance": list(policy.acceptance),
+        "limits": dict(policy.limits),
+    }
+
+
+def load_policy(value: object) -> Policy:
+    """The policy that `dump_policy` wrote.
+
+    Raises:
+        PolicyError: Nobody but an older or newer version of this program, or a hand, can have written this.
+    """
+    file, problems = _checked(value, {})
+    if file is None:
+        raise PolicyError(problems, source="stored policy")
+    return _policy(file)
+
+
+def _policy(file: _File) -> Policy:
+    return Policy(
+        adapter=file.agent.adapter,
+        options=file.agent.options,
+        setup=tuple(file.setup),
+        acceptance=tuple(file.acceptance),
+        limits=file.limits.model_dump(exclude_unset=True),
+    )
+
+
+def _checked(value: object, lines: Mapping[Path, int]) -> tuple[_File | None, list[Problem]]:
+    try:
+        return _File.model_validate(value), []
+    except ValidationError as error:
+        return None, [_problem(details, lines) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, lines: Mapping[Path, int]) -> Problem:
+    place: Path = details["loc"]
+    if details["type"] == "extra_forbidden":
+        *section, key = place
+        known = list(_SECTIONS[tuple(section)].model_fields)
+        close = difflib.get_close_matches(str(key), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+        message = f"{_name(section)}unknown key {shortened(key)}; {hint}"
+    else:
+        message = f"{_name(place)}{_in_words(details)}"
+    return Problem(line=_nearest_line(place, lines), message=message)
+
+
+def _name(place: Iterable[str | int]) -> str:
+    """`limits.attempts: `, `setup, entry 2: `."""
+    keys = [key for key in place if isinstance(key, str)]
+    numbers = "".join(f", entry {index + 1}" for index in place if isinstance(index, int))
+    return f"{'.'.join(keys)[:80]}{numbers}: " if keys else ""
+
+
+def _nearest_line(place: Path, lines: Mapping[Path, int]) -> int:
+    while place and place not in lines:
+        place = place[:-1]
+    return lines.get(place, 0)
+
+
+_TYPES: Mapping[str, str] = {
+    "int_type": "must be a whole number without quotes, such as 10",
+    "string_type": "must be text; put it in quotes",
+    "list_type": 'must be a list of commands, such as ["pytest -q"]',
+    "dict_type": "must be a mapping, such as {model: scripted}",
+    "model_type": "must be a mapping: one `key: value` on each line",
+    "string_too_short": "is an empty command; remove it",
+    "string_pattern_mismatch": "must be a name in lower case, such as builtin or command",
+}
+
+
+def _in_words(details: ErrorDetails) -> str:
+    """What is wrong and what would be right; repeats small wrong values only."""
+    kind, found, limits = details["type"], details["input"], details.get("ctx", {})
+    if found is None:
+        return "has no value; give it one or remove the line"
+    match kind:
+        case "greater_than_equal":
+            return f"is {found}; must be at least {limits['ge']:,}"
+        case "less_than_equal":
+            return f"is {found}; must be at most {limits['le']:,}"
+        case "too_long":
+            return f"has {len(found)} entries; at most {limits['max_length']} are read"
+        case "string_too_long":
+            return f"has {len(found):,} characters; at most {limits['max_length']:,} are read. Put it in a script"
+        case "int_type" | "string_type" | "list_type" if isinstance(found, str | int | float):
+            return f"is {shortened(found)}; {_TYPES[kind]}"
+    return _TYPES.get(kind) or details["msg"].removeprefix("Value error, ")

@@ -1,0 +1,268 @@
+"""What an agent is told: templates filled with text from people, bounded and fenced before a template sees it. Pure.
+
+The first line of every prompt names mode, issue and title for machines: `# agent-grid work: 12 Add a parser`.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from coordinator.public_errors import CoordinatorError
+from coordinator.untrusted import fenced, head, one_line, printable, tail, terminal, visible
+
+MAX_CHARACTERS = 200_000
+MAX_BODY_CHARACTERS = 65_536
+MODES = ("work", "resume", "resolve")
+TEMPLATES = Path(__file__).parent / "templates" / "coordinator" / "prompts"
+
+# How many of each there may be; what is left out is said.
+_MAX_COMMENTS = 40
+_MAX_CHILDREN = 100
+_MAX_BLOCKERS = 50
+_MAX_COMMANDS = 50
+_MAX_CHECKS = 10
+_MAX_PATHS = 200
+_SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
+"""Tried in turn until the prompt is short enough: the part of its usual length that each text but the issue's may have."""
+
+
+class PromptError(CoordinatorError):
+    """A template and the context do not fit; the message names both and the fix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comment:
+    """Something said on the issue."""
+
+    author: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The issue this one is a part of."""
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """An issue that had to be closed first, and is."""
+
+    key: str
+    title: str
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A sub-issue of this one, as it stands now."""
+
+    key: str
+    title: str
+    state: str
+    summary: str = ""
+    branch: str = ""
+    commit: str = ""
+    """Empty when it left no work."""
+    attempts: int = 0
+    """Runs that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCheck:
+    """A command of ours that did not exit 0."""
+
+    command: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How the attempt before this one ended."""
+
+    reason: str
+    checks: tuple[FailedCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Why the work could not be merged."""
+
+    paths: tuple[str, ...]
+    commit: str
+    """What is to be merged into the agent's branch; it is in the agent's clone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the tree may still use; None where there is no limit."""
+
+    executions: int | None = None
+    wall_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptContext:
+    """Everything a template may use. Texts are as people wrote them; they are made safe here."""
+
+    key: str
+    title: str
+    body: str
+    scope: str
+    """Of the tracker: `acme/widgets`."""
+    branch: str
+    """The agent's own, checked out in its clone."""
+    base: str
+    """Commit that the branch grew from."""
+    attempt: int
+    max_attempts: int
+    may_split: bool
+    max_children: int
+    """How many sub-issues it may still ask for."""
+    depth: int
+    """0 for a root."""
+    wall_seconds: int
+    """This run is stopped after so long."""
+    comments: tuple[Comment, ...] = ()
+    """Oldest first, of people who may steer an agent; choosing them is the caller's."""
+    acceptance: tuple[str, ...] = ()
+    parent: Parent | None = None
+    blockers: tuple[Blocker, ...] = ()
+    children: tuple[Child, ...] = ()
+    last_failure: Failure | None = None
+    conflict: Conflict | None = None
+    """Needed for the mode `resolve`."""
+    budget: Budget = Budget()
+
+
+def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES) -> str:
+    """The prompt of one run, at most 200,000 characters; what had to be left out is marked.
+
+    Args:
+        mode: `work`, `resume` or `resolve`.
+        context: Facts and texts.
+        folder: Where the templates are.
+
+    Raises:
+        PromptError: The mode is unknown, lacks what it needs, or the template names a variable that does not exist.
+    """
+    if mode not in MODES:
+        raise PromptError(f"no prompt for the mode '{mode}'; known: {', '.join(MODES)}")
+    if mode == "resolve" and context.conflict is None:
+        raise PromptError("the mode 'resolve' needs context.conflict: the paths and the commit to merge")
+    try:
+        template = _environment(folder).get_template(f"{mode}.txt")
+        for share in _SHARES:
+            text = template.render(mode=mode, **_safe(context, share))
+            if len(text) <= MAX_CHARACTERS:
+                return text
+    except TemplateNotFound as error:
+        raise PromptError(f"the template {error.name} is missing in {folder.name}/") from error
+    except TemplateError as error:
+        raise PromptError(f"the template {mode}.txt: {error.message}; PromptContext lists what there is") from error
+    raise PromptError(f"the template {mode}.txt makes more than {MAX_CHARACTERS:,} characters by itself; shorten it")
+
+
+@functools.cache
+def _environment(folder: Path) -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        autoescape=False,  # plain text for a model; what is untrusted is fenced before a template gets it
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+def _safe(context: PromptContext, share: float) -> dict[str, Any]:
+    """The template's variables: the context's fields, of which each text is one line or one fenced block.
+
+    Lists are cut to what fits; `left_out` says by how much.
+    """
+    safe: dict[str, Any] = {item.name: getattr(context, item.name) for item in fields(context)}
+    safe |= {name: one_line(safe[name]) for name in ("key", "title", "scope", "branch", "base")}
+    safe["body"] = _prose(context.body, MAX_BODY_CHARACTERS)
+    safe["comments"] = [
+        replace(comment, author=one_line(comment.author, 80), text=_prose(comment.text, _part(8_000, share)))
+        for comment in context.comments[-_MAX_COMMENTS:]
+    ]
+    safe["acceptance"] = [_command(command, share) for command in context.acceptance[:_MAX_COMMANDS]]
+    safe["blockers"] = [
+        replace(
+            blocker,
+            key=one_line(blocker.key),
+            title=one_line(blocker.title),
+            summary=_prose(blocker.summary, _part(2_000, share)),
+        )
+        for blocker in context.blockers[:_MAX_BLOCKERS]
+    ]
+    safe["children"] = [_child(child, share) for child in context.children[:_MAX_CHILDREN]]
+    if context.parent:
+        safe["parent"] = Parent(key=one_line(context.parent.key), title=one_line(context.parent.title))
+    if context.last_failure:
+        safe["last_failure"] = _failure(context.last_failure, share)
+    if context.conflict:
+        paths = [one_line(path, 500) for path in context.conflict.paths[:_MAX_PATHS]]
+        text = fenced(head("\n".join(paths), _part(20_000, share)))
+        safe["conflict"] = {"commit": one_line(context.conflict.commit), "paths": text}
+    safe["left_out"] = {
+        "comments": max(0, len(context.comments) - _MAX_COMMENTS),
+        "acceptance": max(0, len(context.acceptance) - _MAX_COMMANDS),
+        "blockers": max(0, len(context.blockers) - _MAX_BLOCKERS),
+        "children": max(0, len(context.children) - _MAX_CHILDREN),
+        "checks": max(0, len(context.last_failure.checks) - _MAX_CHECKS) if context.last_failure else 0,
+        "paths": max(0, len(context.conflict.paths) - _MAX_PATHS) if context.conflict else 0,
+    }
+    return safe
+
+
+def _child(child: Child, share: float) -> Child:
+    return Child(
+        key=one_line(child.key),
+        title=one_line(child.title),
+        state=one_line(child.state, 40),
+        summary=_prose(child.summary, _part(3_000, share)),
+        branch=one_line(child.branch),
+        commit=one_line(child.commit),
+        attempts=child.attempts,
+    )
+
+
+def _failure(failure: Failure, share: float) -> Failure:
+    return Failure(
+        reason=one_line(failure.reason, 2_000),
+        checks=tuple(
+            FailedCheck(
+                command=_command(check.command, share), tail=_block(tail(terminal(check.tail), _part(4_000, share)))
+            )
+            for check in failure.checks[:_MAX_CHECKS]
+        ),
+    )
+
+
+def _command(command: str, share: float) -> str:
+    # No visible(): an HTML comment in a command is part of the command.
+    return fenced(head(printable(command), _part(2_000, share)), "sh")
+
+
+def _prose(text: str, limit: int) -> str:
+    return _block(head(visible(text), limit))
+
+
+def _block(text: str) -> str:
+    """Fenced, or empty when there is nothing to show, so that a template can leave the place out."""
+    return fenced(text) if text.strip() else ""
+
+
+def _part(limit: int, share: float) -> int:
+    return max(100, int(limit * share))

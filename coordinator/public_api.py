@@ -1,0 +1,171 @@
+"""What commands, pages, tasks and other packages may ask of the coordinator. Thin: each function is one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from coordinator import budgets, control, dispatch, invariants, outbox, queries, repositories, submissions, sweeps
+from coordinator.control import Touched
+from coordinator.models import Agent, AuditEntry
+from coordinator.public_types import AgentView, Decision, EnvelopeView, NudgeView, ScopeKind, Submission, Violation
+from coordinator.queries import Explanation
+from tracker.public_types import RepositoryView
+
+__all__ = ["Explanation", "Touched"]
+
+
+# --- work ------------------------------------------------------------------------------------------------------
+
+
+def add_repository(path: str) -> RepositoryView:
+    """Take a git repository on this machine under care. Raises InvalidInputError that names the fix."""
+    return repositories.add_local(path)
+
+
+def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[AgentView, NudgeView, bool]:
+    """Open an issue, take it on, nudge it; the third value says whether it is new. Raises InvalidInputError."""
+    agent, _, is_new = submissions.submit(repository_id=repository_id, submission=submission, actor=actor)
+    return queries.get(agent.pk), queries.nudges_of(agent.pk, limit=1)[0], is_new
+
+
+def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
+    """Ask for a look at an agent now; the answer is stored. Raises AgentNotFoundError."""
+    return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)
+
+
+def retry(agent_id: int, *, actor: str) -> Decision | None:
+    """Fresh attempts for an agent that waits for a person. Raises NotAllowedError, AgentNotFoundError."""
+    return queries.decision(control.retry(agent_id, actor=actor).decision)
+
+
+def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
+    """End an agent and everything below it. Raises NotAllowedError, AgentNotFoundError."""
+    return control.cancel(agent_id, actor=actor, reason=reason)
+
+
+def pause(scope: str, *, actor: str) -> int:
+    """Close a scope (`scope_of`); returns how many queued runs are held. Raises AgentNotFoundError."""
+    return control.pause(scope, actor=actor)
+
+
+def unpause(scope: str, *, actor: str) -> int:
+    """Open a scope again; returns how many queued runs may go on. Raises AgentNotFoundError."""
+    return control.unpause(scope, actor=actor)
+
+
+def raise_limit(
+    scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None
+) -> EnvelopeView:
+    """Raise what a scope may use. Raises InvalidInputError, AgentNotFoundError."""
+    return budgets.view(control.raise_limit(scope, actor=actor, executions=executions, wall_seconds=wall_seconds))
+
+
+def preview(agent_ids: Sequence[int]) -> Touched:
+    """What acting on these agents and everything below them would touch."""
+    return control.preview(agent_ids)
+
+
+def scope_of(kind: ScopeKind, agent: AgentView | None = None, *, repository_id: int | None = None) -> str:
+    """Key of the scope a person means: the fleet, a repository, the tree or the agent of `agent`."""
+    if kind == ScopeKind.FLEET:
+        return budgets.FLEET
+    if kind == ScopeKind.REPOSITORY:
+        return f"repository:{agent.repository_id if agent else repository_id}"
+    if agent is None:
+        raise ValueError(f"a {kind} needs an agent")
+    if kind == ScopeKind.AGENT:
+        return f"agent:{agent.issue_id}"
+    return f"tree:{queries.get(agent.root_id).issue_id}"
+
+
+# --- reads -----------------------------------------------------------------------------------------------------
+
+find_agent = queries.find
+get_agent = queries.get
+tree = queries.tree
+explain = queries.explain
+needing_attention = queries.needing_attention
+under_way = queries.under_way
+recent = queries.recent
+executions_of = queries.executions_of
+nudges_of = queries.nudges_of
+envelopes = queries.envelopes
+
+
+def violations() -> list[Violation]:
+    """Every row that breaks a law, with its remedy."""
+    return invariants.violations()
+
+
+def policy_errors() -> list[tuple[RepositoryView, str]]:
+    """Repositories whose fetch or policy file is not good, and why."""
+    return repositories.errors()
+
+
+# --- what tasks call -------------------------------------------------------------------------------------------
+
+
+def apply_events() -> int:
+    """Take up what the grid reported; returns how many events."""
+    return sweeps.apply_events()
+
+
+def decide_again(agent_id: int) -> Decision | None:
+    """Decide an agent's open nudge anew."""
+    return dispatch.decide_again(agent_id)
+
+
+def drain_outbox(repository_id: int) -> int:
+    """Carry out a repository's tracker writes; returns how many."""
+    return outbox.drain(repository_id)
+
+
+def refresh_repository(repository_id: int) -> None:
+    """Fetch a repository and read its policy."""
+    repositories.refresh(repository_id)
+
+
+def sweep() -> bool:
+    """The pass of every few seconds, unless somebody did this slot's; returns whether it ran."""
+    ours = sweeps.claim_slot("sweep", every_seconds=_period("coordinator.sweep"))
+    if ours:
+        sweeps.sweep()
+    return ours
+
+
+def resume_parents() -> bool:
+    """The pass over waiting parents, unless somebody did this slot's; returns whether it ran."""
+    ours = sweeps.claim_slot("resume_parents", every_seconds=_period("coordinator.resume_parents"))
+    if ours:
+        sweeps.resume_parents()
+    return ours
+
+
+def housekeeping() -> bool:
+    """The hourly pass, unless somebody did this slot's; returns whether it ran."""
+    ours = sweeps.claim_slot("housekeeping", every_seconds=_period("coordinator.housekeeping"))
+    if ours:
+        sweeps.housekeeping()
+    return ours
+
+
+def reconcile() -> dict[str, int]:
+    """What every component does before it dispatches anything: one whole sweep, whatever slot it is."""
+    return sweeps.sweep()
+
+
+def record_audit(actor: str, action: str, target: str, detail: dict[str, object]) -> None:
+    """An audit row for an act that no function here covers."""
+    AuditEntry.objects.create(actor=actor, action=action, target=target, detail=detail, at=Now())
+
+
+def count_agents() -> int:
+    """How many agents there are."""
+    return Agent.objects.count()
+
+
+def _period(name: str) -> float:
+    return float(settings.CELERY_BEAT_SCHEDULE[name]["schedule"])

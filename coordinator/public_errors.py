@@ -1,0 +1,34 @@
+"""Errors that leave the coordinator package.
+
+CoordinatorError
+    AgentNotFoundError     nothing is known under this name; the message says what would be
+    NotAllowedError        the act makes no sense in this state; the message names one that does
+    InvalidInputError      what was given cannot be used; the message names the fix
+    LimitExceededError     a limit was met: `kind`, `value`, `limit`
+"""
+
+from __future__ import annotations
+
+
+class CoordinatorError(Exception):
+    """Base of every error that leaves this package."""
+
+
+class AgentNotFoundError(CoordinatorError):
+    """No agent, issue, repository or execution answers to this name."""
+
+
+class NotAllowedError(CoordinatorError):
+    """The act makes no sense in the present state."""
+
+
+class InvalidInputError(CoordinatorError):
+    """What was given cannot be used."""
+
+
+class LimitExceededError(CoordinatorError):
+    """A limit was met."""
+
+    def __init__(self, *, kind: str, value: int, limit: int) -> None:
+        super().__init__(f"{kind}: {value} of at most {limit}")
+        self.kind, self.value, self.limit = kind, value, limit

@@ -1,0 +1,166 @@
+"""Values that cross the coordinator's border: agents, nudges, decisions, envelopes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+class AgentState(enum.StrEnum):
+    """States of an agent; the arrows between them are in `coordinator.lifecycle`."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    REVIEW = "review"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    DONE = "done"
+    ABANDONED = "abandoned"
+
+
+ENDED = frozenset({AgentState.DONE, AgentState.ABANDONED})
+ATTENTION = frozenset({AgentState.BLOCKED, AgentState.FAILED})
+"""States that wait for a person."""
+
+
+class Source(enum.StrEnum):
+    """Who nudged."""
+
+    OPERATOR = "operator"
+    WEBHOOK = "webhook"
+    SWEEP = "sweep"
+    PARENT = "parent"
+    CHILD = "child"
+    BLOCKER = "blocker"
+    RETRY = "retry"
+
+
+class Answer(enum.StrEnum):
+    """What became of a nudge."""
+
+    ADMITTED = "admitted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    COALESCED = "coalesced"
+
+
+class ScopeKind(enum.StrEnum):
+    """Levels of the envelope path, outermost first."""
+
+    FLEET = "fleet"
+    REPOSITORY = "repository"
+    TREE = "tree"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The stored answer to a nudge: why something runs, or why it does not."""
+
+    answer: Answer
+    code: str
+    """Short and stable: `paused`, `blockers`, `capacity`, `budget`, `running`, …"""
+    reason: str
+    """One sentence for people."""
+    until: datetime | None = None
+    """When it is looked at again by itself; None: when what it waits for happens."""
+    mode: str = ""
+    """Of an admitted one: `work`, `resume`, `resolve`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentView:
+    """A snapshot of one agent."""
+
+    id: int
+    path: str
+    """`1`, `1.2`: places in the tree."""
+    depth: int
+    parent_id: int | None
+    root_id: int
+    issue_id: int
+    issue: str
+    """`scope#key`."""
+    title: str
+    repository_id: int
+    state: AgentState
+    is_held: bool
+    paused_by: str
+    """The nearest paused scope (`repository`, `tree`, …), or empty."""
+    attempts: int
+    crashes: int
+    executions: int
+    branch: str
+    head: str
+    summary: str
+    blocked_reason: str
+    decision: Decision | None
+    not_before: datetime | None
+    execution_id: UUID | None
+    adapter: str
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeView:
+    """What a scope may use, has reserved and has spent."""
+
+    key: str
+    kind: ScopeKind
+    paused_at: datetime | None
+    live: int
+    max_live: int | None
+    executions_limit: int | None
+    executions_reserved: int
+    executions_spent: int
+    wall_limit_seconds: int | None
+    wall_reserved_seconds: int
+    wall_spent_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NudgeView:
+    """A nudge and its answer."""
+
+    id: int
+    agent_id: int
+    source: Source
+    reason: str
+    created_at: datetime
+    answered_at: datetime | None
+    decision: Decision | None
+    execution_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A row that breaks a law."""
+
+    law: str
+    """Number and name, as in docs/invariants.md."""
+    subject: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What an operator asks for."""
+
+    title: str
+    body: str = ""
+    adapter: str = ""
+    """Empty: the repository's policy decides, else the built-in agent."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    acceptance: tuple[str, ...] = ()
+    priority: int = 0
+    key: str = ""
+    """Submitting twice with one key is one submission; empty: title and body are the key."""

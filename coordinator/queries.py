@@ -1,0 +1,218 @@
+"""Reads for commands, pages and API, as frozen values. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from coordinator import admission, briefing, budgets, dispatch
+from coordinator.models import Agent, Envelope, Nudge
+from coordinator.public_errors import AgentNotFoundError
+from coordinator.public_types import (
+    ATTENTION,
+    ENDED,
+    AgentState,
+    AgentView,
+    Answer,
+    Decision,
+    EnvelopeView,
+    NudgeView,
+    Source,
+)
+from grid import public_api as grid
+from grid.public_types import LIVE, ExecutionView
+from tracker import public_api as tracker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an agent runs or does not: the stored answer and a fresh one."""
+
+    agent: AgentView
+    now: Decision
+    """What a person's nudge would be answered at this moment; nothing is started by asking."""
+    nudges: tuple[NudgeView, ...]
+    executions: tuple[ExecutionView, ...]
+    envelopes: tuple[EnvelopeView, ...]
+    blockers: tuple[str, ...]
+    children: tuple[AgentView, ...]
+    policy_error: str
+    origin: dict[str, str]
+    """Where each limit comes from: `default`, `fleet`, `.agentgrid.yml`."""
+
+
+def agents(rows: Iterable[Agent]) -> list[AgentView]:
+    """Freeze rows that come with their envelope path, repository and execution; a constant number of queries."""
+    rows = list(rows)
+    issues = tracker.get_issues([row.issue_id for row in rows])
+    facts = tracker.facts([row.issue_id for row in rows])
+    return [
+        AgentView(
+            id=row.pk,
+            path=row.path,
+            depth=row.depth,
+            parent_id=row.parent_id,
+            root_id=row.tree_id,
+            issue_id=row.issue_id,
+            issue=str(issues[row.issue_id].ref),
+            title=issues[row.issue_id].title,
+            repository_id=row.repository_id,
+            state=AgentState(row.state),
+            is_held=facts[row.issue_id].held,
+            paused_by=budgets.paused_scope(budgets.path_of(row.envelope)),
+            attempts=row.attempts,
+            crashes=row.crashes,
+            executions=row.executions,
+            branch=row.branch,
+            head=row.head,
+            summary=row.summary,
+            blocked_reason=row.blocked_reason,
+            decision=decision(row.decision),
+            not_before=row.not_before,
+            execution_id=row.execution_id,
+            adapter=row.execution.agent if row.execution else str(row.spec.get("adapter", "")),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            ended_at=row.ended_at,
+        )
+        for row in rows
+    ]
+
+
+def get(agent_id: int) -> AgentView:
+    """One agent. Raises AgentNotFoundError."""
+    found = agents(_rows().filter(pk=agent_id))
+    if not found:
+        raise AgentNotFoundError(f"no agent {agent_id}")
+    return found[0]
+
+
+def find(name: str) -> AgentView:
+    """The agent that people mean: `12`, `#12`, `local/app#12`, `app#12`, or the start of an execution's id.
+
+    Raises:
+        AgentNotFoundError: None or several fit; the message says how to name one.
+    """
+    scope, _, key = name.strip().rpartition("#")
+    rows = _rows().filter(issue__key=key or name)
+    if scope:
+        rows = rows.filter(repository__scope__endswith=scope)
+    found = list(rows[:20])
+    if not found:
+        run = grid.find_by_prefix(name.strip())
+        found = list(_rows().filter(pk=_agent_of(run))) if run else []
+    if not found:
+        raise AgentNotFoundError(f"no agent for {name!r}; `status` lists the issues under care")
+    if len(found) > 1:
+        names = ", ".join(f"{row.repository.scope}#{key}" for row in found)
+        raise AgentNotFoundError(f"{name!r} could be any of {names}; give the repository as well")
+    return agents(found)[0]
+
+
+def tree(root_id: int) -> list[AgentView]:
+    """A whole tree in depth-first order, children in the order they were made."""
+    views = [*agents(_rows().filter(root_id=root_id).order_by("pk")), get(root_id)]
+    below: dict[int | None, list[AgentView]] = {}
+    for view in views:
+        below.setdefault(view.parent_id, []).append(view)
+    ordered: list[AgentView] = []
+    todo = [view for view in views if view.id == root_id]
+    while todo:
+        view = todo.pop()
+        ordered.append(view)
+        todo += reversed(below.get(view.id, []))
+    return ordered
+
+
+def needing_attention(*, limit: int = 50) -> list[AgentView]:
+    """Agents that wait for a person, the longest first."""
+    return agents(_rows().filter(state__in=sorted(ATTENTION)).order_by("updated_at")[:limit])
+
+
+def under_way(*, limit: int = 50) -> list[AgentView]:
+    """Agents that have not ended and wait for nobody, the latest first."""
+    ended = sorted({*ENDED, *ATTENTION})
+    return agents(_rows().exclude(state__in=ended).order_by("-updated_at")[:limit])
+
+
+def recent(*, limit: int = 20) -> list[AgentView]:
+    """Agents that ended last."""
+    return agents(_rows().filter(state__in=sorted(ENDED)).order_by("-ended_at")[:limit])
+
+
+def executions_of(agent_id: int, *, limit: int = 50) -> list[ExecutionView]:
+    """An agent's runs, newest first."""
+    agent = Agent.objects.filter(pk=agent_id).first()
+    return grid.find_executions(subjects=[agent.subject], limit=limit) if agent else []
+
+
+def nudges_of(agent_id: int, *, limit: int = 20) -> list[NudgeView]:
+    """An agent's nudges with their answers, newest first."""
+    return [
+        NudgeView(
+            id=row.pk,
+            agent_id=row.agent_id,
+            source=Source(row.source),
+            reason=row.reason,
+            created_at=row.created_at,
+            answered_at=row.answered_at,
+            decision=decision(row.decision),
+            execution_id=row.execution_id,
+        )
+        for row in Nudge.objects.filter(agent_id=agent_id)[:limit]
+    ]
+
+
+def explain(agent_id: int) -> Explanation:
+    """Everything that decides whether an agent runs."""
+    row = _rows().filter(pk=agent_id).first()
+    if row is None:
+        raise AgentNotFoundError(f"no agent {agent_id}")
+    situation = dispatch.look(row)
+    facts = dispatch.gather(row, situation, source=Source.OPERATOR)
+    return Explanation(
+        agent=agents([row])[0],
+        now=admission.decide(facts),
+        nudges=tuple(nudges_of(agent_id, limit=10)),
+        executions=tuple(executions_of(agent_id, limit=10)),
+        envelopes=tuple(budgets.view(envelope) for envelope in situation.path),
+        blockers=facts.blockers,
+        children=tuple(agents(_rows().filter(parent_id=agent_id).order_by("pk"))),
+        policy_error=situation.plan.fetch_error,
+        origin=dict(briefing.limits_of(row).origin),
+    )
+
+
+def envelopes() -> list[EnvelopeView]:
+    """Every scope that is paused or holds something, the fleet first."""
+    return [budgets.view(row) for row in Envelope.objects.exclude(kind="agent").order_by("pk")]
+
+
+def decision(stored: Any) -> Decision | None:
+    """Rebuild a stored decision."""
+    if not stored:
+        return None
+    until = stored.get("until")
+    return Decision(
+        answer=Answer(stored["answer"]),
+        code=stored["code"],
+        reason=stored["reason"],
+        until=datetime.fromisoformat(until) if until else None,
+        mode=stored.get("mode", ""),
+    )
+
+
+def live_by_subject(subjects: Sequence[str]) -> dict[str, ExecutionView]:
+    """The live execution of each subject that has one."""
+    return {run.subject: run for run in grid.find_executions(subjects=subjects, live=True) if run.state in LIVE}
+
+
+def _rows() -> Any:
+    return Agent.objects.select_related("envelope__parent__parent__parent", "repository", "execution", "parent")
+
+
+def _agent_of(run: ExecutionView) -> int:
+    agent = Agent.objects.filter(issue_id=int(run.subject.removeprefix("issue:"))).first()
+    return agent.pk if agent else 0

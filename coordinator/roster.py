@@ -1,0 +1,99 @@
+"""Take issues on: an agent and its envelope for each, with its place in the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from coordinator import budgets, lifecycle
+from coordinator.conf import conf
+from coordinator.models import Agent, Envelope
+from coordinator.public_types import ScopeKind
+from grid import public_api as grid
+from tracker import public_api as tracker
+
+
+def fleet_envelope() -> Envelope:
+    """The outermost envelope; its cap follows the setting."""
+    row = budgets.ensure(kind=ScopeKind.FLEET, key=budgets.FLEET, parent=None, limits={"max_live": conf().max_live})
+    return _capped(row, conf().max_live)
+
+
+def repository_envelope(repository_id: int, *, max_live: int | None = None) -> Envelope:
+    """A repository's envelope; `max_live` is its policy's cap, and may only lower the fleet's."""
+    cap = min(max_live or conf().max_live_per_repository, conf().max_live_per_repository)
+    row = budgets.ensure(
+        kind=ScopeKind.REPOSITORY,
+        key=f"repository:{repository_id}",
+        parent=fleet_envelope(),
+        limits={"max_live": cap},
+    )
+    return _capped(row, cap)
+
+
+def take_on(
+    *,
+    issue_id: int,
+    repository_id: int,
+    parent: Agent | None = None,
+    spec: Mapping[str, Any] | None = None,
+    priority: int = 0,
+) -> Agent:
+    """The agent of an issue, made when there is none; what exists already keeps its place and its wishes."""
+    existing = Agent.objects.filter(issue_id=issue_id).first()
+    if existing is not None:
+        return existing
+    issue = tracker.get_issue(issue_id)
+    with transaction.atomic():
+        above = parent.envelope.parent if parent is not None else _tree_envelope(issue_id, repository_id)
+        envelope = budgets.ensure(kind=ScopeKind.AGENT, key=f"agent:{issue_id}", parent=above, limits={})
+        agent, is_new = Agent.objects.get_or_create(
+            issue_id=issue_id,
+            defaults={
+                "repository_id": repository_id,
+                "parent": parent,
+                "root_id": parent.tree_id if parent is not None else None,
+                "depth": parent.depth + 1 if parent is not None else 0,
+                "path": _path(parent, issue.ref.key),
+                "envelope": envelope,
+                "branch": grid.branch_name(issue.ref.key, issue.title),
+                "spec": dict(spec or {}),
+                "priority": priority,
+            },
+        )
+        if is_new:
+            lifecycle.record(
+                agent,
+                "agent.created",
+                {"issue": str(issue.ref), "path": agent.path, "parent": parent.pk if parent else None},
+            )
+    return agent
+
+
+def _tree_envelope(issue_id: int, repository_id: int) -> Envelope:
+    settings = conf()
+    return budgets.ensure(
+        kind=ScopeKind.TREE,
+        key=f"tree:{issue_id}",
+        parent=repository_envelope(repository_id),
+        limits={
+            "max_live": settings.max_live_per_tree,
+            "executions_limit": settings.tree_executions,
+            "wall_limit_seconds": settings.tree_wall_seconds,
+        },
+    )
+
+
+def _path(parent: Agent | None, key: str) -> str:
+    if parent is None:
+        return key[:20]
+    return f"{parent.path}.{Agent.objects.filter(parent=parent).count() + 1}"[:100]
+
+
+def _capped(row: Envelope, cap: int) -> Envelope:
+    if row.max_live != cap:
+        Envelope.objects.filter(pk=row.pk).update(max_live=cap)
+        row.max_live = cap
+    return row

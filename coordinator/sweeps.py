@@ -1,0 +1,132 @@
+"""Periodic passes over the rows: whatever a lost message, a crash or a restart left behind is found here.
+
+Each pass may run twice, at once, or not at all. A slot keeps k beats from doing the same pass k times; it saves work, it
+guards nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from coordinator import dispatch, outbox, outcomes, repositories
+from coordinator.models import Agent, Nudge, SweepSlot
+from coordinator.public_types import AgentState, Source
+from grid import public_api as grid
+from grid.public_types import TERMINAL
+from tracker import public_api as tracker
+
+log = logging.getLogger(__name__)
+CONSUMER = "coordinator"
+STARTED, ENDED = "task.started", "task.ended"
+EVENTS_PER_BATCH = 5
+"""Small, so that several consumers share a burst; a batch is taken by moving the cursor past it first."""
+UNAPPLIED_AFTER = timedelta(seconds=10)
+DUE_LIMIT = 200
+MAX_BACKOFF_SECONDS = 900
+POLICY_MAX_AGE = timedelta(minutes=5)
+
+
+def claim_slot(name: str, *, every_seconds: float) -> bool:
+    """Whether this call is the first one in the present slot of a periodic pass."""
+    slot = int(timezone.now().timestamp() // every_seconds)
+    SweepSlot.objects.get_or_create(name=name)
+    return bool(SweepSlot.objects.filter(name=name, slot__lt=slot).update(slot=slot))
+
+
+def apply_events() -> int:
+    """Take up what the grid reported since the last call; returns how many events."""
+    handled = 0
+    while True:
+        position = grid.cursor(CONSUMER)
+        batch = grid.read_events(after=position, kinds=(STARTED, ENDED), limit=EVENTS_PER_BATCH)
+        if not batch:
+            return handled
+        # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
+        if not grid.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
+            continue
+        for _, event in batch:
+            _take_up(event.kind, event.stream.removeprefix("execution:"))
+            handled += 1
+
+
+def sweep() -> dict[str, int]:
+    """The pass that runs every few seconds; returns what it found, for the log."""
+    found = {
+        "reaped": len(grid.reap()),
+        "events": apply_events(),
+        "missed": apply_missed(),
+        "nudges": decide_due(),
+        "splits": adopt_missed(),
+        "writes": sum(outbox.drain(repository_id) for repository_id in tracker.due_repositories(timezone.now())),
+        "queued": grid.wake_queued(),
+    }
+    if any(found.values()):
+        log.info("swept", extra={"action": "sweep", **found})
+    return found
+
+
+def apply_missed() -> int:
+    """Apply ends that no event led to, or that failed half-way."""
+    rows = Agent.objects.filter(
+        is_applied=False,
+        updated_at__lt=timezone.now() - UNAPPLIED_AFTER,
+        execution__state__in=[str(state) for state in TERMINAL],
+    )
+    return sum(_guarded(outcomes.apply, pk) for pk in rows.values_list("execution_id", flat=True)[:DUE_LIMIT])
+
+
+def decide_due() -> int:
+    """Decide open nudges again whose time has come."""
+    due = Nudge.objects.filter(is_open=True, not_before__lte=timezone.now()).order_by("-agent__priority", "not_before")
+    return sum(_guarded(dispatch.decide_again, pk) for pk in due.values_list("agent_id", flat=True)[:DUE_LIMIT])
+
+
+def adopt_missed() -> int:
+    """Finish splits whose writer died between the tracker's answer and ours."""
+    rows = Agent.objects.filter(is_splitting=True).order_by("updated_at")
+    return sum(_guarded(outbox.adopt_children, pk) for pk in rows.values_list("pk", flat=True)[:DUE_LIMIT])
+
+
+def resume_parents() -> int:
+    """Look at waiting parents that are due, less often while nothing changes; returns how many."""
+    now = timezone.now()
+    due = due_parents(limit=DUE_LIMIT)
+    for pk, backoff in due:
+        seconds = min(MAX_BACKOFF_SECONDS, max(30, backoff * 2))
+        later = {"resume_due_at": now + timedelta(seconds=seconds), "resume_backoff_seconds": seconds}
+        if Agent.objects.filter(pk=pk, state=AgentState.WAITING, resume_due_at__lte=now).update(**later):
+            dispatch.nudge(pk, source=Source.SWEEP, reason="periodic look at a waiting parent")
+    return len(due)
+
+
+def due_parents(*, limit: int) -> list[tuple[int, int]]:
+    """Ids and back-offs in seconds of waiting parents that are due; served by a partial index however many agents exist."""
+    rows = Agent.objects.filter(state=AgentState.WAITING, resume_due_at__lte=timezone.now()).order_by("resume_due_at")
+    return list(rows.values_list("pk", "resume_backoff_seconds")[:limit])
+
+
+def housekeeping() -> dict[str, int]:
+    """The hourly pass: old run directories go, repositories are fetched."""
+    found = {"runs": grid.prune_runs(), "repositories": repositories.refresh_stale(POLICY_MAX_AGE)}
+    log.info("housekeeping", extra={"action": "housekeeping", **found})
+    return found
+
+
+def _take_up(kind: str, execution: str) -> None:
+    act = outcomes.apply if kind == ENDED else outcomes.started
+    _guarded(act, execution)
+
+
+def _guarded(act: object, argument: object) -> int:
+    """One bad row must not keep the others waiting; the sweep comes back to it."""
+    try:
+        return bool(act(argument))  # type: ignore[operator]  # one of the functions above
+    except DatabaseError:
+        raise
+    except Exception:
+        log.exception("a row could not be handled", extra={"action": "sweep", "row": str(argument)})
+        return 0

@@ -1,0 +1,129 @@
+"""Reads across the agent tree, and the state an issue shows."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from coordinator import wake
+from coordinator.models import Agent
+from coordinator.public_types import ATTENTION, ENDED, AgentState
+from tracker import public_api as tracker
+from tracker.public_types import AgentState as Shown
+from tracker.public_types import Write, WriteKind
+
+SHOWN = {
+    AgentState.NEW: Shown.READY,
+    AgentState.QUEUED: Shown.RUNNING,
+    AgentState.RUNNING: Shown.RUNNING,
+    AgentState.WAITING: Shown.WAITING,
+    AgentState.REVIEW: Shown.REVIEW,
+    AgentState.BLOCKED: Shown.BLOCKED,
+    AgentState.FAILED: Shown.FAILED,
+    AgentState.DONE: Shown.NONE,
+    AgentState.ABANDONED: Shown.NONE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """What a parent sees of one child."""
+
+    id: int
+    issue_id: int
+    state: AgentState
+    summary: str
+    branch: str
+    head: str
+    attempts: int
+    blocked_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """A parent's children."""
+
+    all: tuple[Child, ...]
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self.all)
+
+    @property
+    def stuck(self) -> int:
+        """How many wait for a person."""
+        return sum(child.state in ATTENTION for child in self.all)
+
+    @property
+    def moving(self) -> int:
+        """How many may still get somewhere by themselves."""
+        return sum(child.state not in ENDED and child.state not in ATTENTION for child in self.all)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a child's state or work does; empty without children."""
+        if not self.all:
+            return ""
+        text = ",".join(f"{child.id}:{child.state}:{child.head}:{child.attempts}" for child in self.all)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def children_of(agent: Agent) -> Children:
+    """The children in their order, in one query."""
+    rows = Agent.objects.filter(parent_id=agent.pk).order_by("pk")
+    return Children(
+        all=tuple(
+            Child(
+                id=row.pk,
+                issue_id=row.issue_id,
+                state=AgentState(row.state),
+                summary=row.summary,
+                branch=row.branch,
+                head=row.head,
+                attempts=row.attempts,
+                blocked_reason=row.blocked_reason,
+            )
+            for row in rows.only(
+                "pk", "issue_id", "state", "summary", "branch", "head", "attempts", "blocked_reason", "parent_id"
+            )
+        )
+    )
+
+
+def open_descendants(tree_id: int) -> int:
+    """How many agents below a root have not ended."""
+    return Agent.objects.filter(root_id=tree_id).exclude(state__in=[str(state) for state in ENDED]).count()
+
+
+def subtree_ids(agent: Agent) -> list[int]:
+    """The agent and everything below it, parents first."""
+    found, level = [agent.pk], [agent.pk]
+    while level:
+        level = list(Agent.objects.filter(parent_id__in=level).order_by("pk").values_list("pk", flat=True))
+        found += level
+    return found
+
+
+def show_state(agent: Agent) -> None:
+    """Wish for the label that tells people where the issue stands; later wishes replace unstarted ones."""
+    shown = SHOWN[AgentState(agent.state)]
+    issue = tracker.get_issue(agent.issue_id)
+    if issue.agent_state == shown:
+        return
+    write(
+        agent,
+        Write(
+            # The count makes the key new for each run of the agent, so that a label may come back.
+            key=f"agent:{agent.pk}:state:{agent.executions}:{agent.attempts}:{agent.state}",
+            kind=WriteKind.SET_STATE,
+            payload={"ref": issue.ref.key, "state": str(shown)},
+            coalesce=f"state:{agent.issue_id}",
+        ),
+    )
+
+
+def write(agent: Agent, *writes: Write) -> None:
+    """Wish for tracker writes in the caller's transaction."""
+    tracker.wish(agent.repository_id, writes)
+    wake.drain_outbox(agent.repository_id)

@@ -1,0 +1,17 @@
+"""The built-in agent as a program: `python -I __main__.py OPTIONS.json < prompt`, working in the current directory.
+
+Prints JSON lines (see `report`). Needs nothing of Django and nothing of the workspace: `-I` keeps the working directory
+off the module path, and the package is found by this file's own place.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from grid.agents.builtin.program import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

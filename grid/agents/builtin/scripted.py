@@ -1,0 +1,73 @@
+"""A model that plays a script through the same loop as a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from grid.agents.builtin.report import result_text
+from grid.agents.builtin.script import Scenario, ScriptError, Step, parse_script
+
+
+class ScriptFailedError(Exception):
+    """The run left the script: an expectation was not met, a tool failed, or the steps are used up."""
+
+
+def scripted_model(text: str, prompt: str) -> FunctionModel:
+    """The model that plays the scenario for this prompt.
+
+    Its n-th answer is the n-th step, counted from the history alone, so it is deterministic.
+
+    Raises:
+        ScriptFailedError: The script is broken or no scenario matches.
+    """
+    try:
+        scenario = parse_script(text).scenario_for(prompt)
+    except ScriptError as error:
+        raise ScriptFailedError(str(error)) from error
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        turn = sum(isinstance(message, ModelResponse) for message in messages)
+        step = _step(scenario, turn)
+        _check(scenario, step, _results(messages))
+        await asyncio.sleep(step.sleep_seconds)
+        say = [TextPart(step.say)] if step.say or not step.calls else []
+        calls = [
+            ToolCallPart(call.tool, call.args, tool_call_id=f"call-{turn + 1}-{n}")
+            for n, call in enumerate(step.calls, 1)
+        ]
+        return ModelResponse(parts=[*say, *calls])
+
+    return FunctionModel(answer, model_name="scripted")
+
+
+def _step(scenario: Scenario, turn: int) -> Step:
+    if turn >= len(scenario.steps):
+        raise ScriptFailedError(
+            f"{scenario.name}: all {len(scenario.steps)} steps are played and none ended the run; "
+            "let the last one call 'finish' with arguments that it accepts"
+        )
+    return scenario.steps[turn]
+
+
+def _results(messages: Sequence[ModelMessage]) -> list[ToolReturnPart]:
+    last = messages[-1] if messages else None
+    return [part for part in last.parts if isinstance(part, ToolReturnPart)] if isinstance(last, ModelRequest) else []
+
+
+def _check(scenario: Scenario, step: Step, results: list[ToolReturnPart]) -> None:
+    """Compare what the tools answered with what the script expects; a failed tool must be expected."""
+    text = "\n".join(result_text(part) for part in results)
+    where = f"{scenario.name}, line {step.line}"
+    for pattern in step.expect:
+        if not pattern.search(text):
+            raise ScriptFailedError(f"{where}: expected /{pattern.pattern}/ in the last result, got: {text[:600]}")
+    failed = [part for part in results if part.outcome != "success"]
+    if failed and not step.expect:
+        raise ScriptFailedError(
+            f"{where}: {failed[0].tool_name} failed before this step: {result_text(failed[0])[:600]} "
+            "(add an 'expect' to this step if that is intended)"
+        )

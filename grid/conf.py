@@ -1,0 +1,73 @@
+"""The grid's settings, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridConf:
+    """A typed view on the `GRID_*` settings."""
+
+    state_dir: Path
+    """Holds `repositories/`, `runs/` and `host/`; on the disk of one machine."""
+    slots: int
+    """Executions that one host runs at a time."""
+    lease_seconds: int
+    heartbeat_seconds: float
+    drain_seconds: int
+    """How long a stopping worker waits for its agents' checkpoints; the platform kills after 30."""
+    agent_env: Mapping[str, str]
+    """Variables of our own that agents may see; empty unless an operator says so."""
+    agent_path: str
+    agent_uids: tuple[int, int] | None
+    """First and last uid given to executions, one each; None runs agents as the worker's own user."""
+    keep_runs_days: int
+    event_wake_task: str
+    """Celery task, by name, that is woken when executions ended."""
+    python: str
+    """Interpreter of our own helpers: shims, the built-in agent."""
+    git: str
+
+    @property
+    def host_dir(self) -> Path:
+        """Where the host keeps its id, its lock and the nursery's socket."""
+        return self.state_dir / "host"
+
+    def run_dir(self, execution_id: UUID) -> Path:
+        """The folder of one execution."""
+        return self.state_dir / "runs" / str(execution_id)
+
+    def store_dir(self, repository: str) -> Path:
+        """The store of one repository."""
+        return self.state_dir / "repositories" / f"{repository}.git"
+
+    @property
+    def fence_margin_seconds(self) -> float:
+        """A shim without renewal kills its agent this long before the lease ends."""
+        return min(15.0, self.lease_seconds / 4)
+
+
+def conf() -> GridConf:
+    """Read the settings; cheap enough to call where needed, so that tests can override them."""
+    uids = settings.GRID_AGENT_UIDS
+    first, _, last = uids.partition("-")
+    return GridConf(
+        state_dir=Path(settings.GRID_STATE_DIR),
+        slots=settings.GRID_SLOTS,
+        lease_seconds=settings.GRID_LEASE_SECONDS,
+        heartbeat_seconds=settings.GRID_HEARTBEAT_SECONDS,
+        drain_seconds=settings.GRID_DRAIN_SECONDS,
+        agent_env=dict(settings.GRID_AGENT_ENV),
+        agent_path=settings.GRID_AGENT_PATH,
+        agent_uids=(int(first), int(last or first)) if uids else None,
+        keep_runs_days=settings.GRID_KEEP_RUNS_DAYS,
+        event_wake_task=settings.GRID_EVENT_WAKE_TASK,
+        python=settings.GRID_PYTHON,
+        git=settings.GIT,
+    )

@@ -1,0 +1,122 @@
+"""Append to the event log and read it by a cursor that misses nothing.
+
+On PostgreSQL an id becomes visible when its transaction commits, so a reader that asks for `id > cursor` skips rows of
+slower transactions (4 % under load, see docs/decisions/0003-event-cursor.md). There the cursor is (xid, id), and rows
+of transactions that may still be running are left for later. On SQLite writers take turns, so the id is enough.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from grid.models import Event, EventCursor, EventStream
+from grid.public_types import EventView
+
+type Draft = tuple[str, dict[str, Any]]
+"""Kind and body of an event to be written."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the log, of one consumer."""
+
+    xid: int = 0
+    event_id: int = 0
+
+
+def append(*, stream: str, root: str, events: Sequence[Draft]) -> int:
+    """Add events to a stream that is not an execution's; call it in the transaction that made them true.
+
+    Returns:
+        The number of the last event.
+    """
+    with transaction.atomic():
+        EventStream.objects.get_or_create(name=stream, defaults={"root": root})
+        EventStream.objects.filter(name=stream).update(seq=F("seq") + len(events))
+        last = EventStream.objects.values_list("seq", flat=True).get(name=stream)
+        insert_numbered(stream=stream, root=root, first_seq=last - len(events) + 1, events=events)
+    return last
+
+
+def insert_numbered(*, stream: str, root: str, first_seq: int, events: Iterable[Draft]) -> None:
+    """Write rows whose numbers the caller has reserved by a conditional UPDATE in this transaction."""
+    Event.objects.bulk_create(
+        Event(stream=stream, root=root, seq=first_seq + offset, kind=kind, body=body)
+        for offset, (kind, body) in enumerate(events)
+    )
+
+
+def cursor(consumer: str) -> Position:
+    """Where `consumer` has got to; the beginning for a new one."""
+    row = EventCursor.objects.filter(name=consumer).first()
+    return Position(row.xid, row.event_id) if row else Position()
+
+
+def advance(consumer: str, *, old: Position, new: Position) -> bool:
+    """Store how far `consumer` has read; False when another process of it was faster."""
+    EventCursor.objects.get_or_create(name=consumer)
+    moved = EventCursor.objects.filter(name=consumer, xid=old.xid, event_id=old.event_id).update(
+        xid=new.xid, event_id=new.event_id, updated_at=Now()
+    )
+    return bool(moved)
+
+
+def read(*, after: Position, kinds: Collection[str] = (), limit: int = 500) -> list[tuple[Position, EventView]]:
+    """Return the next committed events after a position, oldest first, of these kinds (all when empty)."""
+    if connection.vendor == "postgresql":
+        return _read_postgresql(after, list(kinds), limit)
+    rows = Event.objects.filter(id__gt=after.event_id)
+    if kinds:
+        rows = rows.filter(kind__in=kinds)
+    return [(Position(0, row.id), view(row)) for row in rows.order_by("id")[:limit]]
+
+
+def read_stream(stream: str, *, after_seq: int = 0, limit: int = 1000) -> list[EventView]:
+    """Return a stream's events after a number, in order."""
+    return [view(row) for row in Event.objects.filter(stream=stream, seq__gt=after_seq).order_by("seq")[:limit]]
+
+
+def read_root(root: str, *, after_id: int = 0, limit: int = 1000) -> list[EventView]:
+    """Return the events of a root tree after an id; for showing, as a slow transaction's rows may be skipped."""
+    return [view(row) for row in Event.objects.filter(root=root, id__gt=after_id).order_by("id")[:limit]]
+
+
+def view(row: Event) -> EventView:
+    """Freeze a row."""
+    return EventView(id=row.id, stream=row.stream, seq=row.seq, root=row.root, kind=row.kind, at=row.at, body=row.body)
+
+
+def _read_postgresql(after: Position, kinds: list[str], limit: int) -> list[tuple[Position, EventView]]:
+    # xid8 is 64 bits wide and never wraps; rows of transactions at or above xmin may have unfinished neighbours.
+    sql = """
+        SELECT xid::text::bigint, id, stream, seq, root, kind, at, body FROM grid_event
+        WHERE (xid, id) > (%s::text::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND (%s::text[] IS NULL OR kind = ANY(%s::text[]))
+        ORDER BY xid, id LIMIT %s
+    """
+    wanted = kinds or None
+    with connection.cursor() as db:
+        db.execute(sql, [str(after.xid), after.event_id, wanted, wanted, limit])
+        rows = db.fetchall()
+    return [
+        (
+            Position(xid, event_id),
+            EventView(
+                id=event_id,
+                stream=stream,
+                seq=seq,
+                root=root,
+                kind=kind,
+                at=at,
+                body=json.loads(body) if isinstance(body, str) else body,
+            ),
+        )
+        for xid, event_id, stream, seq, root, kind, at, body in rows
+    ]

@@ -1,0 +1,210 @@
+"""Executions from the outside: queue, claim, lease, stop, end. All time is the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import IntegrityError, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from grid import event_log, lifecycle, specs
+from grid.conf import conf
+from grid.models import Execution, Host
+from grid.public_types import LIVE, ON_HOST, ExecutionView, LaunchSpec, Mode, Result, State
+
+MAX_CRASHES = 3
+REAP_GRACE = timedelta(seconds=15)
+"""A row is taken away from a host this long after its lease ended; by then its shim has killed the agent."""
+
+
+def in_seconds(seconds: float) -> ExpressionWrapper[Any]:
+    """The database's time, plus some."""
+    return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
+
+
+def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool = False) -> UUID | None:
+    """Insert a queued row in the caller's transaction.
+
+    Returns:
+        None when the subject has a live execution already: the constraint decides, whoever asks at the same time.
+    """
+    row = Execution(
+        pk=execution_id or uuid4(),
+        subject=spec.subject,
+        root=spec.root,
+        mode=spec.mode,
+        priority=spec.priority,
+        attempt=spec.attempt,
+        crashes=spec.crashes,
+        is_held=is_held,
+        spec=specs.dump_spec(spec),
+        prompt=spec.prompt,
+        agent=spec.agent.adapter,
+        repository=spec.work.repository,
+        branch=spec.work.branch,
+        seq=1,
+    )
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        if Execution.objects.filter(subject=spec.subject, state__in=sorted(LIVE)).exists():
+            return None
+        raise
+    event_log.insert_numbered(
+        stream=row.stream,
+        root=row.root,
+        first_seq=1,
+        events=[
+            (
+                lifecycle.CHANGED,
+                {"to": "queued", "reason": f"{spec.mode}, attempt {spec.attempt}", "subject": spec.subject},
+            )
+        ],
+    )
+    return row.pk
+
+
+def claim(execution_id: UUID, *, host: str) -> Execution | None:
+    """Take one queued row for a host that has a free slot; None when it was taken, held, or no slot is free."""
+    with transaction.atomic():
+        # Locked, so that two tasks of one host cannot both see the last free slot.
+        row = Host.objects.select_for_update().filter(pk=host, draining_at__isnull=True).first()
+        if row is None or Execution.objects.filter(host=host, state__in=sorted(ON_HOST)).count() >= row.slots:
+            return None
+        moved = lifecycle.move(
+            execution_id,
+            old={State.QUEUED},
+            new=State.CLAIMED,
+            reason=f"claimed by {host}",
+            where=Q(is_held=False),
+            fields={
+                "host": host,
+                "token": F("token") + 1,
+                "lease_until": in_seconds(conf().lease_seconds),
+                "claimed_at": Now(),
+            },
+        )
+        return Execution.objects.get(pk=execution_id) if moved else None
+
+
+def next_queued(*, limit: int = 1) -> list[UUID]:
+    """The rows a free slot should take: highest priority first, then oldest."""
+    rows = Execution.objects.filter(state=State.QUEUED, is_held=False).order_by("-priority", "created_at")
+    return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def renew(*, host: str, tokens: Mapping[UUID, int], slots: int) -> set[UUID]:
+    """Stamp the host's heartbeat and extend the leases it holds, in one statement each.
+
+    Returns:
+        The executions still ours; a missing one was fenced and its agent must die.
+    """
+    Host.objects.filter(pk=host).update(heartbeat_at=Now(), slots=slots)
+    if not tokens:
+        return set()
+    mine = Execution.objects.filter(pk__in=tokens, host=host, state__in=sorted(ON_HOST))
+    mine.update(lease_until=in_seconds(conf().lease_seconds))
+    return {pk for pk, token in mine.values_list("pk", "token") if tokens[pk] == token}
+
+
+def request_stop(execution_ids: Collection[UUID], *, reason: str) -> int:
+    """Ask executions to end: queued ones end at once, running ones when their host delivers it.
+
+    Args:
+        reason: `cancelled` or `over_budget`; the first request stays.
+
+    Returns:
+        How many rows the request touched.
+    """
+    touched = 0
+    for pk in execution_ids:
+        with transaction.atomic():
+            if lifecycle.move(pk, old={State.QUEUED}, new=State.CANCELLED, reason=reason):
+                touched += 1
+                continue
+            rows = Execution.objects.filter(pk=pk, state__in=sorted(ON_HOST), stop_reason="")
+            touched += rows.update(stop_reason=reason)
+    return touched
+
+
+def hold(*, is_held: bool, subjects: Collection[str] | None = None) -> int:
+    """Keep queued rows from being claimed, or let them go; None means every subject."""
+    rows = Execution.objects.filter(state=State.QUEUED)
+    if subjects is not None:
+        rows = rows.filter(subject__in=subjects)
+    return rows.update(is_held=is_held)
+
+
+def end(execution_id: UUID, *, token: int, state: State, reason: str, result: Result) -> bool:
+    """Write the terminal state and what is left; False when the row is no longer ours."""
+    return lifecycle.move(
+        execution_id,
+        old=[old for old in ON_HOST if state in lifecycle.ARROWS[old]],
+        new=state,
+        reason=reason,
+        token=token,
+        fields={"result": specs.dump_result(result), "phase": "", "progress": {}},
+    )
+
+
+def crash_state(crashes_before: int) -> State:
+    """Lost, or quarantined when this work has taken its runner with it too often."""
+    return State.QUARANTINED if crashes_before + 1 >= MAX_CRASHES else State.LOST
+
+
+def reap() -> list[UUID]:
+    """End executions whose lease is over: nobody renews them, and their agents are dead by now.
+
+    A row that was asked to stop ends `cancelled`, so that a cancel is never answered by a retry.
+    """
+    expired = Execution.objects.filter(
+        state__in=sorted(ON_HOST), lease_until__lt=ExpressionWrapper(Now() - REAP_GRACE, output_field=DateTimeField())
+    )
+    reaped = []
+    for row in expired.only("pk", "token", "crashes", "stop_reason", "host", "state"):
+        state = State.CANCELLED if row.stop_reason else crash_state(row.crashes)
+        why = f"host {row.host} stopped renewing the lease"
+        if lifecycle.move(row.pk, old=ON_HOST, new=state, reason=why, token=row.token):
+            reaped.append(row.pk)
+    return reaped
+
+
+def find(*, ids: Iterable[UUID] | None = None, where: Q | None = None, limit: int = 1000) -> list[ExecutionView]:
+    """Snapshots, newest first."""
+    rows = Execution.objects.all() if ids is None else Execution.objects.filter(pk__in=list(ids))
+    return [view(row) for row in rows.filter(where or Q())[:limit]]
+
+
+def view(row: Execution, *, now: datetime | None = None) -> ExecutionView:
+    """Freeze a row."""
+    work: dict[str, Any] = row.spec["work"]
+    until = row.ended_at or now or timezone.now()
+    return ExecutionView(
+        id=row.pk,
+        subject=row.subject,
+        root=row.root,
+        mode=Mode(row.mode),
+        state=State(row.state),
+        attempt=row.attempt,
+        token=row.token,
+        phase=row.phase,
+        host=row.host,
+        branch=row.branch,
+        base=work["base"],
+        agent=row.agent,
+        priority=row.priority,
+        created_at=row.created_at,
+        claimed_at=row.claimed_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        lease_until=row.lease_until,
+        stop_requested=row.stop_reason,
+        result=specs.load_result(row.result),
+        wall_seconds=max(0.0, (until - row.claimed_at).total_seconds()) if row.claimed_at else 0.0,
+    )

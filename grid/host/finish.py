@@ -1,0 +1,157 @@
+"""What follows when a phase has ended: harvest, the next phase, or the execution's end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from grid import executions, launching, phases, specs, workspaces
+from grid.agents import outcome, registry
+from grid.agents.errors import InvalidOutcomeError
+from grid.conf import conf
+from grid.host.watch import Watch
+from grid.models import Execution
+from grid.phases import Ended, Kind, Phase
+from grid.public_errors import GridError
+from grid.public_types import ON_HOST, Check, Outcome, OutcomeKind, Result, State
+
+log = logging.getLogger(__name__)
+TAIL_CHARS = 4000
+
+
+def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
+    """Act on the end of one phase; leaves the execution either in its next phase or in a terminal state."""
+    row = Execution.objects.get(pk=watch.id)
+    if row.token != watch.token or row.state not in ON_HOST:
+        return
+    match watch.phase.kind:
+        case Kind.SETUP:
+            _after_setup(row, watch, ended, lease_at=lease_at)
+        case Kind.AGENT:
+            _after_agent(row, watch, ended, lease_at=lease_at)
+        case Kind.VERIFY_SETUP | Kind.VERIFY:
+            _after_check(row, watch, ended, lease_at=lease_at)
+
+
+def _after_setup(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:
+    if ended.ok:
+        _next_phase(row, watch, phases.following(watch.spec, watch.phase), lease_at=lease_at)
+        return
+    state = phases.interruption(ended) or State.FAILED
+    reason = f"set-up failed: {watch.phase.command[:200]} ({ended.in_words()})"
+    _end(row, _crashed(row, state), reason, Result(reason=reason))
+
+
+def _after_agent(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:
+    settings = conf()
+    workspace = settings.run_dir(row.pk) / "workspace"
+    report = _outcome_file(watch)
+    try:
+        harvest = workspaces.harvest(
+            store=settings.store_dir(watch.spec.work.repository),
+            workspace=workspace,
+            execution=str(row.pk),
+            base=watch.spec.work.base,
+            branch=watch.spec.work.branch,
+            message=_message(watch, report if isinstance(report, Outcome) else None),
+        )
+    except GridError as error:
+        reason = f"the work could not be taken out of {workspace}: {error}"
+        # The folder stays: the work is in it and a person may want it.
+        _end(row, State.FAILED, reason, Result(reason=reason[:500]), keep_workspace=True)
+        return
+    result = Result(
+        head=harvest.head, changed=harvest.changed, exit_code=ended.exit_code, exit_signal=ended.exit_signal
+    )
+    state = phases.interruption(ended)
+    if state is not None:
+        said = report if isinstance(report, Outcome) else None
+        _end(row, _crashed(row, state), ended.in_words(), replace(result, outcome=said, reason=ended.in_words()))
+        return
+    verdict = registry.get(watch.spec.agent.adapter).verdict(
+        parser=watch.parser, ended=ended, outcome_file=report, changed=harvest.changed
+    )
+    result = replace(result, outcome=verdict.outcome, reason=verdict.reason[:500])
+    if not verdict.ok or verdict.outcome is None or verdict.outcome.kind == OutcomeKind.FAILED:
+        _end(row, State.FAILED, verdict.reason or "the agent reported a failure", result)
+        return
+    checks = phases.after_agent(watch.spec, verdict.outcome.kind)
+    if not checks:
+        _end(row, State.SUCCEEDED, verdict.outcome.kind, result)
+        return
+    launching.prepare_checkout(row.pk, watch.spec, harvest.head)
+    _next_phase(row, watch, checks[0], lease_at=lease_at, progress=specs.dump_result(result))
+
+
+def _after_check(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:
+    result = specs.load_result(row.progress)
+    state = phases.interruption(ended)
+    if state is not None and state not in (State.TIMED_OUT, State.FAILED):
+        _end(row, _crashed(row, state), ended.in_words(), replace(result, reason=ended.in_words()))
+        return
+    check = Check(
+        command=watch.phase.command,
+        passed=ended.ok,
+        exit_code=ended.exit_code,
+        seconds=ended.seconds,
+        tail="\n".join(watch.tail)[-TAIL_CHARS:],
+    )
+    result = replace(result, checks=(*result.checks, check))
+    following = phases.following(watch.spec, watch.phase)
+    if ended.ok and following is not None:
+        _next_phase(row, watch, following, lease_at=lease_at, progress=specs.dump_result(result))
+        return
+    state, reason = phases.judge(result.checks)
+    _end(row, state, reason, replace(result, reason=reason))
+
+
+def _next_phase(
+    row: Execution, watch: Watch, phase: Phase | None, *, lease_at: float, progress: dict[str, Any] | None = None
+) -> None:
+    if phase is None:
+        raise ValueError(f"{watch.phase.name} has no phase after it")
+    fields: dict[str, Any] = {"phase": phase.name, "record": 0}
+    if progress is not None:
+        fields["progress"] = progress
+    # Not when a stop was asked for meanwhile: then nothing new may start.
+    ours = Execution.objects.filter(pk=row.pk, token=row.token, state__in=sorted(ON_HOST))
+    if not ours.filter(stop_reason="").update(**fields):
+        stop = ours.values_list("stop_reason", flat=True).first()
+        if stop:
+            result = specs.load_result(progress or row.progress)
+            state = phases.interruption(Ended(reason=stop)) or State.CANCELLED
+            _end(row, state, f"stopped before {phase.name}: {stop}", replace(result, reason=stop))
+        return
+    try:
+        launching.start_phase(row.pk, watch.spec, phase, lease_at=lease_at)
+    except (GridError, OSError) as error:
+        reason = f"{phase.name} could not start: {error}"
+        _end(row, State.FAILED, reason, replace(specs.load_result(progress or row.progress), reason=reason[:500]))
+
+
+def _outcome_file(watch: Watch) -> Outcome | InvalidOutcomeError | None:
+    """The agent's report, or what is wrong with it."""
+    try:
+        return outcome.read_outcome_file(conf().run_dir(watch.id) / "workspace")
+    except InvalidOutcomeError as error:
+        return error
+
+
+def _crashed(row: Execution, state: State) -> State:
+    return executions.crash_state(row.crashes) if state == State.LOST else state
+
+
+def _message(watch: Watch, report: Outcome | None) -> str:
+    first = (report.summary.strip().splitlines() or [""])[0][:72] if report else ""
+    return f"{first or 'Work of ' + watch.spec.work.branch}\n\nExecution: {watch.id}\n"
+
+
+def _end(row: Execution, state: State, reason: str, result: Result, *, keep_workspace: bool = False) -> None:
+    if not executions.end(row.pk, token=row.token, state=state, reason=reason, result=result):
+        log.warning("fenced at the end", extra={"action": "end", "execution_id": str(row.pk)})
+        return
+    if not keep_workspace:
+        run_dir = conf().run_dir(row.pk)
+        for name in ("workspace", "verify", "home"):
+            workspaces.remove(run_dir / name)

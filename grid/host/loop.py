@@ -1,0 +1,268 @@
+"""The host: one thread that looks after every agent of this machine.
+
+It renews leases, turns spools into events, delivers stops, hands ended phases to a few workers, and fills freed slots.
+It may die at any moment: what it knows is in the database and in the run directories, and the next host goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from uuid import UUID
+
+from django.db import DatabaseError, close_old_connections, connection
+from django.db.models.functions import Now
+
+from grid import executions, launching, lifecycle, phases, processes, specs
+from grid.conf import conf
+from grid.host import finish, identity
+from grid.host.watch import FencedError, Watch
+from grid.models import Execution, Host
+from grid.phases import Ended
+from grid.processes import ShimState
+from grid.public_errors import SpoolError
+from grid.public_types import ON_HOST, Result, State
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 0.05
+SILENT_BEATS = 2
+POLLS_PER_TICK = 8
+"""About 8 MiB of one spool; a chatty agent must not starve the others."""
+MAX_FAILURES = 6
+
+
+class HostLoop:
+    """Supervises the executions of one host until told to drain."""
+
+    def __init__(self, *, name: str, slots: int) -> None:
+        self.name, self.slots = name, slots
+        self.watches: dict[UUID, Watch] = {}
+        self.busy: dict[UUID, Future[None]] = {}
+        self.pool = ThreadPoolExecutor(max_workers=max(2, min(slots, 4)), thread_name_prefix="grid-finish")
+        self.thread = threading.Thread(target=self._run, name="grid-host", daemon=True)
+        self.wake, self.draining, self.stopped = threading.Event(), threading.Event(), threading.Event()
+        self.beat_due = 0.0
+        self.renewed_at = processes.boottime()
+        self.kill_at: float | None = None
+
+    def start(self) -> None:
+        """Announce the host and begin."""
+        boot = identity.boot_id()
+        Host.objects.update_or_create(
+            pk=self.name,
+            defaults={
+                "slots": self.slots,
+                "pid": identity.own_pid(),
+                "boot_id": boot,
+                "started_at": Now(),
+                "heartbeat_at": Now(),
+                "draining_at": None,
+                "note": identity.isolation_note(),
+            },
+        )
+        # Before the worker consumes: a claim without a process can only be the last worker's.
+        self._adopt(self._rows(), is_start=True)
+        self.thread.start()
+
+    def drain(self, *, seconds: float) -> None:
+        """Stop taking work, ask every agent to checkpoint, and return when all have ended or time is up.
+
+        Executions that did not end keep their row; their lease runs out and the sweep calls them lost.
+        """
+        self.kill_at = processes.boottime() + seconds * 0.6
+        self.draining.set()
+        self.wake.set()
+        self.thread.join(seconds)
+        self.stopped.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self.stopped.is_set():
+            try:
+                self._tick()
+                failures = 0
+            except DatabaseError as error:
+                failures += 1
+                log.warning(
+                    "database trouble", extra={"action": "host", "error": str(error)[:200], "failures": failures}
+                )
+                connection.close()
+            except Exception:
+                failures += 1
+                log.exception("the host loop met a bug and goes on", extra={"action": "host"})
+            if self.draining.is_set() and not failures and not self.watches and not self.busy and self._is_empty():
+                break
+            self.wake.wait(min(5.0, TICK_SECONDS * 2**failures))
+            self.wake.clear()
+        connection.close()
+
+    def _tick(self) -> None:
+        now = processes.boottime()
+        rows = self._rows()
+        if self.draining.is_set():
+            Host.objects.filter(pk=self.name, draining_at=None).update(draining_at=Now())
+        self._beat(rows, now)
+        self._adopt(rows)
+        for execution_id, watch in list(self.watches.items()):
+            if execution_id not in self.busy:
+                self._follow(watch, rows.get(execution_id))
+        self._collect()
+        if not self.draining.is_set() and len(rows) < self.slots:
+            self._fill(self.slots - len(rows))
+
+    def _rows(self) -> dict[UUID, Execution]:
+        return {row.pk: row for row in Execution.objects.filter(host=self.name, state__in=sorted(ON_HOST))}
+
+    def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
+        """Renew every lease in one statement and pass the renewal on to the shims."""
+        if now < self.beat_due:
+            return
+        tokens = {pk: row.token for pk, row in rows.items() if not self._is_stuck(row)}
+        at = processes.boottime()
+        ours = executions.renew(host=self.name, tokens=tokens, slots=self.slots)
+        self.renewed_at, self.beat_due = at, now + conf().heartbeat_seconds
+        for execution_id, watch in list(self.watches.items()):
+            if execution_id not in ours or execution_id not in rows:
+                self._fence(watch)
+                continue
+            if execution_id in self.busy or watch.ended is not None:
+                continue
+            answer = processes.command(watch.run_dir, {"op": "renew", "at": at}, timeout=0.3)
+            watch.unanswered = 0 if answer else watch.unanswered + 1
+            if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
+                log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(execution_id)})
+                processes.end_shim(watch.run_dir)
+
+    def _is_stuck(self, row: Execution) -> bool:
+        """A claim whose launcher died: not renewed, so that the sweep ends it."""
+        return row.state == State.CLAIMED and row.pk not in self.watches and row.pk not in self.busy and self._old(row)
+
+    def _old(self, row: Execution) -> bool:
+        return (
+            row.claimed_at is not None
+            and not Execution.objects.filter(
+                pk=row.pk, claimed_at__gt=executions.in_seconds(-2 * conf().lease_seconds)
+            ).exists()
+        )
+
+    def _adopt(self, rows: dict[UUID, Execution], *, is_start: bool = False) -> None:
+        """Begin to watch what runs here and is not watched: new launches, and at start what the last host left."""
+        for execution_id, row in rows.items():
+            if execution_id in self.watches or execution_id in self.busy:
+                continue
+            if not row.phase:
+                if is_start:
+                    self._lost(row, "the worker died before the agent was started")
+                continue
+            spec = specs.load_spec(row.spec, row.prompt)
+            phase = phases.find(spec, row.phase)
+            watch = Watch(row, spec, phase)
+            if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
+                if is_start:
+                    self._restart_phase(row, watch)
+                continue
+            if row.state == State.CLAIMED and not launching.mark_running(row):
+                continue
+            self.watches[execution_id] = watch
+
+    def _restart_phase(self, row: Execution, watch: Watch) -> None:
+        """The last host died between writing the phase and starting it."""
+        if row.state == State.CLAIMED:
+            self._lost(row, "the worker died before the agent was started")
+            return
+        self.watches[row.pk] = watch
+        self._submit(watch.id, launching.start_phase, watch.id, watch.spec, watch.phase, lease_at=self.renewed_at)
+
+    def _lost(self, row: Execution, reason: str) -> None:
+        state = executions.crash_state(row.crashes)
+        executions.end(row.pk, token=row.token, state=state, reason=reason, result=Result(reason=reason))
+
+    def _follow(self, watch: Watch, row: Execution | None) -> None:
+        try:
+            for _ in range(POLLS_PER_TICK):
+                if not watch.poll():
+                    break
+            if watch.ended is None and watch.is_gone():
+                watch.ended = Ended(reason="killed", error="the shim died")
+        except FencedError:
+            self._fence(watch)
+            return
+        except SpoolError as error:
+            log.warning("a forged spool", extra={"action": "spool", "execution_id": str(watch.id), "error": str(error)})
+            processes.end_shim(watch.run_dir)
+            watch.ended = Ended(reason="shim_failed", error=str(error)[:300])
+        if watch.ended is not None:
+            if processes.boottime() >= watch.retry_at:
+                self._submit(watch.id, self._finish, watch, watch.ended)
+        elif row is not None:
+            self._deliver_stop(watch, row)
+
+    def _deliver_stop(self, watch: Watch, row: Execution) -> None:
+        reason = row.stop_reason or ("interrupted" if self.draining.is_set() else "")
+        hurry = self.kill_at is not None and processes.boottime() > self.kill_at
+        wanted = f"kill {reason}" if hurry else reason
+        if not reason or watch.stop_sent == wanted:
+            return
+        if row.state == State.RUNNING:
+            lifecycle.move(row.pk, old={State.RUNNING}, new=State.STOPPING, reason=reason, token=row.token)
+        answer = processes.command(watch.run_dir, {"op": "kill" if hurry else "stop", "reason": reason}, timeout=0.5)
+        if answer:
+            watch.stop_sent = wanted
+
+    def _finish(self, watch: Watch, ended: Ended) -> None:
+        finish.phase_ended(watch, ended, lease_at=self.renewed_at)
+
+    def _fence(self, watch: Watch) -> None:
+        """Not ours any more: the agent dies, nothing is written."""
+        if watch.ended is None:
+            processes.command(watch.run_dir, {"op": "kill", "reason": "fenced"}, timeout=0.5)
+        self.watches.pop(watch.id, None)
+
+    def _fill(self, free: int) -> None:
+        """A freed slot takes the next queued row at once, without waiting for a message."""
+        for execution_id in executions.next_queued(limit=free):
+            if execution_id not in self.busy:
+                self._submit(execution_id, self._launch, execution_id)
+
+    def _launch(self, execution_id: UUID) -> None:
+        at = processes.boottime()
+        row = executions.claim(execution_id, host=self.name)
+        if row is not None:
+            launching.start(row, lease_at=at)
+
+    def _submit(self, execution_id: UUID, function: object, *args: object, **kwargs: object) -> None:
+        def run() -> None:
+            try:
+                close_old_connections()
+                function(*args, **kwargs)  # type: ignore[operator]  # a bound function of this class or its modules
+            finally:
+                self.wake.set()
+
+        self.busy[execution_id] = self.pool.submit(run)
+
+    def _collect(self) -> None:
+        """Forget finished errands; a failed one is tried again at the next tick, as its watch is still there."""
+        for execution_id, future in list(self.busy.items()):
+            if not future.done():
+                continue
+            del self.busy[execution_id]
+            error, watch = future.exception(), self.watches.get(execution_id)
+            if error is None:
+                self.watches.pop(execution_id, None)
+                continue
+            log.error("an errand failed", exc_info=error, extra={"action": "host", "execution_id": str(execution_id)})
+            if watch is not None:
+                watch.failures += 1
+                watch.retry_at = processes.boottime() + min(30.0, 0.5 * 2**watch.failures)
+                if watch.failures >= MAX_FAILURES and not isinstance(error, DatabaseError):
+                    self._give_up(watch, error)
+
+    def _give_up(self, watch: Watch, error: BaseException) -> None:
+        reason = f"the grid could not finish it: {error!r}"[:500]
+        executions.end(watch.id, token=watch.token, state=State.FAILED, reason=reason, result=Result(reason=reason))
+        self.watches.pop(watch.id, None)
+
+    def _is_empty(self) -> bool:
+        return not Execution.objects.filter(host=self.name, state__in=sorted(ON_HOST)).exists()

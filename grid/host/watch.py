@@ -1,0 +1,139 @@
+"""Follow one phase: its spool becomes events, its exit record becomes an `Ended`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from grid import event_log, launching, phases, processes
+from grid.agents import registry
+from grid.event_log import Draft
+from grid.models import Execution
+from grid.phases import Ended, Phase
+from grid.processes import ShimState
+from grid.public_types import ON_HOST, LaunchSpec
+from grid.spool import SpoolReader
+
+EVENT_CHARS = 12_000
+TAIL_LINES = 60
+
+
+class FencedError(Exception):
+    """The row belongs to somebody else now: the agent must die and nothing may be written for it."""
+
+
+class Watch:
+    """One phase of one execution, followed by this host.
+
+    After a restart the spool is read from its start, so that the parser is where it was; only records that are not
+    events yet become events.
+    """
+
+    def __init__(self, row: Execution, spec: LaunchSpec, phase: Phase) -> None:
+        self.id: UUID = row.pk
+        self.token, self.root, self.stream = row.token, row.root, row.stream
+        self.spec, self.phase = spec, phase
+        self.run_dir = launching.phase_path(row.pk, phase)
+        self.reader = SpoolReader(self.run_dir / "spool.jsonl")
+        self.parser = registry.get(spec.agent.adapter).parser()
+        self.recorded = row.record
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.ended: Ended | None = None
+        self.stop_sent = ""
+        self.unanswered = 0
+        self.failures = 0
+        self.retry_at = 0.0
+
+    def poll(self) -> bool:
+        """Take in what the shim wrote since the last call.
+
+        Returns:
+            Whether anything was new.
+
+        Raises:
+            FencedError: The execution is no longer ours.
+            SpoolError: The spool was written to by somebody else.
+        """
+        records = self.reader.read()
+        if not records:
+            return False
+        drafts: list[Draft] = []
+        for record in records:
+            drafts += self._events(record)
+        self._store(_merged(drafts), record=max(self.recorded, records[-1]["n"]))
+        return True
+
+    def is_gone(self) -> bool:
+        """Whether the shim died without an exit record; everything it wrote has been read."""
+        return self.ended is None and processes.shim_state(self.run_dir) == ShimState.GONE and not self.poll()
+
+    def _events(self, record: dict[str, Any]) -> list[Draft]:
+        kind, is_new = record["t"], record["n"] > self.recorded
+        if kind in ("out", "err"):
+            line = str(record.get("line", ""))
+            self.tail.append(line[:2000])
+            if self.phase.kind != phases.Kind.AGENT:
+                drafts: list[Draft] = [("agent.output", {"stream": kind, "lines": [line[:EVENT_CHARS]]})]
+            else:
+                drafts = [(event.kind, dict(event.body)) for event in self.parser.feed(kind, line)]
+        elif kind == "start":
+            drafts = [
+                ("agent.spawned", {"phase": self.phase.name, "pid": record.get("agent"), "shim": record.get("shim")})
+            ]
+        elif kind == "exit":
+            self.ended = ended_of(record)
+            body = {"phase": self.phase.name, "end": self.ended.in_words(), "seconds": self.ended.seconds}
+            drafts = [
+                ("agent.exited", {**body, "max_rss_kib": record.get("max_rss_kib"), "swept": record.get("swept")})
+            ]
+        else:
+            facts = {name: value for name, value in record.items() if name not in ("n", "at", "t")}
+            drafts = [(f"shim.{kind}"[:40], facts)]
+        return drafts if is_new else []
+
+    def _store(self, drafts: Sequence[Draft], *, record: int) -> None:
+        if record <= self.recorded:
+            return
+        with transaction.atomic():
+            rows = Execution.objects.filter(pk=self.id, token=self.token, state__in=sorted(ON_HOST))
+            if not rows.update(seq=F("seq") + len(drafts), record=record):
+                raise FencedError(str(self.id))
+            last = Execution.objects.values_list("seq", flat=True).get(pk=self.id)
+            event_log.insert_numbered(
+                stream=self.stream, root=self.root, first_seq=last - len(drafts) + 1, events=drafts
+            )
+        self.recorded = record
+
+
+def ended_of(record: dict[str, Any]) -> Ended:
+    """Read an exit record."""
+    code, signal = record.get("code"), record.get("signal")
+    return Ended(
+        reason=str(record.get("reason", "shim_failed"))[:40],
+        exit_code=code if isinstance(code, int) else None,
+        exit_signal=signal if isinstance(signal, int) else None,
+        seconds=float(record.get("wall_s") or 0.0),
+        error=str(record.get("error") or "")[:500],
+    )
+
+
+def _merged(drafts: list[Draft]) -> list[Draft]:
+    """Join runs of plain output lines into events of up to EVENT_CHARS, so that chatter does not flood the table."""
+    merged: list[Draft] = []
+    size = 0
+    for kind, body in drafts:
+        last = merged[-1] if merged else None
+        if kind == "agent.output" and last and last[0] == kind and last[1].get("stream") == body.get("stream"):
+            added = sum(map(len, body.get("lines", ())))
+            if size + added <= EVENT_CHARS:
+                last[1]["lines"] += body.get("lines", [])
+                size += added
+                continue
+        size = sum(map(len, body.get("lines", ()))) if kind == "agent.output" else 0
+        merged.append((kind, body))
+    return merged

@@ -1,0 +1,163 @@
+"""Start an execution's phases on this machine: workspace, environment, shim."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from grid import executions, lifecycle, phases, processes, specs, store, workspaces
+from grid.agents import base, registry
+from grid.conf import GridConf, conf
+from grid.models import Execution
+from grid.phases import Phase
+from grid.processes import ShimSpec, StartCode
+from grid.public_errors import GridError, LaunchFailedError
+from grid.public_types import ON_HOST, LaunchSpec, Limits, Result, State
+
+log = logging.getLogger(__name__)
+LADDER = (("INT", 2.0), ("TERM", 3.0))
+"""Signals to an agent that is asked to stop, with the seconds it gets after each; then its tree is killed."""
+
+
+def start(row: Execution, *, lease_at: float) -> bool:
+    """Prepare a claimed execution's workspace and start its first phase; ends the row when that cannot be.
+
+    Args:
+        lease_at: `processes.boottime()` from before the claim, from which the shim counts its lease.
+
+    Returns:
+        Whether a process runs now.
+    """
+    spec = specs.load_spec(row.spec, row.prompt)
+    first = phases.before_agent(spec)[0]
+    try:
+        _prepare(row.pk, spec)
+        if not Execution.objects.filter(pk=row.pk, token=row.token, state=State.CLAIMED).update(phase=first.name):
+            return False
+        started = start_phase(row.pk, spec, first, lease_at=lease_at)
+    except (GridError, OSError) as error:
+        log.warning("launch failed", extra={"action": "launch", "execution_id": str(row.pk), "error": str(error)})
+        reason = f"could not start: {error}"
+        executions.end(row.pk, token=row.token, state=State.FAILED, reason=reason, result=Result(reason=reason[:500]))
+        return False
+    return started and mark_running(row)
+
+
+def mark_running(row: Execution) -> bool:
+    """Record that the first phase's process exists."""
+    return lifecycle.move(
+        row.pk,
+        old={State.CLAIMED},
+        new=State.RUNNING,
+        reason="started",
+        token=row.token,
+        fields={"started_at": Now()},
+    )
+
+
+def start_phase(execution_id: UUID, spec: LaunchSpec, phase: Phase, *, lease_at: float) -> bool:
+    """Start one phase under a shim of its own.
+
+    Returns:
+        False when this phase was started before (a duplicate launch): whoever did it watches it.
+
+    Raises:
+        LaunchFailedError: The program does not exist or may not be run, or the shim failed.
+    """
+    settings = conf()
+    phase_dir = phase_path(execution_id, phase)
+    phase_dir.mkdir(parents=True, exist_ok=True)
+    shim = _shim_spec(settings, execution_id, spec, phase, phase_dir, lease_at)
+    spec_path = processes.write_spec(phase_dir, shim)
+    code = processes.start_shim(host_dir=settings.host_dir, spec_path=spec_path, python=settings.python)
+    if code == StartCode.FAILED:
+        raise LaunchFailedError(f"the shim failed; see {phase_dir / 'shim.log'}")
+    if code == StartCode.NOT_STARTED:
+        log.info(
+            "phase not started", extra={"action": "launch", "execution_id": str(execution_id), "phase": phase.name}
+        )
+    # NOT_STARTED has an exit record that says why; the host reads it like any other end.
+    return code != StartCode.ALREADY_USED
+
+
+def phase_path(execution_id: UUID, phase: Phase) -> Path:
+    """The run directory of one phase's shim."""
+    return conf().run_dir(execution_id) / "phases" / phase.name
+
+
+def prepare_checkout(execution_id: UUID, spec: LaunchSpec, commit: str) -> None:
+    """Lay out the fresh checkout in which acceptance commands run."""
+    settings = conf()
+    workspaces.checkout(
+        store=settings.store_dir(spec.work.repository), path=settings.run_dir(execution_id) / "verify", commit=commit
+    )
+
+
+def still_ours(execution_id: UUID, token: int) -> bool:
+    """Whether the row is live and belongs to this token."""
+    return Execution.objects.filter(pk=execution_id, token=token, state__in=sorted(ON_HOST)).exists()
+
+
+def _prepare(execution_id: UUID, spec: LaunchSpec) -> None:
+    settings = conf()
+    bare = settings.store_dir(spec.work.repository)
+    store.ensure(bare, spec.work.source)
+    if not store.has_commit(bare, spec.work.base):
+        store.fetch(bare, spec.work.source)
+    run_dir = settings.run_dir(execution_id)
+    (run_dir / "home" / "tmp").mkdir(parents=True, exist_ok=True)
+    if not (run_dir / "workspace").exists():
+        workspaces.create(store=bare, path=run_dir / "workspace", base=spec.work.base, branch=spec.work.branch)
+
+
+def _shim_spec(
+    settings: GridConf, execution_id: UUID, spec: LaunchSpec, phase: Phase, phase_dir: Path, lease_at: float
+) -> ShimSpec:
+    run_dir = settings.run_dir(execution_id)
+    files = base.RunFiles(
+        workspace=run_dir / ("verify" if phase.in_checkout else "workspace"),
+        home=run_dir / "home",
+        python=settings.python,
+        path=settings.agent_path,
+    )
+    if phase.kind == phases.Kind.AGENT:
+        launch = registry.get(spec.agent.adapter).launch(options=spec.agent.options, files=files, prompt=spec.prompt)
+        for name, data in launch.files.items():
+            target = files.home / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        argv, prompt, limits = launch.argv, launch.prompt, spec.limits
+        env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
+    else:
+        # Commands of the policy get no variable that only the agent needs, such as a model key.
+        argv, prompt, limits = ("/bin/sh", "-c", phase.command), b"", spec.verify_limits
+        env = {**base.base_environment(files), "CI": "true"}
+    prompt_path = phase_dir / "prompt"
+    prompt_path.write_bytes(prompt)
+    return ShimSpec(
+        run_dir=phase_dir,
+        cwd=files.workspace,
+        prompt=prompt_path,
+        argv=argv,
+        env=env,
+        limits={
+            "wall_s": limits.wall_seconds,
+            "idle_s": limits.idle_seconds,
+            "output_bytes": limits.output_bytes,
+            "output_stop_bytes": limits.output_stop_bytes,
+        },
+        rlimits=_rlimits(limits),
+        ladder=LADDER,
+        lease_at=lease_at,
+        lease_ttl_s=settings.lease_seconds,
+        fence_margin_s=settings.fence_margin_seconds,
+    )
+
+
+def _rlimits(limits: Limits) -> Mapping[str, int]:
+    wanted = {"as": limits.memory_bytes, "nproc": limits.processes, "fsize": limits.file_bytes}
+    return {"core": 0, **{name: value for name, value in wanted.items() if value}}

@@ -1,0 +1,105 @@
+"""The execution's state machine: the only module that writes `Execution.state`.
+
+Every move is one conditional UPDATE and one event row in the same transaction. A move that loses a race changes nothing
+and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from grid import event_log, wake
+from grid.models import Execution
+from grid.public_types import LIVE, TERMINAL, State
+
+ARROWS: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),
+    State.CLAIMED: frozenset(
+        {State.RUNNING, State.STOPPING, State.FAILED, State.CANCELLED, State.INTERRUPTED, State.LOST, State.QUARANTINED}
+    ),
+    State.RUNNING: TERMINAL | {State.STOPPING},
+    State.STOPPING: TERMINAL,
+    **{state: frozenset() for state in TERMINAL},
+}
+ENDED = "task.ended"
+STARTED = "task.started"
+CHANGED = "task.state-changed"
+
+
+class IllegalMoveError(ValueError):
+    """The arrow is not in the state machine: a bug of the caller, never a race."""
+
+
+def move(
+    execution_id: UUID,
+    *,
+    old: Collection[State],
+    new: State,
+    reason: str,
+    token: int | None = None,
+    where: Q | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> bool:
+    """Move one execution from any of `old` to `new`.
+
+    Args:
+        old: States the caller believes in; each must have an arrow to `new`.
+        reason: One line for people, kept on the event and, for terminal states, on the row.
+        token: Fencing token of the holder; None for moves that need none (claim, cancel of a queued row, reaping).
+        where: A further condition on the row, checked by the same UPDATE.
+        fields: Further columns to set in the same UPDATE.
+
+    Returns:
+        False when the row was in none of these states, or belonged to another token. Nothing is written then.
+    """
+    for state in old:
+        if new not in ARROWS[state]:
+            raise IllegalMoveError(f"no arrow from {state} to {new}")
+    values: dict[str, Any] = {"state": new, "seq": F("seq") + 1, **(fields or {})}
+    if new in TERMINAL:
+        values |= {"ended_at": Now(), "reason": reason[:500]}
+    with transaction.atomic():
+        rows = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
+        if token is not None:
+            rows = rows.filter(token=token)
+        if not rows.update(**values):
+            return False
+        row = Execution.objects.only("seq", "root", "subject", "token", "host").get(pk=execution_id)
+        event_log.insert_numbered(
+            stream=row.stream,
+            root=row.root,
+            first_seq=row.seq,
+            events=[
+                (
+                    _kind(new),
+                    {
+                        "to": str(new),
+                        "reason": reason[:500],
+                        "subject": row.subject,
+                        "token": row.token,
+                        "host": row.host,
+                    },
+                )
+            ],
+        )
+        if new in TERMINAL:
+            wake.events()
+    return True
+
+
+def _kind(new: State) -> str:
+    """Starts and ends have kinds of their own: others wait for them and read nothing else."""
+    if new in TERMINAL:
+        return ENDED
+    return STARTED if new == State.RUNNING else CHANGED
+
+
+def is_live(state: str) -> bool:
+    """Whether a row in this state still holds its subject."""
+    return state in LIVE

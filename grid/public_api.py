@@ -1,0 +1,295 @@
+"""What the rest of agent-grid may ask of the grid. Thin: each function is one call or one query."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from grid import event_log, executions, invariants, launching, processes, store, wake, workspaces
+from grid.agents import registry
+from grid.conf import conf
+from grid.event_log import Position
+from grid.host import identity
+from grid.models import Execution, Host
+from grid.public_errors import ExecutionNotFoundError
+from grid.public_types import LIVE, ON_HOST, AgentSpec, EventView, ExecutionView, HostView, LaunchSpec, State
+from grid.store import CommitInfo, FileChange, MergeResult
+
+__all__ = ["CommitInfo", "FileChange", "MergeResult", "Position"]
+TASK_ENDED = "task.ended"
+
+
+# --- executions ------------------------------------------------------------------------------------------------
+
+
+def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool = False) -> UUID | None:
+    """Queue one execution in the caller's transaction and wake a worker when it commits.
+
+    Args:
+        is_held: Queue it, but let nobody claim it yet (its scope is paused).
+
+    Returns:
+        None when the subject has a live execution already. Nothing is written then.
+    """
+    queued = executions.queue(spec, execution_id=execution_id, is_held=is_held)
+    if queued is not None and not is_held:
+        wake.launch(queued)
+    return queued
+
+
+def launch_here(execution_id: UUID) -> bool:
+    """Claim a queued execution for this machine and start its agent; False when there is nothing to do."""
+    lease_at = processes.boottime()
+    row = executions.claim(execution_id, host=identity.host_name(conf()))
+    return row is not None and launching.start(row, lease_at=lease_at)
+
+
+def check_agent(spec: AgentSpec) -> None:
+    """Raise a GridError that names the fix when this agent cannot be run as asked."""
+    registry.get(spec.adapter).validate(spec.options)
+
+
+def request_stop(execution_ids: Collection[UUID], *, reason: str = "cancelled") -> int:
+    """Ask executions to end; a queued one ends in this transaction, a running one within seconds."""
+    return executions.request_stop(execution_ids, reason=reason)
+
+
+def hold(*, is_held: bool, subjects: Collection[str] | None = None) -> int:
+    """Keep queued executions from being claimed, or let them go; None means all. Returns how many rows changed."""
+    changed = executions.hold(is_held=is_held, subjects=subjects)
+    if not is_held:
+        for execution_id in executions.next_queued(limit=20):
+            wake.launch(execution_id)
+    return changed
+
+
+def reap() -> list[UUID]:
+    """End executions whose lease is over."""
+    return executions.reap()
+
+
+def wake_queued(*, older_than_seconds: float = 5.0, limit: int = 20) -> int:
+    """Wake workers again for rows that wait although a message was sent; returns how many."""
+    due = Execution.objects.filter(
+        state=State.QUEUED, is_held=False, created_at__lt=timezone.now() - timedelta(seconds=older_than_seconds)
+    ).order_by("-priority", "created_at")
+    waiting = list(due.values_list("pk", flat=True)[:limit])
+    for execution_id in waiting:
+        wake.launch(execution_id)
+    return len(waiting)
+
+
+def get_execution(execution_id: UUID) -> ExecutionView:
+    """One execution.
+
+    Raises:
+        ExecutionNotFoundError: No such row.
+    """
+    row = Execution.objects.filter(pk=execution_id).first()
+    if row is None:
+        raise ExecutionNotFoundError(str(execution_id))
+    return executions.view(row)
+
+
+def find_executions(
+    *,
+    ids: Iterable[UUID] | None = None,
+    subjects: Collection[str] | None = None,
+    live: bool | None = None,
+    limit: int = 1000,
+) -> list[ExecutionView]:
+    """Snapshots, newest first."""
+    where = Q()
+    if subjects is not None:
+        where &= Q(subject__in=subjects)
+    if live is not None:
+        where &= Q(state__in=sorted(LIVE)) if live else ~Q(state__in=sorted(LIVE))
+    return executions.find(ids=ids, where=where, limit=limit)
+
+
+def find_by_prefix(prefix: str) -> ExecutionView | None:
+    """The one execution whose id starts with `prefix` (at least 4 hex digits); None when none or several do."""
+    if len(prefix) < 4:
+        return None
+    rows = [
+        pk
+        for pk in Execution.objects.order_by("-created_at").values_list("pk", flat=True)[:5000]
+        if str(pk).startswith(prefix)
+    ]
+    return get_execution(rows[0]) if len(rows) == 1 else None
+
+
+def prompt_of(execution_id: UUID) -> str:
+    """The exact text the agent was given."""
+    return Execution.objects.values_list("prompt", flat=True).get(pk=execution_id)
+
+
+def state_counts() -> dict[str, int]:
+    """How many executions are in each state."""
+    return dict(Execution.objects.values_list("state").annotate(n=Count("pk")).order_by())
+
+
+def hosts() -> list[HostView]:
+    """Every host that ever reported, with the executions it runs."""
+    live = dict(
+        Execution.objects.filter(state__in=sorted(ON_HOST)).values_list("host").annotate(n=Count("pk")).order_by()
+    )
+    now = timezone.now()
+    return [
+        HostView(
+            name=row.name,
+            slots=row.slots,
+            running=live.get(row.name, 0),
+            pid=row.pid,
+            heartbeat_age_seconds=(now - row.heartbeat_at).total_seconds(),
+            is_draining=row.draining_at is not None,
+            note=row.note,
+        )
+        for row in Host.objects.all()
+    ]
+
+
+# --- events ----------------------------------------------------------------------------------------------------
+
+
+def append_events(*, stream: str, root: str, events: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    """Append to a stream of the caller's (`agent:12`) in the caller's transaction; returns the last number."""
+    return event_log.append(stream=stream, root=root, events=events)
+
+
+def cursor(consumer: str) -> Position:
+    """How far a consumer has read."""
+    return event_log.cursor(consumer)
+
+
+def advance_cursor(consumer: str, *, old: Position, new: Position) -> bool:
+    """Store how far a consumer has read; False when another process was faster."""
+    return event_log.advance(consumer, old=old, new=new)
+
+
+def read_events(*, after: Position, kinds: Collection[str] = (), limit: int = 500) -> list[tuple[Position, EventView]]:
+    """The next committed events after a position; none is skipped, whatever the order of commits."""
+    return event_log.read(after=after, kinds=kinds, limit=limit)
+
+
+def read_stream(stream: str, *, after_seq: int = 0, limit: int = 1000) -> list[EventView]:
+    """One stream's events, in order."""
+    return event_log.read_stream(stream, after_seq=after_seq, limit=limit)
+
+
+def read_root(root: str, *, after_id: int = 0, limit: int = 1000) -> list[EventView]:
+    """The events of one root tree, for showing."""
+    return event_log.read_root(root, after_id=after_id, limit=limit)
+
+
+# --- laws ------------------------------------------------------------------------------------------------------
+
+
+def subjects_with_several_live() -> list[tuple[str, int]]:
+    """Subjects that more than one live execution holds, and how many do."""
+    return invariants.subjects_with_several_live()
+
+
+def overdue_leases() -> list[ExecutionView]:
+    """Executions on a host whose lease ended long ago."""
+    return invariants.overdue_leases()
+
+
+def streams_with_gaps() -> list[tuple[str, int, int]]:
+    """Event streams whose numbers are not 1..n: name, rows, last number."""
+    return invariants.streams_with_gaps()
+
+
+def broken_ends() -> list[tuple[str, str]]:
+    """Executions whose end and events disagree: what, and how."""
+    return invariants.broken_ends()
+
+
+# --- work ------------------------------------------------------------------------------------------------------
+
+
+def fetch_repository(*, repository: str, source: str) -> None:
+    """Bring the store of a repository up to date with its source. Raises WorkspaceError."""
+    bare = conf().store_dir(repository)
+    store.ensure(bare, source)
+    store.fetch(bare, source)
+
+
+def default_branch(source: str) -> str:
+    """The branch the source's HEAD names. Raises WorkspaceError when the source is not a git repository."""
+    return store.default_branch(source)
+
+
+def upstream_head(*, repository: str, branch: str) -> str:
+    """Commit of a fetched branch of the source; empty when there is none."""
+    return store.head(conf().store_dir(repository), f"refs/upstream/{branch}")
+
+
+def branch_head(*, repository: str, branch: str) -> str:
+    """Commit of an agent's branch in the store; empty when there is none."""
+    return store.head(conf().store_dir(repository), f"refs/heads/{branch}")
+
+
+def set_branch(*, repository: str, branch: str, commit: str, expected: str) -> bool:
+    """Move an agent's branch from a known commit (empty: create it); False when it stood elsewhere."""
+    return store.set_branch(conf().store_dir(repository), branch, commit, expected)
+
+
+def read_file(*, repository: str, commit: str, path: str) -> bytes | None:
+    """A file of a commit, at most 256 KiB; None when there is none."""
+    return store.read_file(conf().store_dir(repository), commit, path)
+
+
+def merge(*, repository: str, into: str, commit: str, message: str) -> MergeResult:
+    """Merge a commit into an agent's branch in the store. Raises MergeConflictError with the paths."""
+    return store.merge(conf().store_dir(repository), into=into, commit=commit, message=message)
+
+
+def publish(*, repository: str, source: str, branch: str, commit: str) -> None:
+    """Push an agent's finished branch to the source. Raises WorkspaceError."""
+    store.publish(conf().store_dir(repository), source, branch=branch, commit=commit)
+
+
+def changes(*, repository: str, base: str, head: str) -> list[FileChange]:
+    """Files that differ between two commits."""
+    return store.diff_stat(conf().store_dir(repository), base, head)
+
+
+def branch_name(key: str, title: str) -> str:
+    """`agent/<key>-<slug>`, valid for git whatever the title."""
+    return store.branch_name(key, title)
+
+
+def prune_runs() -> int:
+    """Delete run directories of executions that ended long ago; returns how many."""
+    settings = conf()
+    old = timezone.now() - timedelta(days=settings.keep_runs_days)
+    pruned = 0
+    runs = settings.state_dir / "runs"
+    names = {path.name: path for path in runs.iterdir()} if runs.is_dir() else {}
+    ended = Execution.objects.filter(ended_at__lt=old, pk__in=[name for name in names if _is_uuid(name)])
+    for execution_id in ended.values_list("pk", flat=True):
+        workspaces.remove(names[str(execution_id)])
+        pruned += 1
+    return pruned
+
+
+def free_disk_bytes() -> int:
+    """Room left where executions work."""
+    state_dir = conf().state_dir
+    state_dir.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(state_dir).free
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        UUID(name)
+    except ValueError:
+        return False
+    return True

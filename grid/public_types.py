@@ -1,0 +1,244 @@
+"""Values that cross the grid's border: what to run, what is known about a run, what happened.
+
+Everything here is frozen and free of Django, so that pure modules and other packages can use it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+class State(enum.StrEnum):
+    """States of an execution; the arrows between them are in `grid.lifecycle`."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    OVER_BUDGET = "over_budget"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    QUARANTINED = "quarantined"
+
+
+LIVE = frozenset({State.QUEUED, State.CLAIMED, State.RUNNING, State.STOPPING})
+"""States in which an execution holds its subject; at most one such execution exists for a subject."""
+
+ON_HOST = frozenset({State.CLAIMED, State.RUNNING, State.STOPPING})
+"""States in which a host owns the execution and holds a lease on it."""
+
+TERMINAL = frozenset(State) - LIVE
+
+
+class Mode(enum.StrEnum):
+    """Why an execution runs."""
+
+    WORK = "work"
+    RESUME = "resume"
+    RESOLVE = "resolve"
+    BENCH = "bench"
+    CHAT = "chat"
+
+
+class OutcomeKind(enum.StrEnum):
+    """What an agent says it achieved."""
+
+    DONE = "done"
+    SPLIT = "split"
+    BLOCKED = "blocked"
+    NOTHING_TO_DO = "nothing_to_do"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildProposal:
+    """A sub-issue that an agent asks for."""
+
+    key: str
+    """The agent's own short name for it, unique within the outcome: `[a-z0-9-]{1,40}`."""
+    title: str
+    body: str
+    blocked_by: tuple[str, ...] = ()
+    """Keys of siblings in the same outcome that must be closed first."""
+    acceptance: tuple[str, ...] = ()
+    """Shell commands that must exit 0 on the child's work; added to the repository's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The agent's own report, validated and bounded, yet still only words of an agent."""
+
+    kind: OutcomeKind
+    summary: str = ""
+    children: tuple[ChildProposal, ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """Which agent to run and how."""
+
+    adapter: str
+    """Name of a module in `grid.agents`: `command` or `builtin`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Adapter's own options, plain JSON: `{"command": "…"}` or `{"model": "scripted", "script": "…"}`."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Extra variables for the agent, literal values; never secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the shim stops a process tree. Seconds and bytes."""
+
+    wall_seconds: int = 1800
+    idle_seconds: int = 600
+    output_bytes: int = 64 << 20
+    """Kept in the spool; what comes after is dropped but for the tail of each stream."""
+    output_stop_bytes: int = 4 << 30
+    """An agent that prints more is stopped."""
+    memory_bytes: int = 0
+    """Address space of each process (RLIMIT_AS); 0 means no limit."""
+    processes: int = 0
+    """RLIMIT_NPROC, which counts every process and thread of the agent's uid; 0 means no limit."""
+    file_bytes: int = 8 << 30
+    """Largest file a process may write (RLIMIT_FSIZE)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Where an execution works: a branch of a repository in the grid's store."""
+
+    repository: str
+    """Key of the store's repository: `[a-z0-9][a-z0-9._-]{0,63}`."""
+    source: str
+    """What the store mirrors: a path or a URL that git understands."""
+    branch: str
+    """The agent's branch, `agent/<issue>-<slug>`, without `refs/heads/`."""
+    base: str
+    """Commit (40 hex digits) the workspace starts from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """Everything needed to run one execution, on any host; stored with the row as JSON."""
+
+    subject: str
+    """Opaque key of what is worked on (`issue:12`); at most one live execution for each."""
+    root: str
+    """Opaque key of the root tree, under which its events are exported."""
+    mode: Mode
+    agent: AgentSpec
+    work: Work
+    prompt: str
+    limits: Limits = field(default_factory=Limits)
+    verify_limits: Limits = field(default_factory=lambda: Limits(wall_seconds=900, idle_seconds=600))
+    """For each set-up and each acceptance command."""
+    setup: tuple[str, ...] = ()
+    """Shell commands run by us in the workspace before the agent, and again before acceptance."""
+    acceptance: tuple[str, ...] = ()
+    """Shell commands run by us on the committed work in a fresh checkout; all must exit 0."""
+    priority: int = 0
+    """Higher runs first."""
+    attempt: int = 1
+    crashes: int = 0
+    """How often this work took its runner with it before; the third time it is quarantined instead of lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Evidence of one acceptance command."""
+
+    command: str
+    passed: bool
+    exit_code: int | None
+    """None when a signal or a limit ended it."""
+    seconds: float
+    tail: str
+    """The last lines it printed, at most 4,000 characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an ended execution left."""
+
+    outcome: Outcome | None = None
+    """None when the agent reported nothing."""
+    head: str = ""
+    """Commit that holds the work, in the store; empty when there is none."""
+    changed: bool = False
+    """Whether `head` differs from the base."""
+    checks: tuple[Check, ...] = ()
+    reason: str = ""
+    """Why it ended in one line, for people: `acceptance failed: pytest (exit 1)`."""
+    exit_code: int | None = None
+    exit_signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionView:
+    """A snapshot of one execution."""
+
+    id: UUID
+    subject: str
+    root: str
+    mode: Mode
+    state: State
+    attempt: int
+    token: int
+    phase: str
+    host: str
+    branch: str
+    base: str
+    agent: str
+    priority: int
+    created_at: datetime
+    claimed_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    lease_until: datetime | None
+    stop_requested: str
+    """Why it was asked to stop, or empty."""
+    result: Result
+    wall_seconds: float
+    """From claim to end (or to now), 0 when never claimed."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it still holds its subject."""
+        return self.state in LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One row of the event log."""
+
+    id: int
+    stream: str
+    """`execution:<uuid>` or `agent:<id>`; `seq` runs 1..n on it without a gap."""
+    seq: int
+    root: str
+    kind: str
+    at: datetime
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """A machine that runs agents, as it last reported."""
+
+    name: str
+    slots: int
+    running: int
+    pid: int
+    heartbeat_age_seconds: float
+    is_draining: bool
+    note: str

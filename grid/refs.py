@@ -1,0 +1,111 @@
+"""Names of branches and commits, making commits, and moving refs by compare and swap."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import unicodedata
+from pathlib import Path
+
+from grid import git
+from grid.git import Command
+from grid.public_errors import WorkspaceError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LOCK_LEFT_BEHIND = re.compile(r"Unable to create '(?P<path>[^']+\.lock)': File exists")
+_STALE_LOCK_SECONDS = 30
+
+
+def branch_name(issue_key: str, title: str) -> str:
+    """`agent/<key>-<slug>`: readable, and valid for git whatever the title is.
+
+    A key that cannot be spelled in a branch name keeps apart from its look-alikes by a short hash.
+    """
+    key = _slug(issue_key, length=40)
+    if key != issue_key:
+        key = "-".join(filter(None, (key, hashlib.sha256(issue_key.encode("utf-8", "replace")).hexdigest()[:8])))
+    slug = _slug(title, length=48)
+    return f"agent/{key}-{slug}" if slug else f"agent/{key}"
+
+
+def _slug(text: str, *, length: int) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:length].strip("-")
+
+
+def is_commit_id(text: str) -> bool:
+    """Whether this is a full commit id: 40 hex digits."""
+    return _COMMIT.fullmatch(text) is not None
+
+
+def checked_commit(commit: str) -> str:
+    """Return `commit` if it is a full commit id, so that no option or expression can hide in it."""
+    if not is_commit_id(commit):
+        raise WorkspaceError(f"{commit!r} is not a commit id of 40 hex digits")
+    return commit
+
+
+def checked_branch(branch: str) -> str:
+    """Return `branch` if git would take it, judged by `git check-ref-format`'s rules."""
+    bad = re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-./]|[./]$|^@$", branch)
+    if bad or not branch or len(branch) > 200:
+        raise WorkspaceError(f"{branch[:200]!r} is not a valid branch name")
+    return branch
+
+
+def head(store: Path, ref: str) -> str:
+    """Commit that a ref (in full, `refs/…`) or a commit id names; empty when there is none."""
+    command = Command(args=["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], git_dir=store)
+    completed = git.execute(command)
+    return completed.output.strip() if completed.ok else ""
+
+
+def has_commit(store: Path, commit: str) -> bool:
+    """Whether the store holds this commit (40 hex digits)."""
+    return is_commit_id(commit) and head(store, commit) == commit
+
+
+def set_ref(store: Path, ref: str, new: str, expected_old: str | None) -> bool:
+    """Move any ref by compare and swap (`expected_old` empty: create, None: whatever it was); False when it stood elsewhere."""
+    args = ["update-ref", "--no-deref", ref, checked_commit(new)]
+    if expected_old is not None:
+        args.append(expected_old or git.NO_COMMIT)
+    command = Command(args=args, git_dir=store)
+    completed = git.execute(command)
+    if completed.ok:
+        return True
+    if _removed_stale_lock(store, completed.errors):
+        completed = git.execute(command)
+        if completed.ok:
+            return True
+    # Also a lock that a rival holds just now means "look again".
+    if expected_old is not None and (head(store, ref) != expected_old or "File exists" in completed.errors):
+        return False
+    git.checked(command, completed=completed)
+    return True
+
+
+def _removed_stale_lock(store: Path, errors: str) -> bool:
+    """Remove the lock file of a git that was killed: nobody else would, and the ref could never move again."""
+    found = _LOCK_LEFT_BEHIND.search(errors)
+    if not found:
+        return False
+    lock = Path(found["path"])
+    try:
+        age = time.time() - lock.stat().st_mtime  # noqa: TID251 - compared with the file system's clock
+        if age < _STALE_LOCK_SECONDS or not lock.resolve().is_relative_to(store.resolve()):
+            return False
+        lock.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def commit_tree(store: Path, tree: str, *, parents: tuple[str, ...], message: str) -> str:
+    """Write a commit made by the grid itself and return its id; moves no ref."""
+    args = ["commit-tree", tree, "-F", "-"]
+    for parent in parents:
+        args += ["-p", parent]
+    text = message.replace("\0", "").encode("utf-8", "replace").decode().strip() or "Work of an agent"
+    return git.run(args, git_dir=store, stdin=f"{text}\n").strip()

@@ -1,0 +1,49 @@
+"""Read a shim's spool while it grows: whole JSON lines only, a torn tail waits for its rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from grid.public_errors import SpoolError
+
+CHUNK_BYTES = 1 << 20
+LINE_BYTES = 16 << 20
+"""A shim cuts lines at 1 MiB; ASCII escapes can make that six times as long."""
+
+
+class SpoolReader:
+    """A cursor into one spool file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self._part = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the next whole records, at most about 1 MiB of them; none when nothing is new.
+
+        Raises:
+            SpoolError: The file holds what no shim writes; somebody else wrote to it.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            return []
+        self.offset += len(data)
+        *lines, self._part = (self._part + data).split(b"\n")
+        if len(self._part) > LINE_BYTES:
+            raise SpoolError(f"a line of more than {LINE_BYTES} bytes in {self.path.name}")
+        return [self._record(line) for line in lines]
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise SpoolError(f"not a JSON line in {self.path.name}: {line[:80]!r}") from error
+        if not isinstance(record, dict) or not isinstance(record.get("n"), int) or not isinstance(record.get("t"), str):
+            raise SpoolError(f"not a record in {self.path.name}: {line[:80]!r}")
+        return record

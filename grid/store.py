@@ -1,0 +1,219 @@
+"""The store: one bare repository per repository under care, trusted because only the grid writes it.
+
+    refs/upstream/<branch>   fetched from the source
+    refs/heads/agent/*       agents' branches, the results
+    refs/executions/<uuid>   kept work of one execution
+
+Workspaces borrow its objects, so nothing is ever pruned from it. Every change of a branch compares and swaps, so any
+number of processes may work on one store. All functions raise WorkspaceError when git or the file system refuses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from grid import git
+from grid.git import Command
+from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
+from grid.public_errors import MergeConflictError, WorkspaceError
+from grid.refs import branch_name, checked_branch, checked_commit, commit_tree, has_commit, head, is_commit_id, set_ref
+
+__all__ = [
+    "CommitInfo",
+    "FileChange",
+    "MergeResult",
+    "branch_name",
+    "commit_tree",
+    "commits_between",
+    "default_branch",
+    "diff",
+    "diff_stat",
+    "ensure",
+    "fetch",
+    "has_commit",
+    "head",
+    "merge",
+    "publish",
+    "read_file",
+    "set_branch",
+    "set_ref",
+]
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/:]+:")
+_MERGE_ATTEMPTS = 100
+_FETCH_SECONDS = 1800
+_AGENT_BRANCHES = "refs/heads/agent/"
+
+# A store or workspace of another uid is refused by the *other side* of a fetch or push, and that side gets no `-c` of ours.
+_UPLOAD_PACK = "--upload-pack=git -c 'safe.directory=*' upload-pack"
+_RECEIVE_PACK = "--receive-pack=git -c 'safe.directory=*' receive-pack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeResult:
+    """What a merge did."""
+
+    commit: str
+    """Where the branch stands now."""
+    kind: Literal["already", "fast_forward", "merge"]
+
+
+def ensure(store: Path, source: str) -> None:
+    """Make the store unless it exists; when several processes try at once, all end with the same one."""
+    if (store / "HEAD").exists():
+        return
+    location, _ = _locate(source)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{store.name}-", dir=store.parent))
+    try:
+        fresh.chmod(0o755)
+        git.run(["init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(fresh)])
+        # Nothing may disappear from the store while workspaces borrow from it.
+        for name, value in (("gc.auto", "0"), ("gc.pruneExpire", "never"), ("remote.origin.url", location)):
+            git.run(["config", name, value], git_dir=fresh)
+        fresh.rename(store)
+    except OSError as error:
+        # A rival renamed first: a directory that holds something is not replaced.
+        if not (store / "HEAD").exists():
+            raise WorkspaceError(f"cannot make the store {store}: {error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def default_branch(source: str) -> str:
+    """The branch that the source's HEAD names.
+
+    Raises:
+        WorkspaceError: No git repository, no commit yet, or a detached HEAD.
+    """
+    location, local = _locate(source)
+    args = ["ls-remote", "--symref", *([_UPLOAD_PACK] if local else []), "--", location, "HEAD"]
+    answer = git.run(args)
+    found = re.match(r"ref: refs/heads/(\S+)\tHEAD\n", answer)
+    if not answer:
+        raise WorkspaceError(f"{source} has no commit yet; commit something first")
+    if not found:
+        raise WorkspaceError(f"the HEAD of {source} is not on a branch; switch to its default branch")
+    return found[1]
+
+
+def fetch(store: Path, source: str, branches: tuple[str, ...] = ()) -> None:
+    """Bring refs/upstream/* up to date with the source: the named branches, or all but agents' own."""
+    location, local = _locate(source)
+    refspecs = [f"+refs/heads/{checked_branch(name)}:refs/upstream/{name}" for name in branches]
+    if not branches:
+        refspecs = ["--prune", "+refs/heads/*:refs/upstream/*", f"^{_AGENT_BRANCHES}*"]
+    options = ["--quiet", "--no-tags", "--no-write-fetch-head", *([_UPLOAD_PACK] if local else [])]
+    prune, wanted = [r for r in refspecs if r.startswith("--")], [r for r in refspecs if not r.startswith("--")]
+    # Two fetches at once would fight over the ref locks, and the second mostly has nothing left to do.
+    with (store / "fetch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        git.run(["fetch", *options, *prune, "--", location, *wanted], git_dir=store, timeout=_FETCH_SECONDS)
+
+
+def set_branch(store: Path, branch: str, new: str, expected_old: str) -> bool:
+    """Move an agent's branch from a known commit (empty: create it); False when it stood elsewhere."""
+    return set_ref(store, f"refs/heads/{checked_branch(branch)}", new, expected_old)
+
+
+def merge(store: Path, *, into: str, commit: str, message: str) -> MergeResult:
+    """Merge a commit into a branch, without a work tree; repeated when somebody else moved the branch meanwhile.
+
+    Raises:
+        MergeConflictError: Both changed the same lines. Nothing is written then.
+        WorkspaceError: There is no such branch or commit, or git is older than 2.38.
+    """
+    ref = f"refs/heads/{checked_branch(into)}"
+    for _ in range(_MERGE_ATTEMPTS):
+        tip = head(store, ref)
+        if not tip:
+            raise WorkspaceError(f"there is no branch {into} to merge into; create it first")
+        result = _merged(store, tip=tip, commit=checked_commit(commit), message=message)
+        if result.kind == "already" or set_ref(store, ref, result.commit, tip):
+            return result
+        time.sleep(random.uniform(0, 0.02))  # noqa: S311 - only spreads rivals
+    raise WorkspaceError(f"branch {into} moved during each of {_MERGE_ATTEMPTS} attempts to merge into it")
+
+
+def _merged(store: Path, *, tip: str, commit: str, message: str) -> MergeResult:
+    """Make the merge of two commits; moves nothing."""
+    command = Command(args=["merge-base", tip, commit], git_dir=store)
+    completed = git.execute(command)
+    if completed.codes[0] not in (0, 1):
+        git.checked(command, completed=completed)
+    base = completed.output.strip()
+    if base == commit:
+        return MergeResult(commit=tip, kind="already")
+    if base == tip:
+        return MergeResult(commit=commit, kind="fast_forward")
+    tree = _merged_tree(store, tip=tip, commit=commit)
+    return MergeResult(commit=commit_tree(store, tree, parents=(tip, commit), message=message), kind="merge")
+
+
+def _merged_tree(store: Path, *, tip: str, commit: str) -> str:
+    args = ["merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", tip, commit]
+    command = Command(args=args, git_dir=store)
+    completed = git.execute(command)
+    if completed.codes[0] == 129:
+        version = git.run(["version"]).strip()
+        raise WorkspaceError(
+            f"merging needs git 2.38 or newer, this is {version}; install a newer one and set GIT to it"
+        )
+    fields = completed.output.split("\0")
+    if completed.codes[0] == 1 and is_commit_id(fields[0]):
+        raise MergeConflictError(tuple(dict.fromkeys(readable(path) for path in fields[1:] if path)))
+    return git.checked(command, completed=completed).output.split("\0")[0].strip()
+
+
+def publish(store: Path, source: str, *, branch: str, commit: str, expected_old: str = "") -> None:
+    """Push one agent's branch to the source; repeating it is harmless.
+
+    Without `expected_old` the branch is created or moved forward, never back or sideways. With it, the branch may be
+    replaced, provided that it stands exactly there.
+
+    Raises:
+        WorkspaceError: The branch is not an `agent/` one, stands elsewhere, or is checked out in the source.
+    """
+    ref = f"refs/heads/{checked_branch(branch)}"
+    if not ref.startswith(_AGENT_BRANCHES):
+        raise WorkspaceError(f"refusing to push {branch}: only agent/ branches are ours")
+    location, local = _locate(source)
+    args = ["push", "--porcelain", "--no-verify", "--no-follow-tags", *([_RECEIVE_PACK] if local else [])]
+    if expected_old:
+        args.append(f"--force-with-lease={ref}:{checked_commit(expected_old)}")
+    command = Command(args=[*args, "--", location, f"{checked_commit(commit)}:{ref}"], git_dir=store)
+    completed = git.execute(command, timeout=_FETCH_SECONDS)
+    if completed.ok:
+        return
+    said = completed.output + completed.errors
+    if "checked out" in said:
+        raise WorkspaceError(f"branch {branch} is checked out in {source}; switch to another branch there and retry")
+    if any(word in said for word in ("stale info", "non-fast-forward", "fetch first")):
+        raise WorkspaceError(f"branch {branch} of {source} holds other commits; delete or rename it there and retry")
+    git.checked(command, completed=completed)
+
+
+def _locate(source: str) -> tuple[str, bool]:
+    """What to give to git for a source, and whether it is on this machine.
+
+    Raises:
+        WorkspaceError: A path where nothing is, or what looks like an option.
+    """
+    if not source or source.startswith("-") or re.search(r"[\x00-\x1f]", source):
+        raise WorkspaceError(f"{source[:200]!r} is neither the path nor the URL of a repository")
+    if source.startswith("file://"):
+        return source, True
+    path = Path(source)
+    if path.is_dir():
+        return str(path.resolve()), True
+    if _REMOTE.match(source):
+        return source, False
+    raise WorkspaceError(f"there is no directory {source}; give the path of a git repository or a URL")

@@ -1,0 +1,117 @@
+"""What every test gets: an environment without ours, no way out of this machine, a state folder of its own."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import environ
+import pytest
+from django.conf import settings as django_settings
+from django.db import connections
+from pytest_django import Settings
+
+from agentgrid import celery_app
+
+pytest_plugins = ["tests.services.servers", "tests.services.stack"]
+OURS = re.compile(r"^(AGENTGRID|GITHUB)_")
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _forget_the_operators_environment() -> None:
+    """Tests see the defaults, whatever the shell or .env says. Runs on import: fixtures would be too late.
+
+    DATABASE_URL of the shell stays: it says which database the tests run against.
+    """
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if OURS.match(name):
+            del os.environ[name]
+    if (ROOT / ".env").is_file():
+        for line in (ROOT / ".env").read_text().splitlines():
+            name, _, value = line.partition("=")
+            if os.environ.get(name.strip()) == value.strip().strip("'\""):
+                del os.environ[name.strip()]
+    polluted = before != dict(os.environ)
+    os.environ["AGENTGRID_READ_DOTENV"] = "False"
+    if polluted:  # pytest-django has read the settings before any conftest is imported
+        fresh = importlib.reload(sys.modules["agentgrid.settings"])
+        databases = django_settings.DATABASES
+        for name in filter(str.isupper, dir(fresh)):
+            setattr(django_settings, name, getattr(fresh, name))
+        databases.clear()  # django.db.connections holds on to this very dictionary
+        databases.update(fresh.DATABASES)
+        django_settings.DATABASES = databases
+
+
+_forget_the_operators_environment()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--database=postgres` runs every database test on a PostgreSQL started for this run."""
+    parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite", help="database under the tests")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Choose the database. SQLite lives in a file: threads and processes race for it as they do in production."""
+    config: dict[str, Any] = django_settings.DATABASES["default"]
+    if request.config.getoption("--database") == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        config.clear()
+        config.update(environ.Env.db_url_config(url))
+        del connections["default"]
+        connections.configure_settings(django_settings.DATABASES)  # fills in the defaults of the new entry
+    if config["ENGINE"].endswith("sqlite3"):
+        config.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    elif worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        config.setdefault("TEST", {})["NAME"] = f"test_{config['NAME']}_{worker}"
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Path:
+    """Where this test's repositories, runs and broker files go; outside tmp_path, which stays the test's own."""
+    folder = tmp_path_factory.mktemp("state")
+    settings.STATE_DIR = settings.GRID_STATE_DIR = folder
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_way_out() -> Iterator[None]:
+    """Refuse connections beyond loopback in the test process; what tests need runs on this machine."""
+
+    def guarded(original: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+        def call(self: socket.socket, address: Any) -> Any:
+            if self.family in _INTERNET and not _is_loopback(str(address[0])):
+                raise RuntimeError(f"A test wanted to connect to {address}: start what it needs on 127.0.0.1")
+            return original(self, address)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def messages_stay_here() -> None:
+    """Wake-ups sent by code under test go to memory; whoever needs them delivered starts a stack."""
+    celery_app.conf.update(broker_url="memory://", broker_transport_options={})
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,383 @@
+"""The built-in agent as a real subprocess: scripted, against real provider clients, stopped, limited, misled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grid.public_types import OutcomeKind
+from tests.unit.grid.agents.support.fake_model import FakeModel
+from tests.unit.grid.agents.support.runs import Place, Ran
+
+FINISH = {"call": "finish", "args": {"outcome": "done", "summary": "All done."}}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    for name in ("workspace", "home"):
+        (tmp_path / name).mkdir()
+    return Place(root=tmp_path)
+
+
+def play(place: Place, *steps: dict[str, Any], **options: Any) -> Ran:
+    """Run a script of one scenario. JSON is YAML."""
+    run_options = {key: options.pop(key) for key in ("env", "meanwhile", "reason", "prompt", "wrap") if key in options}
+    script = json.dumps({"steps": list(steps)})
+    return place.run("builtin", {"model": "scripted", "script": script, **options}, **run_options)
+
+
+def result_texts(ran: Ran) -> list[str]:
+    return [body["text"] for body in ran.bodies("tool.result")]
+
+
+def on_first_call(then: Any) -> Any:
+    """Act half a second after the agent's first tool call is on its way."""
+
+    def act(process: subprocess.Popen[bytes]) -> None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not children.read_text():
+            time.sleep(0.02)
+        time.sleep(0.1)
+        then(process)
+
+    return act
+
+
+def test_a_script_drives_the_whole_loop(place: Place) -> None:
+    ran = play(
+        place,
+        {"say": "I look.", "call": "write_file", "args": {"path": "pkg/a.py", "content": "x = 1\n"}},
+        {"call": "edit_file", "args": {"path": "pkg/a.py", "old": "x = 1", "new": "x = 2"}},
+        {"call": "run_command", "args": {"command": "cat pkg/a.py"}},
+        {"expect": ["exit 0", "x = 2"]} | FINISH,
+    )
+
+    assert ran.verdict.ok, ran.verdict
+    assert ran.verdict.outcome is not None
+    assert ran.verdict.outcome.kind == OutcomeKind.DONE
+    assert (place.files.workspace / "pkg/a.py").read_text() == "x = 2\n"
+    assert [body["name"] for body in ran.bodies("tool.requested")] == [
+        "write_file",
+        "edit_file",
+        "run_command",
+        "finish",
+    ]
+    assert len(ran.bodies("llm.result")) == 4
+    assert ran.ended.exit_code == 0
+    assert ran.err == b""
+
+
+def test_two_runs_of_a_script_print_the_same(place: Place) -> None:
+    steps = [{"calls": [{"call": "list_files", "args": {}}, {"call": "read_file", "args": {"path": "a"}}]}]
+    (place.files.workspace / "a").write_text("text")
+
+    def stable(ran: Ran) -> list[Any]:
+        lines = [json.loads(line) for line in ran.out.splitlines()]
+        return [{key: value for key, value in line.items() if key not in ("pid", "ms")} for line in lines]
+
+    assert stable(play(place, *steps, FINISH)) == stable(play(place, *steps, FINISH))
+
+
+def test_calls_of_one_batch_run_side_by_side(place: Place) -> None:
+    sleep = {"call": "run_command", "args": {"command": "sleep 1"}}
+
+    ran = play(place, {"calls": [sleep] * 6}, FINISH)
+
+    assert ran.verdict.ok
+    assert ran.seconds < 5
+
+
+def test_children_are_proposed_and_reported(place: Place) -> None:
+    parts = [{"key": "a", "title": "A", "body": ""}, {"key": "b", "title": "B", "body": "", "blocked_by": ["a"]}]
+    wrong = {"call": "finish", "args": {"outcome": "done", "summary": ""}}
+
+    ran = play(
+        place,
+        {"call": "propose_children", "args": {"children": parts}},
+        wrong,
+        {"expect": "must be 'split'", "call": "finish", "args": {"outcome": "split", "summary": "Two parts."}},
+    )
+
+    assert ran.verdict.ok
+    assert ran.verdict.outcome is not None
+    assert [child.key for child in ran.verdict.outcome.children] == ["a", "b"]
+    assert ran.verdict.outcome.children[1].blocked_by == ("a",)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("read_file", {"path": "../home/.agentgrid/builtin.json"}, "leaves the workspace"),
+    ("read_file", {"path": "/etc/passwd"}, "is absolute"),
+    ("read_file", {"path": "link/passwd"}, "symbolic link"),
+    ("read_file", {"path": "fifo"}, "not a regular file"),
+    ("write_file", {"path": "link/owned", "content": ""}, "symbolic link"),
+    ("write_file", {"path": ".git/hooks/post-commit", "content": ""}, "out of reach"),
+    ("write_file", {"path": "sub/.GIT/config", "content": ""}, "out of reach"),
+    ("write_file", {"path": "a\0b", "content": ""}, "that is no path"),
+    ("write_file", {"path": "", "content": ""}, "name a file"),
+    ("write_file", {"path": "x" * 300, "content": ""}, "name too long"),
+    ("write_file", {"path": "a", "content": 5}, "valid string"),
+    ("write_file", {"path": "a"}, "Field required"),
+    ("run_command", {"command": "a\0b"}, "could not be started"),
+    ("run_command", {"command": "x" * 200_000}, "could not be started"),
+    ("run_command", {"command": "true", "timeout_seconds": -1}, "greater than or equal"),
+    ("no_such_tool", {}, "Unknown tool name"),
+    ("propose_children", {"children": []}, "at least 1 item"),
+    ("propose_children", {"children": [{"key": "A!", "title": "", "body": ""}]}, "children.0"),
+    ("finish", {"outcome": "split", "summary": ""}, "needs at least one entry in 'children'"),
+    ("finish", {"outcome": "solved", "summary": ""}, "Input should be 'done'"),
+    ("finish", {"summary": ""}, "Field required"),
+    ("finish", {"outcome": "done", "summary": "x" * 20_001}, "at most 20000 characters"),
+]
+
+
+def test_hostile_arguments_are_refused_and_the_loop_goes_on(place: Place) -> None:
+    (place.files.workspace / "link").symlink_to("/etc")
+    os.mkfifo(place.files.workspace / "fifo")
+    steps: list[dict[str, Any]] = [{"call": tool, "args": args} for tool, args, _ in REFUSED]
+    for step, (_, _, complaint) in zip([*steps[1:], finish := dict(FINISH)], REFUSED, strict=True):
+        step["expect"] = f"(?i){complaint}"
+
+    ran = play(place, *steps, finish)
+
+    assert ran.verdict.ok, ran.verdict
+    assert [body["ok"] for body in ran.bodies("tool.result")] == [False] * len(REFUSED) + [True]
+    assert not Path("/etc/owned").exists()
+
+
+def test_modules_of_the_workspace_are_not_loaded(place: Place) -> None:
+    for name in ("pydantic", "asyncio", "yaml", "grid", "sitecustomize", "usercustomize"):
+        (place.files.workspace / f"{name}.py").write_text("raise SystemExit('loaded from the workspace')")
+
+    assert play(place, FINISH, env={"PYTHONPATH": str(place.files.workspace)}).verdict.ok
+
+
+def test_the_agent_does_not_load_django(place: Place) -> None:
+    (place.files.home / "probe.py").write_text(
+        "import sys, runpy; sys.argv[:] = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('DJANGO' if 'django' in sys.modules else 'CLEAN', 'anthropic' in sys.modules, file=sys.stderr)"
+    )
+    play(place, FINISH)  # places the files
+    program = Path(__file__).parents[3] / "grid/agents/builtin/__main__.py"
+    done = subprocess.run(
+        [
+            place.files.python,
+            "-I",
+            place.files.home / "probe.py",
+            program,
+            place.files.home / ".agentgrid/builtin.json",
+        ],
+        cwd=place.files.workspace,
+        input=b"Do it.",
+        capture_output=True,
+        timeout=30,
+    )
+    assert done.stderr.split()[-2:] == [b"CLEAN", b"False"]
+
+
+def test_commands_see_no_key_of_the_model(place: Place) -> None:
+    spy = 'env; tr "\\0" "\\n" < /proc/$PPID/environ; cat /proc/$PPID/maps | head -1'
+
+    ran = play(
+        place,
+        {"call": "run_command", "args": {"command": spy}},
+        FINISH,
+        env={"ANTHROPIC_API_KEY": "canary-1", "OPENAI_API_KEY": "canary-2", "OTHER": "seen"},
+        wrap=("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else (),  # as the shim does
+    )
+
+    assert "OTHER=seen" in result_texts(ran)[0]
+    assert b"canary" not in ran.out
+    assert result_texts(ran)[0].count("Permission denied") == 2
+
+
+def test_long_output_keeps_its_head_and_tail(place: Place) -> None:
+    command = "echo begin; head -c 50000000 /dev/zero | tr '\\0' x; printf '\\377\\000\\n'; echo end"
+
+    ran = play(place, {"call": "run_command", "args": {"command": command}}, {"expect": "(?s)begin.*cut.*end"} | FINISH)
+
+    assert ran.verdict.ok, ran.verdict
+    assert all(len(line) < 20_000 for line in ran.out.splitlines())
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children(place: Place) -> None:
+    command = "sleep 4711 & echo $! > child; trap '' TERM; sleep 4711"
+
+    ran = play(place, {"call": "run_command", "args": {"command": command, "timeout_seconds": 1}}, FINISH)
+
+    assert "stopped after 1 s" in result_texts(ran)[0]
+    assert ran.seconds < 8
+    child = int((place.files.workspace / "child").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_background_process_does_not_hold_the_tool(place: Place) -> None:
+    ran = play(place, {"call": "run_command", "args": {"command": "sleep 4712 & echo started"}}, FINISH)
+
+    assert "exit 0\nstarted" in result_texts(ran)[0]
+    assert ran.seconds < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_running_command_and_is_reported(place: Place, number: int) -> None:
+    ran = play(
+        place,
+        {"call": "run_command", "args": {"command": "sleep 60", "timeout_seconds": 100}},
+        FINISH,
+        meanwhile=on_first_call(lambda process: process.send_signal(number)),
+    )
+
+    assert ran.seconds < 10
+    assert json.loads(ran.out.splitlines()[-1])["status"] == "interrupted"
+    assert not ran.verdict.ok
+    assert "interrupted" in ran.verdict.reason
+    assert result_texts(ran)[0].startswith("interrupted")
+
+
+def test_a_signal_ends_a_waiting_model_request(place: Place) -> None:
+    def interrupt(process: subprocess.Popen[bytes]) -> None:
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+
+    ran = play(place, {"sleep": 50} | FINISH, meanwhile=interrupt)
+
+    assert ran.seconds < 8
+    assert json.loads(ran.out.splitlines()[-1])["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"requests": 3}, "request_limit"),
+        ({"tool_calls": 2}, "limits.tool_calls"),
+        ({"total_tokens": 150}, "total_tokens_limit"),
+    ],
+)
+def test_limits_end_the_loop(place: Place, limits: dict[str, int], words: str) -> None:
+    ran = play(place, *[{"call": "list_files", "args": {}}] * 6, FINISH, limits=limits)
+
+    assert not ran.verdict.ok
+    assert ran.verdict.reason.startswith("limit: ")
+    assert words in ran.verdict.reason
+
+
+def test_a_model_that_only_talks_is_reminded_and_then_failed(place: Place) -> None:
+    with FakeModel([{"text": "I think about it."}]) as model:
+        ran = place.run("builtin", {"model": "openai:talker", "base_url": model.url + "/v1"})
+
+    assert not ran.verdict.ok
+    assert "without calling finish" in ran.verdict.reason
+    assert len(model.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([{"call": "list_files", "args": {}}], "all 1 steps are played"),
+        ([{"call": "run_command", "args": {"command": "exit 3"}}, {"expect": "exit 0"} | FINISH], "expected /exit 0/"),
+        ([{"call": "read_file", "args": {"path": "gone"}}, FINISH], "read_file failed before this step: gone does not"),
+    ],
+)
+def test_a_script_that_the_run_leaves_fails_clearly(place: Place, steps: list[Any], words: str) -> None:
+    ran = play(place, *steps)
+
+    assert not ran.verdict.ok
+    assert words in ran.verdict.reason
+
+
+def test_the_prompt_chooses_the_scenario(place: Place) -> None:
+    def scenario(when: str, summary: str) -> dict[str, Any]:
+        return {"when": when, "steps": [{"call": "finish", "args": {"outcome": "done", "summary": summary}}]}
+
+    script = json.dumps({"scenarios": [scenario("^Title: a", "first"), scenario("^Title: b", "second")]})
+    options = {"model": "scripted", "script": script}
+
+    ran = place.run("builtin", options, prompt="Issue 7\nTitle: b\n")
+    assert ran.verdict.reason == "done: second"
+    unknown = place.run("builtin", options, prompt="Title: c")
+    assert "no scenario matches the prompt" in unknown.verdict.reason
+
+
+WORK: list[dict[str, Any]] = [
+    {"text": "I write.", "calls": [("write_file", {"path": "hello.txt", "content": "hello\n"})]},
+    {"calls": [("run_command", {"command": "cat hello.txt"}), ("list_files", {})]},
+    {"calls": [("finish", {"outcome": "done", "summary": "Wrote hello.txt."})]},
+]
+
+
+@pytest.mark.parametrize(
+    ("model_name", "suffix", "env", "path", "key"),
+    [
+        ("anthropic:claude-sonnet-4-5", "", {"ANTHROPIC_API_KEY": "key-1"}, "/v1/messages", "Bearer key-1"),
+        ("openai:gpt-5", "/v1", {"OPENAI_API_KEY": "key-2"}, "/v1/chat/completions", "Bearer key-2"),
+        ("ollama:qwen3:8b", "/v1", {}, "/v1/chat/completions", "Bearer none"),
+    ],
+)
+def test_real_clients_drive_the_same_loop(
+    place: Place, model_name: str, suffix: str, env: dict[str, str], path: str, key: str
+) -> None:
+    with FakeModel(WORK) as model:
+        options = {"model": model_name, "base_url": model.url + suffix, "instructions": "Be brief."}
+        ran = place.run("builtin", options, env=env)
+
+    assert ran.verdict.ok, (ran.verdict, ran.err)
+    assert (place.files.workspace / "hello.txt").read_text() == "hello\n"
+    assert {request["path"].partition("?")[0] for request in model.requests} == {path}
+    assert {request["key"] for request in model.requests} == {key}
+    assert {request["body"]["model"] for request in model.requests} == {model_name.partition(":")[2]}
+    assert "Be brief." in json.dumps(model.requests[0]["body"])
+    usage = json.loads(ran.out.splitlines()[-1])["usage"]
+    assert usage | {"cache_write_tokens": 0} == {
+        "requests": 3,
+        "input_tokens": 300,
+        "output_tokens": 60,
+        "cache_read_tokens": 90,
+        "cache_write_tokens": 0,
+        "tool_calls": 4,
+    }
+
+
+@pytest.mark.parametrize("status", [401, 400])
+def test_a_refusal_of_the_provider_fails_the_run_at_once(place: Place, status: int) -> None:
+    with FakeModel([{"status": status}]) as model:
+        options = {"model": "anthropic:claude-sonnet-4-5", "base_url": model.url}
+        ran = place.run("builtin", options, env={"ANTHROPIC_API_KEY": "key-secret"})
+
+    assert not ran.verdict.ok
+    assert str(status) in ran.verdict.reason
+    assert "scripted refusal" in ran.verdict.reason
+    assert b"key-secret" not in ran.out + ran.err
+    assert len(model.requests) == 1
+
+
+def test_a_provider_that_is_not_there_fails_the_run(place: Place) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        ran = place.run("builtin", {"model": "ollama:qwen3", "base_url": url})
+
+    assert not ran.verdict.ok
+    assert "Connection" in ran.verdict.reason
+
+
+@pytest.mark.parametrize(("model", "variable"), [("anthropic:c", "ANTHROPIC_API_KEY"), ("openai:g", "OPENAI_API_KEY")])
+def test_a_missing_key_is_named_with_its_remedy(place: Place, model: str, variable: str) -> None:
+    ran = place.run("builtin", {"model": model})
+
+    assert f"{variable} is not set for the agent" in ran.verdict.reason
+    assert "AGENTGRID_AGENT_ENV_ALLOW" in ran.verdict.reason
+
+
+def test_the_agent_starts_within_seconds(place: Place) -> None:
+    """0.7 s alone on the machine; the bound leaves room for busy ones."""
+    assert min(play(place, FINISH).seconds for _ in range(3)) < 3

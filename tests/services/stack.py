@@ -1,0 +1,327 @@
+"""A whole agent-grid for one test: real workers in real processes, told everything by environment variables.
+
+    def test_an_issue_is_worked_on(new_stack):
+        grid = new_stack(broker="sqs", database="postgres").start()
+        grid.manage("submit", …)
+        grid.wait_until(lambda: "done" in grid.manage("status").stdout, "the issue is done")
+        grid.kill9("executions")
+        grid.start("executions")
+
+Whatever happens, nothing of a stack outlives its test; the logs of a failed one are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psutil  # type: ignore[import-untyped]  # publishes no types
+import pytest
+import redis
+
+from agentgrid.supervisor import KINDS, ROOT, spawn, stack
+from tests.services.servers import free_port
+
+WORKERS = ("control", "executions", "beat")
+_FAILED = pytest.StashKey[bool]()
+_next_redis_database = iter(range(1, 64))
+
+
+class Stack:
+    """The processes of one installation.
+
+    Args:
+        folder: For the state folder (`folder/state`) and the logs.
+        database: `sqlite`, or a DATABASE_URL.
+        broker: `gridfs`, or a BROKER_URL.
+        slots: Agents at a time.
+        extra_env: Laid over the environment of every process and command.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: str = "sqlite",
+        broker: str = "gridfs",
+        slots: int = 4,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.state_dir.mkdir(parents=True)
+        self.python = sys.executable
+        self.port = free_port()
+        self.broker_kind = urlsplit(broker).scheme or broker
+        self.env = _environment(self.state_dir, database=database, broker=broker, slots=slots) | dict(extra_env or {})
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._expected_to_end: set[str] = set()
+        self._is_prepared = False
+
+    def manage(
+        self, *args: str, check: bool = True, timeout: float = 60, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a management command; with `check` a failure fails the test and shows what it printed."""
+        command = [self.python, "manage.py", *args]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def manage_json(self, *args: str, check: bool = True, timeout: float = 60) -> Any:
+        """What a command with `--json` printed, parsed."""
+        return json.loads(self.manage(*args, "--json", check=check, timeout=timeout).stdout)
+
+    def prepare(self) -> Stack:
+        """Migrate and prepare the broker."""
+        self.manage("migrate", "--verbosity=0", timeout=120)
+        return self.prepare_broker()
+
+    def prepare_broker(self) -> Stack:
+        """Prepare the broker of a stack whose database has its tables; the first `start` then prepares nothing."""
+        self.manage("prepare_broker")
+        self._is_prepared = True
+        return self
+
+    def start(self, *names: str) -> Stack:
+        """Start these processes (default: all workers), preparing database and broker the first time."""
+        if not self._is_prepared:
+            self.prepare()
+        for spec in stack(names or WORKERS, broker_kind=self.broker_kind, port=self.port):
+            assert not self.is_running(spec.name), f"{spec.name} runs already"
+            with (self.folder / f"{spec.name}.log").open("ab") as log:
+                self._expected_to_end.discard(spec.name)
+                self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
+        if "web" in names:
+            self.wait_until(self.web_answers, "web answers", timeout=30)
+        return self
+
+    def pid(self, name: str) -> int:
+        """The process id of `web`, `control`, `executions` or `beat`."""
+        return self._processes[name].pid
+
+    def is_running(self, name: str) -> bool:
+        """Whether this process was started and has not ended."""
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
+
+    def kill9(self, *names: str) -> None:
+        """Kill these processes as a power cut would, each with the pool processes in its group; shims are not in it."""
+        self._expected_to_end.update(names)
+        for name in names:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid(name), signal.SIGKILL)
+            self._processes[name].wait(10)
+
+    def kill9_everything(self) -> list[str]:
+        """Kill every process of the stack, agents included, until none is left; returns what they were."""
+        self._expected_to_end.update(self._processes)
+        killed: dict[int, str] = {}
+        deadline = time.monotonic() + 10
+        while found := self.processes():
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    killed.setdefault(process.pid, " ".join(process.cmdline())[:200])
+                    process.kill()
+            for started in self._processes.values():
+                started.poll()  # reap
+            if time.monotonic() > deadline:
+                pytest.fail(f"processes of the stack survive SIGKILL: {found}")
+            time.sleep(0.05)
+        return list(killed.values())
+
+    def terminate(self, *names: str, timeout: float = 30) -> None:
+        """Send SIGTERM to these (default: all) at once and wait for them to end by themselves."""
+        self._expected_to_end.update(names or self._processes)
+        chosen = [self._processes[name] for name in names or self._processes if self.is_running(name)]
+        for process in chosen:
+            process.terminate()
+        for process in chosen:
+            process.wait(timeout)
+
+    def terminate_everything(self) -> None:
+        """SIGTERM to every single process at once, as a dyno that is shut down does it; agents and shims included."""
+        self._expected_to_end.update(self._processes)
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+
+    def logs(self, name: str) -> str:
+        """Everything this process printed so far, over all its starts."""
+        file = self.folder / f"{name}.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def wait_until[T](self, predicate: Callable[[], T], message: str, *, timeout: float = 30, pause: float = 0.1) -> T:
+        """The first true value of `predicate`; fails the test when there is none in time or a worker has died."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if value := predicate():
+                return value
+            for name in self._processes.keys() - self._expected_to_end:
+                if not self.is_running(name):
+                    pytest.fail(f"{name} ended by itself while waiting until {message}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {timeout} s in vain until {message}")
+            time.sleep(pause)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that belongs to this stack: started here, working in its folder, or naming it."""
+        mine = {process.pid for process in self._processes.values() if process.poll() is None}
+        found = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != os.getpid() and (process.pid in mine or self._is_ours(process)):
+                    found[process.pid] = process
+                    found.update({child.pid: child for child in process.children(recursive=True)})
+        return [process for process in found.values() if _is_alive(process)]
+
+    def http(self, path: str) -> tuple[int, str]:
+        """Status and body of a GET to the web process; redirects are followed."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def web_answers(self) -> bool:
+        """Whether the web process serves requests."""
+        with contextlib.suppress(OSError):
+            return self.http("/livez")[0] == 200
+        return False
+
+    def close(self) -> None:
+        """End everything, gently first, so that a stack that went well leaves by the front door."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + 5
+        while any(process.poll() is None for process in self._processes.values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.kill9_everything()
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        marks = [*process.cmdline()]
+        with contextlib.suppress(psutil.Error):
+            marks.append(process.cwd())
+        with contextlib.suppress(psutil.Error):
+            marks.append(process.environ().get("AGENTGRID_STATE_DIR", ""))
+        return any(str(self.folder) in mark for mark in marks)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database file with our tables, to be copied: migrating takes two seconds."""
+    stack_ = Stack(tmp_path_factory.mktemp("migrated"))
+    stack_.manage("migrate", "--verbosity=0", timeout=120)
+    return str(stack_.state_dir / "agentgrid.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a PostgreSQL database with our tables, to be a template."""
+    url = new_postgres_database()
+    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
+    return urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks, e.g. `new_stack(database="postgres", broker="sqs", slots=2, extra_env={…})`; cleans up behind them.
+
+    `database`: sqlite, postgres or a URL. `broker`: gridfs, sqs, redis or a URL. The servers are started when needed.
+    Database and broker are ready to use; `migrated=False` leaves both empty.
+    """
+    stacks: list[Stack] = []
+
+    def create(*, database: str = "sqlite", broker: str = "gridfs", migrated: bool = True, **options: Any) -> Stack:
+        tables = (
+            request.getfixturevalue(f"migrated_{database}") if migrated and database in ("sqlite", "postgres") else ""
+        )
+        if database == "postgres":
+            database = request.getfixturevalue("new_postgres_database")(template=tables)
+        if broker == "redis":
+            broker = _fresh_redis(request.getfixturevalue("redis_url"))
+        elif broker == "sqs":
+            broker = request.getfixturevalue("sqs_url")
+        # Not tmp_path: sockets below it would exceed the 107 bytes that their paths may have.
+        created = Stack(Path(tempfile.mkdtemp(prefix="ag-")), database=database, broker=broker, **options)
+        stacks.append(created)
+        if database == "sqlite" and tables:
+            shutil.copy(tables, created.state_dir / "agentgrid.sqlite3")
+        return created.prepare_broker() if tables else created
+
+    yield create
+    failed = request.node.stash.get(_FAILED, False)
+    for created in stacks:
+        try:
+            created.close()
+        finally:
+            if failed:
+                _show_logs(created)
+            shutil.rmtree(created.folder, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Remember that a test failed, for the fixtures that clean up after it."""
+    report: Any = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> dict[str, str]:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "HOME": str(state_dir.parent),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
+        "AGENTGRID_READ_DOTENV": "False",
+        "AGENTGRID_STATE_DIR": str(state_dir),
+        "AGENTGRID_SLOTS": str(slots),
+        "AGENTGRID_SWEEP_SECONDS": "1",
+        "AGENTGRID_RETRY_SECONDS": "0.5",
+    }
+    if database != "sqlite":
+        environment["DATABASE_URL"] = database
+    if broker != "gridfs":
+        environment["BROKER_URL"] = broker
+    if broker.startswith("sqs"):
+        environment |= {"SQS_IS_SECURE": "False", "SQS_WAIT_SECONDS": "1", "SQS_QUEUE_PREFIX": f"t{uuid4().hex[:8]}-"}
+    return environment
+
+
+def _fresh_redis(url: str) -> str:
+    mine = f"{url.rsplit('/', 1)[0]}/{next(_next_redis_database)}"
+    with redis.Redis.from_url(mine) as client:
+        client.flushdb()
+    return mine
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _show_logs(stack_: Stack) -> None:
+    for name in (*KINDS, "up"):
+        if text := stack_.logs(name):
+            print(f"--- last lines of {name} ({stack_.folder})", *text.splitlines()[-60:], sep="\n")

@@ -1,0 +1,28 @@
+"""Labels that show a state."""
+
+from __future__ import annotations
+
+import pytest
+
+from tracker import labels
+from tracker.public_types import AgentState
+
+
+def test_every_state_but_none_has_one_label_and_back() -> None:
+    for state in AgentState:
+        shown = labels.of_state(state)
+        assert [labels.state_of(label) for label in shown] == ([state] if state else [])
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "plain"),
+    [
+        ((), AgentState.NONE, ()),
+        (("bug", "agent:hold"), AgentState.NONE, ("bug", "agent:hold")),
+        (("agent:failed", "agent:ready", "x"), AgentState.FAILED, ("x",)),
+        (("agent:ready", "Agent:Running"), AgentState.RUNNING, ()),
+        (("agent:", "agent:dancing"), AgentState.NONE, ("agent:", "agent:dancing")),
+    ],
+)
+def test_the_furthest_state_wins(names: tuple[str, ...], state: AgentState, plain: tuple[str, ...]) -> None:
+    assert labels.split(names) == (state, plain)

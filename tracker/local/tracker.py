@@ -1,0 +1,222 @@
+"""The built-in tracker: our own tables are its truth. For the demo, for tests and for work without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+from django.utils import timezone
+
+from tracker import labels, limits, queries
+from tracker.local import rows, structure
+from tracker.models import Comment, Issue, IssueAssignee, IssueLabel, Reaction
+from tracker.public_errors import InvalidError, NotFoundError
+from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraft, IssueView, Page, Ref, Trust
+
+OPERATOR = "operator"
+"""Whoever may run the management commands."""
+_PAGE_ROWS = 100
+
+
+class LocalTracker:
+    """Implements `tracker.base.Tracker`; safe under any number of processes (see `rows.writing`)."""
+
+    capabilities = frozenset({"sub_issues", "dependencies", "native_assign"})
+
+    # --- reads ---------------------------------------------------------------------------------------------------
+
+    def get(self, ref: Ref) -> IssueView:
+        """See `Tracker.get`."""
+        return _view(rows.issue(ref))
+
+    def list_changed(self, scope: str, since: datetime, cursor: str | None = None) -> Page[IssueView]:
+        """See `Tracker.list_changed`."""
+        changed = Issue.objects.filter(repository=rows.repository(scope), updated_at__gte=since)
+        if cursor is not None:
+            seen_at, seen_id = _parse_cursor(cursor)
+            changed = changed.filter(Q(updated_at__gt=seen_at) | Q(updated_at=seen_at, id__gt=seen_id))
+        found = list(queries.with_parts(changed.order_by("updated_at", "id"))[: _PAGE_ROWS + 1])
+        page = found[:_PAGE_ROWS]
+        following = f"{page[-1].updated_at.isoformat()} {page[-1].pk}" if len(found) > _PAGE_ROWS else None
+        return Page(items=tuple(queries.issue_view(row) for row in page), cursor=following)
+
+    def children(self, ref: Ref) -> list[Ref]:
+        """See `Tracker.children`."""
+        children = Issue.objects.filter(parent=rows.issue(ref)).order_by("position", "id")
+        return [Ref(ref.scope, key) for key in children.values_list("key", flat=True)]
+
+    def parent(self, ref: Ref) -> Ref | None:
+        """See `Tracker.parent`."""
+        key = Issue.objects.values_list("parent__key", flat=True).get(pk=rows.issue(ref).pk)
+        return Ref(ref.scope, key) if key else None
+
+    def blockers(self, ref: Ref) -> list[Ref]:
+        """See `Tracker.blockers`."""
+        return queries.blockers(rows.issue(ref), only_open=False)
+
+    def comments(self, ref: Ref, since: datetime | None = None) -> list[CommentView]:
+        """See `Tracker.comments`."""
+        found = Comment.objects.filter(issue=rows.issue(ref)).order_by("created_at", "id")
+        if since is not None:
+            found = found.filter(Q(created_at__gte=since) | Q(edited_at__gte=since))
+        return [queries.comment_view(comment, ref) for comment in found]
+
+    def permission(self, scope: str, actor: str) -> Trust:
+        """The operator and superusers administer, staff writes, other users read, everyone else may do nothing."""
+        rows.repository(scope)
+        if not limits.is_name(actor) or actor == rows.OURSELVES:
+            return Trust.NONE
+        user = get_user_model().objects.filter(username=actor).first()
+        if user is None:
+            return Trust.ADMIN if actor == OPERATOR else Trust.NONE
+        if not user.is_active:
+            return Trust.NONE
+        if user.is_superuser:
+            return Trust.ADMIN
+        return Trust.WRITE if user.is_staff else Trust.READ
+
+    # --- writes --------------------------------------------------------------------------------------------------
+
+    def create(self, scope: str, draft: IssueDraft, dedupe_key: str) -> IssueView:
+        """See `Tracker.create`."""
+        limits.name(dedupe_key, field="dedupe_key")
+        return create_issue(scope=scope, draft=draft, author=rows.OURSELVES, dedupe_key=dedupe_key)
+
+    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None) -> None:
+        """See `Tracker.link_child`."""
+        with rows.writing(parent.scope):
+            structure.link_child(
+                parent=rows.issue(parent),
+                child=rows.same_scope(parent, child, field="child"),
+                after=rows.same_scope(parent, after, field="after") if after else None,
+            )
+
+    def set_blockers(self, ref: Ref, blockers: Collection[Ref]) -> None:
+        """See `Tracker.set_blockers`."""
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            found = [rows.same_scope(ref, blocker, field="blockers") for blocker in set(blockers)]
+            structure.set_blockers(issue=issue, blockers=found)
+
+    def set_state(self, ref: Ref, state: AgentState) -> None:
+        """See `Tracker.set_state`."""
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            if issue.is_open and issue.agent_state != state:
+                rows.touch(issue, agent_state=state)
+
+    def upsert_comment(self, ref: Ref, slot: str, data: Mapping[str, Any], markdown: str) -> CommentView:
+        """See `Tracker.upsert_comment`."""
+        limits.slot(slot)
+        facts, text = limits.comment_data(data), limits.body(markdown, field="markdown")
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            comment = Comment.objects.filter(issue=issue, slot=slot).first()
+            if comment is None:
+                comment = insert_comment(issue=issue, author=rows.OURSELVES, body=text, slot=slot, data=facts)
+            elif not _is_late(facts, comment.data) and (comment.body, comment.data) != (text, facts):
+                comment.body, comment.data, comment.edited_at = text, facts, timezone.now()
+                comment.save(update_fields=["body", "data", "edited_at"])
+                rows.touch(issue)
+            return queries.comment_view(comment, ref)
+
+    def react(self, ref: Ref, kind: str, comment_id: str = "") -> None:
+        """See `Tracker.react`."""
+        if kind not in limits.REACTIONS:
+            raise InvalidError(f"{kind[:20]!r} is no reaction; use one of {', '.join(limits.REACTIONS)}.", field="kind")
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            comment = None
+            if comment_id:
+                found = Comment.objects.filter(issue=issue)
+                comment = found.filter(pk=int(comment_id)).first() if limits.is_number(comment_id) else None
+                if comment is None:
+                    raise NotFoundError(f"{ref} has no comment {comment_id[:40]!r}.")
+            Reaction.objects.get_or_create(issue=issue, comment=comment, kind=kind)
+
+    def assign(self, ref: Ref, actor: str) -> bool:
+        """See `Tracker.assign`."""
+        is_ours = actor == rows.OURSELVES
+        if not is_ours and self.permission(ref.scope, actor) is Trust.NONE:
+            rows.issue(ref)
+            return False
+        with rows.writing(ref.scope):
+            return assign(issue=rows.issue(ref), login=actor, is_ours=is_ours)
+
+    def close(self, ref: Ref, reason: CloseReason) -> None:
+        """See `Tracker.close`."""
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            if issue.is_open:
+                now = timezone.now()
+                state = AgentState.NONE
+                rows.touch(issue, now=now, is_open=False, close_reason=reason, closed_at=now, agent_state=state)
+
+
+def create_issue(*, scope: str, draft: IssueDraft, author: str, dedupe_key: str) -> IssueView:
+    """The one issue of a dedupe key, created unless it exists; an empty key always creates.
+
+    Raises:
+        NotFoundError: No such scope.
+        InvalidError: The draft breaks a limit.
+    """
+    with rows.writing(scope) as home:
+        found = Issue.objects.filter(repository=home, dedupe_key=dedupe_key).first() if dedupe_key else None
+        if found is None:
+            state, names = labels.split(limits.labels(draft.labels))
+            found = rows.insert(home=home, draft=draft, author=author, dedupe_key=dedupe_key, agent_state=state)
+            IssueLabel.objects.bulk_create(IssueLabel(issue=found, name=name) for name in names)
+        return _view(found)
+
+
+def insert_comment(
+    *, issue: Issue, author: str, body: str, slot: str = "", data: dict[str, Any] | None = None
+) -> Comment:
+    """A new comment. Call it under `rows.writing`.
+
+    Raises:
+        InvalidError: The issue has `COMMENTS_MAX` comments.
+    """
+    if Comment.objects.filter(issue=issue).count() >= limits.COMMENTS_MAX:
+        raise InvalidError(f"#{issue.key} has {limits.COMMENTS_MAX} comments; open another issue.", field="ref")
+    now = timezone.now()
+    rows.touch(issue, now=now)
+    is_ours = author == rows.OURSELVES
+    return Comment.objects.create(
+        issue=issue, author=author, is_ours=is_ours, slot=slot, body=body, data=data or {}, created_at=now
+    )
+
+
+def assign(*, issue: Issue, login: str, is_ours: bool) -> bool:
+    """Assign somebody as well; False when the issue has `ASSIGNEES_MAX`. Call it under `rows.writing`."""
+    logins = set(IssueAssignee.objects.filter(issue=issue).values_list("login", flat=True))
+    if login in logins:
+        return True
+    if len(logins) >= limits.ASSIGNEES_MAX:
+        return False
+    IssueAssignee.objects.create(issue=issue, login=login, is_ours=is_ours)
+    rows.touch(issue)
+    return True
+
+
+def _view(issue: Issue) -> IssueView:
+    return queries.issue_view(queries.with_parts(Issue.objects.filter(pk=issue.pk)).get())
+
+
+def _is_late(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    new_seq, old_seq = new.get("seq"), old.get("seq")
+    return isinstance(new_seq, int) and isinstance(old_seq, int) and new_seq < old_seq
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, int]:
+    seen_at, _, seen_id = cursor.partition(" ")
+    try:
+        parsed = datetime.fromisoformat(seen_at)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None or not limits.is_number(seen_id):
+        raise InvalidError(f"{cursor[:60]!r} is no cursor of this listing; start without one.", field="cursor")
+    return parsed, int(seen_id)

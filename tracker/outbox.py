@@ -1,0 +1,165 @@
+"""Writes to trackers, wished for in the transaction that decides them and carried out later by `tracker.drain`.
+
+The row is the wish: it commits or rolls back with the decision, and its key makes repeating it harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from itertools import batched
+
+from django.db import transaction
+from django.db.models import Exists, F, Max, Min, OuterRef, Q, Subquery
+from django.utils import timezone
+
+from tracker import writes
+from tracker.models import Operation, Repository
+from tracker.public_errors import InvalidError, NotFoundError
+from tracker.public_types import Write, WriteKind, WriteResult
+
+WRITES_MAX = 1_000
+"""In one wish."""
+_KEYS_PER_QUERY = 5_000
+_PENDING = Q(state=Operation.State.PENDING)
+
+
+def wish(repository_id: int, wished: Sequence[Write]) -> None:
+    """Insert writes, in order, into the caller's transaction; a key that exists already changes nothing.
+
+    An unstarted write with the same `coalesce` value is superseded.
+
+    Raises:
+        InvalidError: A misshapen write, a key used by another repository, `{"from": KEY}` of no earlier create, or
+            more than `WRITES_MAX`. Nothing is inserted then.
+    """
+    if len(wished) > WRITES_MAX:
+        raise InvalidError(f"{len(wished)} writes in one wish; pass at most {WRITES_MAX} at a time.", field="writes")
+    payloads = {write.key: writes.checked(write) for write in wished}
+    with transaction.atomic():
+        _check_keys(repository_id, wished, payloads)
+        Operation.objects.bulk_create(
+            [
+                Operation(
+                    repository_id=repository_id,
+                    key=write.key,
+                    kind=write.kind,
+                    payload=payloads[write.key],
+                    coalesce=write.coalesce,
+                )
+                for write in wished
+            ],
+            ignore_conflicts=True,
+        )
+        _supersede(repository_id, {write.coalesce for write in wished} - {""})
+
+
+def results(keys: Iterable[str]) -> dict[str, WriteResult]:
+    """How writes stand, by key; keys never wished for are left out."""
+    found: dict[str, WriteResult] = {}
+    for some in batched(keys, _KEYS_PER_QUERY):
+        found.update((row.key, result(row)) for row in Operation.objects.filter(key__in=some))
+    return found
+
+
+def failed(*, limit: int) -> list[WriteResult]:
+    """Writes that failed for ever and wait for an operator, the latest first."""
+    rows = Operation.objects.filter(state=Operation.State.FAILED).order_by("-finished_at", "-id")
+    return [result(row) for row in rows[:limit]]
+
+
+def due_repositories(now: datetime) -> list[int]:
+    """Active repositories whose next write may be carried out now and which nobody drains."""
+    pending = Operation.objects.filter(_PENDING, repository=OuterRef("pk")).order_by("id")
+    rows = (
+        Repository.objects.filter(Exists(pending), is_active=True)
+        .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now))
+        .annotate(not_before=Subquery(pending.values("not_before")[:1]))
+        .filter(Q(not_before=None) | Q(not_before__lte=now))
+    )
+    return list(rows.order_by("pk").values_list("pk", flat=True))
+
+
+def retry(key: str) -> None:
+    """Take a write that failed for ever up again, and with it those that failed only because of it.
+
+    Does nothing to a write that is pending or done; an edit that a later one has replaced stays away.
+
+    Raises:
+        NotFoundError: No such write.
+    """
+    with transaction.atomic():
+        if not Operation.objects.filter(key=key).exists():
+            raise NotFoundError(f"There is no write {key[:200]!r}.")
+        taken_up = [key]
+        condition = Q(key=key)
+        while taken_up:
+            _supersede_failed(condition)
+            again = Operation.objects.filter(condition, state=Operation.State.FAILED)
+            taken_up = list(again.values_list("key", flat=True))
+            again.update(
+                state=Operation.State.PENDING, attempts=0, error="", failed_with="", not_before=None, finished_at=None
+            )
+            condition = Q(failed_with__in=taken_up)
+
+
+def result(row: Operation) -> WriteResult:
+    """The operation as a value."""
+    return WriteResult(
+        key=row.key,
+        kind=WriteKind(row.kind),
+        is_done=row.state in (Operation.State.DONE, Operation.State.SUPERSEDED),
+        error=row.error,
+        is_permanent=row.state == Operation.State.FAILED,
+        attempts=row.attempts,
+        value=row.value,
+    )
+
+
+def supersede_unstarted(row: Operation) -> bool:
+    """Give an unstarted write up when a later one replaces it; True if it was given up."""
+    if not row.coalesce or row.attempts:
+        return False
+    _supersede(row.repository_id, {row.coalesce})
+    return Operation.objects.filter(pk=row.pk, state=Operation.State.SUPERSEDED).exists()
+
+
+def _supersede(repository_id: int, coalesce: Collection[str]) -> None:
+    """Keep the latest pending write of each value. Both sides UPDATE conditionally, so a started one stays."""
+    rows = Operation.objects.filter(_PENDING, repository_id=repository_id, coalesce__in=coalesce)
+    latest = (
+        rows.order_by().values("coalesce").annotate(latest=Max("id"), first=Min("id")).filter(first__lt=F("latest"))
+    )
+    for value, latest_id in latest.values_list("coalesce", "latest"):
+        key = Operation.objects.values_list("key", flat=True).get(pk=latest_id)
+        rows.filter(coalesce=value, id__lt=latest_id, attempts=0).update(
+            state=Operation.State.SUPERSEDED, finished_at=timezone.now(), value={"superseded_by": key}
+        )
+
+
+def _supersede_failed(condition: Q) -> None:
+    """Failed edits that a later one has replaced must not come back and undo it."""
+    same = Operation.objects.filter(repository=OuterRef("repository"), coalesce=OuterRef("coalesce"))
+    later = same.filter(id__gt=OuterRef("id")).exclude(state=Operation.State.FAILED)
+    failed_edits = Operation.objects.filter(condition, ~Q(coalesce=""), state=Operation.State.FAILED)
+    keys = list(failed_edits.filter(Exists(later)).values_list("key", flat=True))
+    Operation.objects.filter(key__in=keys).update(state=Operation.State.SUPERSEDED, error="", failed_with="")
+
+
+def _check_keys(repository_id: int, wished: Sequence[Write], payloads: dict[str, dict[str, object]]) -> None:
+    """Every write's predecessors are creates wished for earlier, and no key belongs to another repository."""
+    needed = {key for payload in payloads.values() for key in writes.predecessors(payload)}
+    known: dict[str, tuple[int, str]] = {}
+    for keys in batched(needed | payloads.keys(), _KEYS_PER_QUERY):
+        rows = Operation.objects.filter(key__in=keys).values_list("key", "repository_id", "kind")
+        known.update((key, (owner, kind)) for key, owner, kind in rows)
+    for write in wished:
+        if known.get(write.key, (repository_id, ""))[0] != repository_id:
+            raise InvalidError(f"The key {write.key!r} belongs to a write of another repository.", field="key")
+        for earlier in writes.predecessors(payloads[write.key]):
+            if known.get(earlier) != (repository_id, WriteKind.CREATE_ISSUE.value):
+                raise InvalidError(
+                    f"{write.key}: {earlier[:200]!r} is no create_issue wished for earlier in this repository.",
+                    field="from",
+                )
+        known[write.key] = (repository_id, write.kind.value)

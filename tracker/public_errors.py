@@ -1,0 +1,54 @@
+"""Errors that leave the tracker package, split by what the caller does next.
+
+TrackerError
+    NotFoundError        the issue, comment or repository is gone: permanent
+    ForbiddenError       we may not: permanent, show the missing permission
+    InvalidError         the tracker would refuse this write for ever (limits, cycles): permanent, `field` names the input
+    ConflictError        somebody was faster: read again, decide again
+    RateLimitedError     wait until `retry_at`
+    UnavailableError     try later; `maybe_applied` means: look before repeating a create
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class TrackerError(Exception):
+    """Base of every error that leaves this package."""
+
+
+class NotFoundError(TrackerError):
+    """The issue, comment or repository does not exist."""
+
+
+class ForbiddenError(TrackerError):
+    """The tracker does not let us do this."""
+
+
+class InvalidError(TrackerError):
+    """The write breaks a rule of the tracker and would be refused for ever."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ConflictError(TrackerError):
+    """The state changed under us; read it again."""
+
+
+class RateLimitedError(TrackerError):
+    """Too many requests; nothing was done."""
+
+    def __init__(self, message: str, *, retry_at: datetime) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class UnavailableError(TrackerError):
+    """The tracker did not answer, or answered with a fault of its own."""
+
+    def __init__(self, message: str, *, maybe_applied: bool) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
