@@ -36,8 +36,11 @@ app.steps["worker"].add("grid.host.bootstep:HostStep")
 
 @setup_logging.connect
 def _use_our_logs(**_: Any) -> None:
-    """Keep Celery from installing handlers of its own."""
+    """Keep Celery from installing handlers of its own, and from three lines for every tick (LOG_LEVEL=DEBUG has them)."""
     logging.config.dictConfig(settings.LOGGING)
+    if logging.getLogger().level > logging.DEBUG:
+        for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @celeryd_init.connect

@@ -179,7 +179,8 @@ class Transport(filesystem.Transport):
         """None: there is no host to be missing (kombu warns of one at every start)."""
         return {}
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    # The stubs of kombu's two base classes disagree with each other here, too.
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
         """Deliver one message or time out early: a worker looks for its stop signal between two calls only."""
         super().drain_events(connection, timeout=timeout if timeout is None else min(timeout, _LONGEST_WAIT_SECONDS))
 

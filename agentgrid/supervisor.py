@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import selectors
 import signal
@@ -29,10 +28,6 @@ _LONGEST_DELAY_SECONDS = 30.0
 _LONGEST_LINE_BYTES = 65_536
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-
-
-class AlreadyRunningError(Exception):
-    """Another supervisor works on this state folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,30 +109,6 @@ def spawn(spec: ProcessSpec, *, environment: Mapping[str, str], output: int) -> 
 def restart_delay(failures: int) -> float:
     """Seconds before the next start after so many failures in a row: 1, 2, 4 … 30."""
     return min(_LONGEST_DELAY_SECONDS, 2.0 ** min(max(0, failures - 1), 10))
-
-
-def lock_state_dir(folder: Path) -> int:
-    """Make this process the only supervisor of the folder until it ends.
-
-    Returns:
-        A file descriptor to keep; the kernel frees the lock with the process, however it ends.
-
-    Raises:
-        AlreadyRunningError: Names the pid of the other one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise AlreadyRunningError(
-            f"`up` already runs on {folder} as pid {pid}: stop it, or set AGENTGRID_STATE_DIR to another folder"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
 
 
 @dataclass(slots=True, kw_only=True)

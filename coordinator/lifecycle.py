@@ -22,7 +22,8 @@ ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
     A.BLOCKED: frozenset({A.QUEUED, A.ABANDONED}),
     A.FAILED: frozenset({A.QUEUED, A.ABANDONED}),
     A.DONE: frozenset(),
-    A.ABANDONED: frozenset(),
+    # Only by a person's `retry`.
+    A.ABANDONED: frozenset({A.QUEUED}),
 }
 
 
@@ -55,7 +56,7 @@ def move(
             raise IllegalMoveError(f"no arrow from {state} to {new}")
     values: dict[str, Any] = {"state": str(new), "updated_at": Now(), **(fields or {})}
     if new in ENDED:
-        values["ended_at"] = Now()
+        values.setdefault("ended_at", Now())
     with transaction.atomic():
         if not Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed]).update(**values):
             return False

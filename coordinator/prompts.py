@@ -29,7 +29,7 @@ _MAX_COMMANDS = 50
 _MAX_CHECKS = 10
 _MAX_PATHS = 200
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
-"""Tried in turn until the prompt is short enough: the part of its usual length that each text but the issue's may have."""
+"""Tried in turn until the prompt fits: the part of its usual length that each text but the issue's may have."""
 
 
 class PromptError(CoordinatorError):
@@ -158,10 +158,11 @@ def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES) -> st
         raise PromptError(f"no prompt for the mode '{mode}'; known: {', '.join(MODES)}")
     if mode == "resolve" and context.conflict is None:
         raise PromptError("the mode 'resolve' needs context.conflict: the paths and the commit to merge")
+    left_out, clean = _left_out(context), _clean(context)
     try:
         template = _environment(folder).get_template(f"{mode}.txt")
         for share in _SHARES:
-            text = template.render(mode=mode, **_safe(context, share))
+            text = template.render(mode=mode, left_out=left_out, **_fitted(clean, share))
             if len(text) <= MAX_CHARACTERS:
                 return text
     except TemplateNotFound as error:
@@ -184,85 +185,101 @@ def _environment(folder: Path) -> ImmutableSandboxedEnvironment:
     )
 
 
-def _safe(context: PromptContext, share: float) -> dict[str, Any]:
-    """The template's variables: the context's fields, of which each text is one line or one fenced block.
-
-    Lists are cut to what fits; `left_out` says by how much.
-    """
-    safe: dict[str, Any] = {item.name: getattr(context, item.name) for item in fields(context)}
-    safe |= {name: one_line(safe[name]) for name in ("key", "title", "scope", "branch", "base")}
-    safe["body"] = _prose(context.body, MAX_BODY_CHARACTERS)
-    safe["comments"] = [
-        replace(comment, author=one_line(comment.author, 80), text=_prose(comment.text, _part(8_000, share)))
-        for comment in context.comments[-_MAX_COMMENTS:]
-    ]
-    safe["acceptance"] = [_command(command, share) for command in context.acceptance[:_MAX_COMMANDS]]
-    safe["blockers"] = [
-        replace(
-            blocker,
-            key=one_line(blocker.key),
-            title=one_line(blocker.title),
-            summary=_prose(blocker.summary, _part(2_000, share)),
-        )
-        for blocker in context.blockers[:_MAX_BLOCKERS]
-    ]
-    safe["children"] = [_child(child, share) for child in context.children[:_MAX_CHILDREN]]
-    if context.parent:
-        safe["parent"] = Parent(key=one_line(context.parent.key), title=one_line(context.parent.title))
-    if context.last_failure:
-        safe["last_failure"] = _failure(context.last_failure, share)
-    if context.conflict:
-        paths = [one_line(path, 500) for path in context.conflict.paths[:_MAX_PATHS]]
-        text = fenced(head("\n".join(paths), _part(20_000, share)))
-        safe["conflict"] = {"commit": one_line(context.conflict.commit), "paths": text}
-    safe["left_out"] = {
+def _left_out(context: PromptContext) -> dict[str, int]:
+    """How many of each are not shown."""
+    checks = context.last_failure.checks if context.last_failure else ()
+    paths = context.conflict.paths if context.conflict else ()
+    return {
         "comments": max(0, len(context.comments) - _MAX_COMMENTS),
         "acceptance": max(0, len(context.acceptance) - _MAX_COMMANDS),
         "blockers": max(0, len(context.blockers) - _MAX_BLOCKERS),
         "children": max(0, len(context.children) - _MAX_CHILDREN),
-        "checks": max(0, len(context.last_failure.checks) - _MAX_CHECKS) if context.last_failure else 0,
-        "paths": max(0, len(context.conflict.paths) - _MAX_PATHS) if context.conflict else 0,
+        "checks": max(0, len(checks) - _MAX_CHECKS),
+        "paths": max(0, len(paths) - _MAX_PATHS),
     }
-    return safe
 
 
-def _child(child: Child, share: float) -> Child:
-    return Child(
-        key=one_line(child.key),
-        title=one_line(child.title),
-        state=one_line(child.state, 40),
-        summary=_prose(child.summary, _part(3_000, share)),
-        branch=one_line(child.branch),
-        commit=one_line(child.commit),
-        attempts=child.attempts,
-    )
-
-
-def _failure(failure: Failure, share: float) -> Failure:
-    return Failure(
-        reason=one_line(failure.reason, 2_000),
-        checks=tuple(
-            FailedCheck(
-                command=_command(check.command, share), tail=_block(tail(terminal(check.tail), _part(4_000, share)))
-            )
-            for check in failure.checks[:_MAX_CHECKS]
+def _clean(context: PromptContext) -> PromptContext:
+    """The same without what nobody can see; what stands in the middle of our sentences is on one line."""
+    parent, failure, conflict = context.parent, context.last_failure, context.conflict
+    return replace(
+        context,
+        key=one_line(context.key, 40),
+        title=one_line(context.title),
+        body=visible(context.body),
+        scope=one_line(context.scope),
+        branch=one_line(context.branch),
+        base=one_line(context.base, 64),
+        comments=tuple(
+            replace(comment, author=one_line(comment.author, 80), text=visible(comment.text))
+            for comment in context.comments[-_MAX_COMMENTS:]
+        ),
+        # No visible() for commands: an HTML comment in a command is part of the command.
+        acceptance=tuple(printable(command) for command in context.acceptance[:_MAX_COMMANDS]),
+        parent=parent and Parent(key=one_line(parent.key, 40), title=one_line(parent.title)),
+        blockers=tuple(
+            Blocker(key=one_line(item.key, 40), title=one_line(item.title, 120), summary=visible(item.summary))
+            for item in context.blockers[:_MAX_BLOCKERS]
+        ),
+        children=tuple(_clean_child(child) for child in context.children[:_MAX_CHILDREN]),
+        last_failure=failure
+        and Failure(
+            reason=one_line(failure.reason, 2_000),
+            checks=tuple(
+                FailedCheck(command=printable(check.command), tail=terminal(check.tail))
+                for check in failure.checks[:_MAX_CHECKS]
+            ),
+        ),
+        conflict=conflict
+        and Conflict(
+            commit=one_line(conflict.commit, 64),
+            paths=tuple(one_line(path, 500) for path in conflict.paths[:_MAX_PATHS]),
         ),
     )
 
 
-def _command(command: str, share: float) -> str:
-    # No visible(): an HTML comment in a command is part of the command.
-    return fenced(head(printable(command), _part(2_000, share)), "sh")
+def _clean_child(child: Child) -> Child:
+    return replace(
+        child,
+        key=one_line(child.key, 40),
+        title=one_line(child.title, 120),
+        state=one_line(child.state, 40),
+        summary=visible(child.summary),
+        branch=one_line(child.branch, 120),
+        commit=one_line(child.commit, 64),
+    )
 
 
-def _prose(text: str, limit: int) -> str:
-    return _block(head(visible(text), limit))
+def _fitted(clean: PromptContext, share: float) -> dict[str, Any]:
+    """The template's variables: the context's fields, each longer text cut to its length and fenced."""
+
+    def part(limit: int) -> int:
+        return max(100, int(limit * share))
+
+    def command(text: str) -> str:
+        return fenced(head(text, part(2_000)), "sh")
+
+    failure, conflict = clean.last_failure, clean.conflict
+    variables: dict[str, Any] = {item.name: getattr(clean, item.name) for item in fields(clean)}
+    return variables | {
+        "body": _block(head(clean.body, MAX_BODY_CHARACTERS)),
+        "comments": [replace(item, text=_block(head(item.text, part(8_000)))) for item in clean.comments],
+        "acceptance": [command(text) for text in clean.acceptance],
+        "blockers": [replace(item, summary=_block(head(item.summary, part(2_000)))) for item in clean.blockers],
+        "children": [replace(item, summary=_block(head(item.summary, part(3_000)))) for item in clean.children],
+        "last_failure": failure
+        and {
+            "reason": failure.reason,
+            "checks": [
+                {"command": command(check.command), "tail": _block(tail(check.tail, part(4_000)))}
+                for check in failure.checks
+            ],
+        },
+        "conflict": conflict
+        and {"commit": conflict.commit, "paths": fenced(head("\n".join(conflict.paths), part(20_000)))},
+    }
 
 
 def _block(text: str) -> str:
     """Fenced, or empty when there is nothing to show, so that a template can leave the place out."""
     return fenced(text) if text.strip() else ""
-
-
-def _part(limit: int, share: float) -> int:
-    return max(100, int(limit * share))

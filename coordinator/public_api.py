@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from coordinator import budgets, control, dispatch, invariants, outbox, queries, repositories, submissions, sweeps
+from coordinator import overview as overviews
 from coordinator.control import Touched
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_types import AgentView, Decision, EnvelopeView, NudgeView, ScopeKind, Submission, Violation
@@ -63,6 +64,11 @@ def raise_limit(
     return budgets.view(control.raise_limit(scope, actor=actor, executions=executions, wall_seconds=wall_seconds))
 
 
+def envelope(scope: str) -> EnvelopeView:
+    """What a scope may use and has used. Raises AgentNotFoundError."""
+    return budgets.view(budgets.get(scope))
+
+
 def preview(agent_ids: Sequence[int]) -> Touched:
     """What acting on these agents and everything below them would touch."""
     return control.preview(agent_ids)
@@ -91,8 +97,11 @@ needing_attention = queries.needing_attention
 under_way = queries.under_way
 recent = queries.recent
 executions_of = queries.executions_of
+executions_by_agent = queries.executions_by_agent
+overview = overviews.read
 nudges_of = queries.nudges_of
 envelopes = queries.envelopes
+agents_of_streams = queries.agents_of_streams
 
 
 def violations() -> list[Violation]:

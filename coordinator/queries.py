@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
 
 from coordinator import admission, briefing, budgets, dispatch
 from coordinator.models import Agent, Envelope, Nudge
+from coordinator.policy import CAPS
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import (
     ATTENTION,
@@ -39,6 +43,8 @@ class Explanation:
     blockers: tuple[str, ...]
     children: tuple[AgentView, ...]
     policy_error: str
+    limits: dict[str, int]
+    """What the policy file and the fleet's caps allow, by the names of docs/policy-file.md."""
     origin: dict[str, str]
     """Where each limit comes from: `default`, `fleet`, `.agentgrid.yml`."""
 
@@ -90,13 +96,13 @@ def get(agent_id: int) -> AgentView:
 
 
 def find(name: str) -> AgentView:
-    """The agent that people mean: `12`, `#12`, `local/app#12`, `app#12`, or the start of an execution's id.
+    """The agent that people mean: `12`, `#12`, `local/app#12`, `app#12`, a path `12.1`, or the start of an execution's id.
 
     Raises:
         AgentNotFoundError: None or several fit; the message says how to name one.
     """
     scope, _, key = name.strip().rpartition("#")
-    rows = _rows().filter(issue__key=key or name)
+    rows = _rows().filter(Q(issue__key=key or name) | Q(path=key or name, parent__isnull=False))
     if scope:
         rows = rows.filter(repository__scope__endswith=scope)
     found = list(rows[:20])
@@ -148,6 +154,15 @@ def executions_of(agent_id: int, *, limit: int = 50) -> list[ExecutionView]:
     return grid.find_executions(subjects=[agent.subject], limit=limit) if agent else []
 
 
+def executions_by_agent(views: Iterable[AgentView]) -> dict[int, list[ExecutionView]]:
+    """The runs of several agents, newest first, in one query."""
+    ids = {f"issue:{view.issue_id}": view.id for view in views}
+    found: dict[int, list[ExecutionView]] = {}
+    for run in grid.find_executions(subjects=list(ids), limit=5000):
+        found.setdefault(ids[run.subject], []).append(run)
+    return found
+
+
 def nudges_of(agent_id: int, *, limit: int = 20) -> list[NudgeView]:
     """An agent's nudges with their answers, newest first."""
     return [
@@ -172,6 +187,7 @@ def explain(agent_id: int) -> Explanation:
         raise AgentNotFoundError(f"no agent {agent_id}")
     situation = dispatch.look(row)
     facts = dispatch.gather(row, situation, source=Source.OPERATOR)
+    policy = briefing.limits_of(row)
     return Explanation(
         agent=agents([row])[0],
         now=admission.decide(facts),
@@ -181,8 +197,22 @@ def explain(agent_id: int) -> Explanation:
         blockers=facts.blockers,
         children=tuple(agents(_rows().filter(parent_id=agent_id).order_by("pk"))),
         policy_error=situation.plan.fetch_error,
-        origin=dict(briefing.limits_of(row).origin),
+        limits={name: getattr(policy, name) for name in CAPS},
+        origin=dict(policy.origin),
     )
+
+
+def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
+    """Whose events these streams (`agent:12`, `execution:<uuid>`) hold, in a constant number of queries."""
+    of_agent = {name: int(name.removeprefix("agent:")) for name in streams if name.startswith("agent:")}
+    of_run = {name.removeprefix("execution:"): name for name in streams if name.startswith("execution:")}
+    runs = grid.find_executions(ids=[UUID(text) for text in of_run]) if of_run else []
+    issues = {of_run[str(run.id)]: int(run.subject.removeprefix("issue:")) for run in runs}
+    views = agents(_rows().filter(Q(pk__in=of_agent.values()) | Q(issue_id__in=issues.values())))
+    by_id, by_issue = {view.id: view for view in views}, {view.issue_id: view for view in views}
+    found = {name: by_id.get(pk) for name, pk in of_agent.items()}
+    found |= {name: by_issue.get(issue) for name, issue in issues.items()}
+    return {name: view for name, view in found.items() if view is not None}
 
 
 def envelopes() -> list[EnvelopeView]:

@@ -180,7 +180,7 @@ def shortened(value: object, limit: int = 60) -> str:
     """A value for a message: as YAML writes it, on one line, in ASCII, never long."""
     if not isinstance(value, str):
         return json.dumps(value)[:limit]
-    return ascii(value) if len(value) <= limit else f"{ascii(value[:limit])}…"
+    return ascii(value) if len(value) <= limit else f"{value[:limit]!a}…"
 
 
 def _line(node: yaml.Node) -> int:

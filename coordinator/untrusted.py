@@ -2,7 +2,8 @@
 
 What is done is about showing: nothing that a person cannot see reaches a prompt, nothing gets out of its fence, nothing
 is endless. What the words ask for is not judged here; agents hold no rights that a prompt could give away. Ways of
-hiding text that only a renderer of Markdown knows of (attributes, link definitions, folded details) are kept as they are.
+hiding text that only a renderer of Markdown knows of (attributes, link definitions, folded details) are left as they
+are.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _HIDDEN = re.compile(
 _LINE_END = re.compile("\r\n?|[\u2028\u2029]")
 _TERMINAL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)")
 _UNCLOSED = "[… an unclosed HTML comment left out]"
-_LONG_RUN = re.compile(r"`{65,}")
-_MAX_RUN = 64
+_LONG_RUN = re.compile(r"`{17,}")
+_MAX_RUN = 16
 _MARK_CHARACTERS = 50
 """Room for the longest mark, so that bounded text stays within its bound."""
 
@@ -76,9 +77,9 @@ def tail(text: str, limit: int) -> str:
 def fenced(text: str, kind: str = "text") -> str:
     """A Markdown block that the text cannot close: its fence is longer than any run of backticks inside.
 
-    Runs of more than 64 backticks mean nothing to anybody and are shortened, with a mark, so that no fence is long.
+    Runs of more than 16 backticks mean nothing to anybody; they are shortened and end in "…", so that no fence is long.
     """
-    text = _LONG_RUN.sub(lambda run: f"{'`' * _MAX_RUN}[… {len(run[0]) - _MAX_RUN:,} characters left out]", text)
+    text = _LONG_RUN.sub("`" * _MAX_RUN + "…", text)  # never longer than before
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{kind}\n{text.strip('\n')}\n{fence}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from grid.models import Event, EventCursor, EventStream
@@ -68,14 +68,34 @@ def advance(consumer: str, *, old: Position, new: Position) -> bool:
     return bool(moved)
 
 
-def read(*, after: Position, kinds: Collection[str] = (), limit: int = 500) -> list[tuple[Position, EventView]]:
-    """Return the next committed events after a position, oldest first, of these kinds (all when empty)."""
+def read(
+    *, after: Position, kinds: Collection[str] = (), root: str = "", limit: int = 500
+) -> list[tuple[Position, EventView]]:
+    """Return the next committed events after a position, oldest first, of these kinds and this tree (all when empty)."""
     if connection.vendor == "postgresql":
-        return _read_postgresql(after, list(kinds), limit)
+        return _read_postgresql(after, list(kinds), root, limit)
     rows = Event.objects.filter(id__gt=after.event_id)
     if kinds:
         rows = rows.filter(kind__in=kinds)
+    if root:
+        rows = rows.filter(root=root)
     return [(Position(0, row.id), view(row)) for row in rows.order_by("id")[:limit]]
+
+
+def latest(*, root: str = "", stream: str = "", kinds: Collection[str] = (), limit: int) -> list[EventView]:
+    """Return the last events of a tree, of a stream or of all, oldest first; for showing."""
+    chosen = {"root": root, "stream": stream, "kind__in": list(kinds)}
+    rows = Event.objects.filter(**{name: value for name, value in chosen.items() if value})
+    return [view(row) for row in rows.order_by("-id")[:limit]][::-1]
+
+
+def end() -> Position:
+    """Return the position behind every event that a reader may see by now."""
+    if connection.vendor != "postgresql":
+        return Position(0, Event.objects.aggregate(last=Max("id"))["last"] or 0)
+    with connection.cursor() as db:
+        db.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1")
+        return Position(db.fetchone()[0], 2**62)
 
 
 def read_stream(stream: str, *, after_seq: int = 0, limit: int = 1000) -> list[EventView]:
@@ -93,17 +113,17 @@ def view(row: Event) -> EventView:
     return EventView(id=row.id, stream=row.stream, seq=row.seq, root=row.root, kind=row.kind, at=row.at, body=row.body)
 
 
-def _read_postgresql(after: Position, kinds: list[str], limit: int) -> list[tuple[Position, EventView]]:
+def _read_postgresql(after: Position, kinds: list[str], root: str, limit: int) -> list[tuple[Position, EventView]]:
     # xid8 is 64 bits wide and never wraps; rows of transactions at or above xmin may have unfinished neighbours.
     sql = """
         SELECT xid::text::bigint, id, stream, seq, root, kind, at, body FROM grid_event
         WHERE (xid, id) > (%s::text::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-          AND (%s::text[] IS NULL OR kind = ANY(%s::text[]))
+          AND (%s::text[] IS NULL OR kind = ANY(%s::text[])) AND (%s = '' OR root = %s)
         ORDER BY xid, id LIMIT %s
     """
     wanted = kinds or None
     with connection.cursor() as db:
-        db.execute(sql, [str(after.xid), after.event_id, wanted, wanted, limit])
+        db.execute(sql, [str(after.xid), after.event_id, wanted, wanted, root, root, limit])
         rows = db.fetchall()
     return [
         (

@@ -170,10 +170,10 @@ def _gather(job: Job, history: History, survey: trees.Survey) -> _Found:
 
 
 def _changes(job: Job, tip: str) -> list[tuple[str, str]]:
-    """Status letter and path of each file that a commit changes.
-
-    The listing also stops a tree that unfolds into millions of files: it is cut and refused.
-    """
+    """Status letter and path of each file that a commit changes."""
+    # A few kilobytes of nested trees can unfold into billions of files. This listing streams and is cut at its limit;
+    # every other command would first take them all into memory.
+    git.run(["ls-tree", "-r", "-z", "--name-only", tip], git_dir=job.store)
     args = ["diff-tree", "-r", "-z", "--name-status", "--no-renames", job.base, tip]
     fields = git.run(args, git_dir=job.store).split("\0")
     changed = list(zip(fields[::2], fields[1::2], strict=False))
@@ -208,7 +208,7 @@ def _kept_out(job: Job, nested: tuple[str, ...]) -> list[str]:
 
 
 def _sorted_out(job: Job, paths: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Split changed paths into those git can take (also deleted ones) and those that are no longer files."""
+    """Split changed paths into those git can take and those that are no longer files: deleted, or something else now."""
     taken, gone, sizes = [], [], []
     with trees.opened(job.workspace) as root:
         for path in paths:
@@ -218,7 +218,7 @@ def _sorted_out(job: Job, paths: Iterable[str]) -> tuple[list[str], list[str]]:
             mode = found.st_mode if found else 0
             if found and stat.S_ISREG(mode):
                 sizes.append(found.st_size)
-            if not found or stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode):
+            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
                 taken.append(path)
             else:
                 gone.append(path)

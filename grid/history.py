@@ -40,7 +40,7 @@ def read_file(store: Path, commit: str, path: str, limit: int = 256 << 10) -> by
     Raises:
         WorkspaceError: The file is larger than `limit` bytes.
     """
-    if path.startswith("/") or ".." in path.split("/"):
+    if not path or path.startswith("/") or ".." in path.split("/"):
         return None
     entry = git.run(["ls-tree", "-z", "--long", checked_commit(commit), "--", path], git_dir=store)
     found = re.match(r"100\d{3} blob ([0-9a-f]{40}) +(\d+)\t", entry)

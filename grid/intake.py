@@ -106,10 +106,12 @@ def take_history(job: Job, tip: str) -> History:
     """Bring a commit of the workspace into the store and compare it with the base; the base when it cannot be had."""
     if tip == job.base:
         return History(tip=tip, kind="same")
-    if not _import(job, tip):
+    walk = Command(args=["rev-list", "--boundary", "--parents", tip, f"^{job.base}"], git_dir=job.store)
+    listed = _attempt(walk) if _import(job, tip) else None
+    if listed is None:
         job.notes.append(f"The commits up to {tip[:12]} could not be read; the files were taken as they are.")
         return History(tip=job.base, kind="same")
-    lines = git.run(["rev-list", "--boundary", "--parents", tip, f"^{job.base}"], git_dir=job.store).splitlines()
+    lines = listed.splitlines()
     own = [line for line in lines if not line.startswith("-")]
     if not own:
         return History(tip=tip, kind="behind")

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from grid import event_log, executions, invariants, launching, processes, store, wake, workspaces
+from grid import event_log, executions, invariants, launching, probes, processes, store, wake, workspaces
 from grid.agents import registry
 from grid.conf import conf
 from grid.event_log import Position
@@ -173,9 +173,21 @@ def advance_cursor(consumer: str, *, old: Position, new: Position) -> bool:
     return event_log.advance(consumer, old=old, new=new)
 
 
-def read_events(*, after: Position, kinds: Collection[str] = (), limit: int = 500) -> list[tuple[Position, EventView]]:
+def read_events(
+    *, after: Position, kinds: Collection[str] = (), root: str = "", limit: int = 500
+) -> list[tuple[Position, EventView]]:
     """The next committed events after a position; none is skipped, whatever the order of commits."""
-    return event_log.read(after=after, kinds=kinds, limit=limit)
+    return event_log.read(after=after, kinds=kinds, root=root, limit=limit)
+
+
+def end_of_events() -> Position:
+    """Where a reader starts who wants to see what happens from now on."""
+    return event_log.end()
+
+
+def latest_events(*, root: str = "", stream: str = "", kinds: Collection[str] = (), limit: int) -> list[EventView]:
+    """The last events of a tree, of a stream or of all, oldest first; for showing."""
+    return event_log.latest(root=root, stream=stream, kinds=kinds, limit=limit)
 
 
 def read_stream(stream: str, *, after_seq: int = 0, limit: int = 1000) -> list[EventView]:
@@ -285,6 +297,16 @@ def free_disk_bytes() -> int:
     state_dir = conf().state_dir
     state_dir.mkdir(parents=True, exist_ok=True)
     return shutil.disk_usage(state_dir).free
+
+
+def git_version() -> tuple[int, ...]:
+    """Of the git that the grid uses, `(2, 43, 0)`. Raises WorkspaceError when there is none."""
+    return probes.git_version()
+
+
+def workspace_seconds() -> float:
+    """How long this machine takes to make a small workspace. Raises WorkspaceError."""
+    return probes.workspace_seconds()
 
 
 def _is_uuid(name: str) -> bool:

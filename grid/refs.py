@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -9,12 +10,13 @@ import unicodedata
 from pathlib import Path
 
 from grid import git
-from grid.git import Command
+from grid.git import Command, Completed
 from grid.public_errors import WorkspaceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_LOCK_LEFT_BEHIND = re.compile(r"Unable to create '(?P<path>[^']+\.lock)': File exists")
-_STALE_LOCK_SECONDS = 30
+_LOCKED = re.compile(r"Unable to create '(?P<path>[^']+\.lock)': File exists")
+_STALE_LOCK_SECONDS = 10
+"""Git holds the lock of a ref for milliseconds."""
 
 
 def branch_name(issue_key: str, title: str) -> str:
@@ -72,34 +74,33 @@ def set_ref(store: Path, ref: str, new: str, expected_old: str | None) -> bool:
     if expected_old is not None:
         args.append(expected_old or git.NO_COMMIT)
     command = Command(args=args, git_dir=store)
-    completed = git.execute(command)
-    if completed.ok:
-        return True
-    if _removed_stale_lock(store, completed.errors):
-        completed = git.execute(command)
-        if completed.ok:
-            return True
-    # Also a lock that a rival holds just now means "look again".
-    if expected_old is not None and (head(store, ref) != expected_old or "File exists" in completed.errors):
+    completed = execute_past_locks(command, store=store)
+    if not completed.ok and expected_old is not None and head(store, ref) != expected_old:
         return False
     git.checked(command, completed=completed)
     return True
 
 
-def _removed_stale_lock(store: Path, errors: str) -> bool:
-    """Remove the lock file of a git that was killed: nobody else would, and the ref could never move again."""
-    found = _LOCK_LEFT_BEHIND.search(errors)
-    if not found:
-        return False
-    lock = Path(found["path"])
-    try:
+def execute_past_locks(command: Command, *, store: Path, timeout: float = 60) -> Completed:
+    """Run a command that moves refs, waiting for locks and removing those of a git that was killed.
+
+    Nobody else would remove such a lock, and the ref could never move again.
+    """
+    deadline = time.monotonic() + _STALE_LOCK_SECONDS + 2
+    while True:
+        completed = git.execute(command, timeout=timeout)
+        found = None if completed.ok else _LOCKED.search(completed.errors)
+        if found is None or time.monotonic() > deadline:
+            return completed
+        _remove_if_stale(Path(found["path"]), store)
+        time.sleep(0.05)
+
+
+def _remove_if_stale(lock: Path, store: Path) -> None:
+    with contextlib.suppress(OSError):
         age = time.time() - lock.stat().st_mtime  # noqa: TID251 - compared with the file system's clock
-        if age < _STALE_LOCK_SECONDS or not lock.resolve().is_relative_to(store.resolve()):
-            return False
-        lock.unlink()
-    except OSError:
-        return False
-    return True
+        if age > _STALE_LOCK_SECONDS and lock.resolve().is_relative_to(store.resolve()):
+            lock.unlink()
 
 
 def commit_tree(store: Path, tree: str, *, parents: tuple[str, ...], message: str) -> str:

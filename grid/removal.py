@@ -11,6 +11,7 @@ from pathlib import Path
 from grid.trees import make_accessible, opened
 
 _REMOVE_PASSES = 20
+_MAX_DEPTH = 100
 
 
 def chown_tree(root: Path, uid: int, gid: int) -> None:
@@ -24,7 +25,8 @@ def chown_tree(root: Path, uid: int, gid: int) -> None:
 def remove(path: Path) -> bool:
     """Delete a file or a directory with whatever it holds; never raises.
 
-    Depth does not matter: every directory found is first moved up beside the others, so that two descriptors are enough.
+    Depth does not matter: directories deeper than a hundred levels are first moved up to the root, so that neither
+    descriptors nor the stack run out.
 
     Returns:
         Whether it is gone. False when something keeps writing to it or we lack the right.
@@ -37,14 +39,18 @@ def remove(path: Path) -> bool:
         return True
     except OSError:
         return False
-    for _ in range(_REMOVE_PASSES):
+    failures = 0
+    while failures < _REMOVE_PASSES:
+        lifted = False
         try:
             with _entered(path.name, path.parent) as root_fd:
-                _empty(root_fd)
+                lifted = _empty(root_fd, root_fd)
             path.rmdir()
         except FileNotFoundError:
             return True
         except OSError:
+            # Passes that brought a deep tree up are progress, whatever their number.
+            failures += not lifted
             continue
         return True
     return False
@@ -59,33 +65,26 @@ def _entered(name: str, parent: Path | int) -> Iterator[int]:
         yield stack.enter_context(opened(name, within=parent_fd))
 
 
-def _empty(root_fd: int) -> None:
-    """Remove what a directory holds, except what cannot be removed."""
-    number, mark = 0, os.urandom(4).hex()
-    with os.scandir(root_fd) as entries:
-        pending = [entry.name for entry in entries]
-    while pending:
-        name = pending.pop()
+def _empty(folder_fd: int, root_fd: int, *, depth: int = 0) -> bool:
+    """Remove what a directory holds, except what cannot be removed; True when something was moved up to the root."""
+    lifted = False
+    with os.scandir(folder_fd) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
         try:
-            os.unlink(name, dir_fd=root_fd)
-            continue
-        except FileNotFoundError:
+            os.unlink(name, dir_fd=folder_fd)
             continue
         except OSError:
+            # Mostly a directory; for the rest, what follows fails too.
             pass
-        with contextlib.suppress(OSError), _entered(name, root_fd) as folder_fd:
-            with os.scandir(folder_fd) as entries:
-                inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-            for child, is_folder in inside:
-                if not is_folder:
-                    with contextlib.suppress(OSError):
-                        os.unlink(child, dir_fd=folder_fd)
-                    continue
-                # A directory is only moved when it is writable itself, for its `..` changes.
-                make_accessible(child, folder_fd, 0o700)
-                number += 1
-                lifted = f".removing-{mark}-{number}"
-                with contextlib.suppress(OSError):
-                    os.rename(child, lifted, src_dir_fd=folder_fd, dst_dir_fd=root_fd)
-                    pending.append(lifted)
-            os.rmdir(name, dir_fd=root_fd)
+        with contextlib.suppress(OSError):
+            if depth == _MAX_DEPTH:
+                # Moving a directory changes its `..`, for which it must be writable itself.
+                make_accessible(name, folder_fd, 0o700)
+                os.rename(name, f".removing-{os.urandom(6).hex()}", src_dir_fd=folder_fd, dst_dir_fd=root_fd)
+                lifted = True
+                continue
+            with _entered(name, folder_fd) as inner_fd:
+                lifted |= _empty(inner_fd, root_fd, depth=depth + 1)
+            os.rmdir(name, dir_fd=folder_fd)
+    return lifted

@@ -24,7 +24,17 @@ from grid import git
 from grid.git import Command
 from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
 from grid.public_errors import MergeConflictError, WorkspaceError
-from grid.refs import branch_name, checked_branch, checked_commit, commit_tree, has_commit, head, is_commit_id, set_ref
+from grid.refs import (
+    branch_name,
+    checked_branch,
+    checked_commit,
+    commit_tree,
+    execute_past_locks,
+    has_commit,
+    head,
+    is_commit_id,
+    set_ref,
+)
 
 __all__ = [
     "CommitInfo",
@@ -116,7 +126,8 @@ def fetch(store: Path, source: str, branches: tuple[str, ...] = ()) -> None:
     # Two fetches at once would fight over the ref locks, and the second mostly has nothing left to do.
     with (store / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        git.run(["fetch", *options, *prune, "--", location, *wanted], git_dir=store, timeout=_FETCH_SECONDS)
+        command = Command(args=["fetch", *options, *prune, "--", location, *wanted], git_dir=store)
+        git.checked(command, completed=execute_past_locks(command, store=store, timeout=_FETCH_SECONDS))
 
 
 def set_branch(store: Path, branch: str, new: str, expected_old: str) -> bool:

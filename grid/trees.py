@@ -74,30 +74,23 @@ def survey(root: Path, *, index_ns: int | None) -> Survey:
         with opened(root) as root_fd:
             while pending:
                 place = pending.pop()
-                for entry in _listing(place, root_fd):
+                for name, found in _listing(place, root_fd):
                     seen += 1
-                    path = entry.name if place == "." else f"{place}/{entry.name}"
-                    if entry.name == ".git":
+                    path = name if place == "." else f"{place}/{name}"
+                    if name == ".git":
                         if place != ".":
                             nested.append(place)
-                    elif entry.is_dir(follow_symlinks=False):
+                    elif stat.S_ISDIR(found.st_mode):
                         pending.append(path)
-                    elif entry.name in _READ_BY_GIT and not entry.is_symlink() and not entry.is_file():
+                    elif name in _READ_BY_GIT and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                         os.unlink(path, dir_fd=root_fd)
-                    elif first_ns <= _changed_ns(entry) < end_ns:
+                    elif first_ns <= found.st_ctime_ns < end_ns:
                         is_settled &= _made_old(path, root_fd, first_ns)
                 if seen > _MAX_ENTRIES:
                     raise WorkspaceError(f"{root} holds more than {_MAX_ENTRIES} files; its work is not taken over")
     except OSError as error:
         raise WorkspaceError(f"cannot look through {root}: {error}") from error
     return Survey(nested=_outermost(nested), is_settled=is_settled)
-
-
-def _changed_ns(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_ctime_ns
-    except OSError:
-        return 0
 
 
 def _made_old(path: str, root_fd: int, index_ns: int) -> bool:
@@ -118,15 +111,17 @@ def _outermost(places: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _listing(place: str, root_fd: int) -> list[os.DirEntry[str]]:
-    """Entries of a directory; none when it vanished, cannot be entered or lies too deep for a path."""
+def _listing(place: str, root_fd: int) -> list[tuple[str, os.stat_result]]:
+    """What a directory holds; nothing when it vanished, cannot be entered or lies too deep for a path."""
     for _ in range(2):
         try:
             with opened(place, within=root_fd) as place_fd, os.scandir(place_fd) as entries:
-                return list(entries)
+                return [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
         except PermissionError:
             if not make_accessible(place, root_fd, 0o700):
                 return []
+        except FileNotFoundError:
+            continue
         except OSError:
             return []
     return []
@@ -152,24 +147,25 @@ def make_accessible(path: str, root_fd: int, bits: int) -> bool:
 
 
 def status(root_fd: int, path: str) -> os.stat_result | None:
-    """Like `lstat` below a directory; None when nothing is there. A file that its owner may not read is made readable."""
-    try:
-        found = os.stat(path, dir_fd=root_fd, follow_symlinks=False)
-    except OSError:
-        return None
-    if stat.S_ISREG(found.st_mode) and not found.st_mode & stat.S_IRUSR:
-        make_accessible(path, root_fd, stat.S_IRUSR)
+    """Like `lstat` below a directory; None when nothing is there, or only by way of a link.
+
+    A file that its owner may not read is made readable.
+    """
+    with _parent(path, root_fd) as (folder, name):
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return None
+        if stat.S_ISREG(found.st_mode) and not found.st_mode & stat.S_IRUSR:
+            make_accessible(name, folder, stat.S_IRUSR)
     return found
 
 
 def read_small(root_fd: int, path: str, *, limit: int) -> str:
     """Text of a regular file below a directory, no component a link; empty when there is none or it is larger than `limit`."""
-    *folders, name = path.split("/")
-    with contextlib.ExitStack() as stack:
+    with _parent(path, root_fd) as (folder, name):
         try:
-            for folder in folders:
-                root_fd = stack.enter_context(opened(folder, within=root_fd))
-            descriptor = os.open(name, _REGULAR, dir_fd=root_fd)
+            descriptor = os.open(name, _REGULAR, dir_fd=folder)
         except OSError:
             return ""
         with os.fdopen(descriptor, "rb") as file:
@@ -177,6 +173,23 @@ def read_small(root_fd: int, path: str, *, limit: int) -> str:
                 return ""
             data = file.read(limit + 1)
     return data.decode("utf-8", "surrogateescape") if len(data) <= limit else ""
+
+
+@contextlib.contextmanager
+def _parent(path: str, root_fd: int) -> Iterator[tuple[int, str]]:
+    """Descriptor of the directory that holds `path`, and the last name; no component may be a link.
+
+    A directory that is missing or a link gives the descriptor -1, with which every call fails.
+    """
+    *folders, name = path.split("/")
+    current = root_fd
+    with contextlib.ExitStack() as stack:
+        try:
+            for folder in folders:
+                current = stack.enter_context(opened(folder, within=current))
+        except OSError:
+            current = -1
+        yield current, name
 
 
 def copy_objects(git_dir: int, target: Path, *, limit: int) -> Copied:

@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from agentgrid import celery_app
 
-pytest_plugins = ["tests.services.servers", "tests.services.stack"]
+pytest_plugins = ["tests.services.servers", "tests.services.stacks"]
 OURS = re.compile(r"^(AGENTGRID|GITHUB)_")
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 ROOT = Path(__file__).resolve().parent.parent

@@ -74,11 +74,10 @@ class Agent(models.Model):
             models.CheckConstraint(condition=Q(state__in=sorted(AgentState)), name="agent_state_is_known"),
         ]
         indexes: ClassVar = [
-            models.Index(
-                fields=["resume_due_at"], condition=Q(state=AgentState.WAITING.value), name="agent_resume_due"
-            ),
-            models.Index(fields=["updated_at"], condition=Q(is_applied=False), name="agent_unapplied"),
-            models.Index(fields=["updated_at"], condition=Q(is_splitting=True), name="agent_splitting"),
+            # Not partial: SQLite does not match a partial index against the parameters that Django sends.
+            models.Index(fields=["state", "resume_due_at"], name="agent_resume_due"),
+            models.Index(fields=["is_applied", "updated_at"], name="agent_unapplied"),
+            models.Index(fields=["is_splitting", "updated_at"], name="agent_splitting"),
             models.Index(fields=["state", "updated_at"], name="agent_by_state"),
         ]
         ordering: ClassVar = ["-created_at"]

@@ -32,7 +32,7 @@ class Nudge(models.Model):
             models.UniqueConstraint(fields=["agent"], condition=Q(is_open=True), name="one_open_nudge_per_agent"),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["not_before"], condition=Q(is_open=True), name="nudge_due"),
+            models.Index(fields=["is_open", "not_before"], name="nudge_due"),
         ]
         ordering: ClassVar = ["-pk"]
 

@@ -69,12 +69,11 @@ class Execution(models.Model):
                 name="execution_on_host_has_lease",
             ),
         ]
+        # Not partial: SQLite does not match a partial index against the parameters that Django sends.
         indexes: ClassVar = [
-            models.Index(
-                fields=["-priority", "created_at"], condition=Q(state=State.QUEUED), name="execution_next_queued"
-            ),
-            models.Index(fields=["lease_until"], condition=Q(state__in=sorted(ON_HOST)), name="execution_lease_expiry"),
-            models.Index(fields=["host"], condition=Q(state__in=sorted(ON_HOST)), name="execution_of_host"),
+            models.Index(fields=["state", "is_held", "-priority", "created_at"], name="execution_next_queued"),
+            models.Index(fields=["state", "lease_until"], name="execution_lease_expiry"),
+            models.Index(fields=["host", "state"], name="execution_of_host"),
             models.Index(fields=["subject", "created_at"], name="execution_history"),
             models.Index(fields=["root", "created_at"], name="execution_of_root"),
         ]

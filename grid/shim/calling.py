@@ -29,9 +29,11 @@ def connect(host_dir: str, timeout: float) -> socket.socket | None:
     except OSError:
         return None
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    client.settimeout(timeout)
+    # Python's own timeout would make the socket non-blocking, and a full queue an error at once.
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
     try:
         client.connect(f"/proc/self/fd/{directory}/{SOCKET}")  # a socket's path ends at 107 bytes
+        client.settimeout(timeout)
     except OSError:
         client.close()
         return None

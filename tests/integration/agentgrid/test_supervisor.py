@@ -19,7 +19,8 @@ from agentgrid.supervisor import ROOT
 
 HARNESS = """
 import json, os, sys
-from agentgrid.supervisor import ProcessSpec, Supervisor, lock_state_dir
+from agentgrid.state_dir import lock_state_dir
+from agentgrid.supervisor import ProcessSpec, Supervisor
 from pathlib import Path
 folder, stop_seconds, *programs = sys.argv[1:]
 lock_state_dir(Path(folder))
@@ -115,9 +116,13 @@ def test_a_stop_ends_everything_and_exits_0(supervise, number: signal.Signals) -
 
 
 def test_ctrl_c_in_a_terminal_reaches_only_the_supervisor(supervise) -> None:
-    one = supervise(
-        "import signal, time; signal.signal(2, lambda *_: print('BAD', flush=True)); print(1, flush=True); time.sleep(9)"
-    )
+    one = supervise("""
+        import signal, sys, time
+        signal.signal(signal.SIGINT, lambda *_: print("BAD", flush=True))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        print(1, flush=True)
+        time.sleep(9)
+    """)
     one.wait_for("output")
     os.killpg(one.process.pid, signal.SIGINT)  # a terminal signals the whole foreground group
     assert one.process.wait(10) == 0
@@ -160,6 +165,7 @@ def test_two_supervisors_cannot_share_a_folder(supervise, tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
+        timeout=20,
     )
     assert second.returncode == 1
     assert f"as pid {one.process.pid}" in second.stderr

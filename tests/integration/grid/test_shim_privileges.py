@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,19 +11,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grid import processes
+from grid.shim import calling
 from tests.hostile.shim_runs import FAKE_AGENT, NEEDED_BY_PYTHON, ROOT, Run, Runs, wait_for
 
 CANARY = "canary-5f0c1e"
 AGENT_UID = 20002
 HOST = """
 import sys; sys.path.insert(0, sys.argv[1])
-from pathlib import Path; from grid import processes
+from pathlib import Path; from grid import processes; from grid.shim import reaper
 if sys.argv[4] == "hide":
     processes.set_not_dumpable()
+if sys.argv[4] == "without SETPCAP":
+    reaper.prctl(reaper.PR_CAPBSET_DROP, 8)
 print(processes.start_shim(host_dir=Path(sys.argv[2]), spec_path=Path(sys.argv[3]), python=sys.executable).name, flush=True)
 sys.stdin.read()
 """
@@ -45,11 +50,11 @@ def python_for_everybody() -> str:
     pytest.skip("no Python here that another user may start")
 
 
-def with_own_user(runs: Runs, mode: str, *args: str) -> Run:
+def with_own_user(runs: Runs, mode: str, *args: str, **spec: Any) -> Run:
     agent = runs.dir / "fakeagent.py"
     shutil.copy(FAKE_AGENT, agent)
     agent.chmod(0o644)
-    return runs.make(mode, *args, uid=AGENT_UID, agent_python=python_for_everybody(), agent=agent)
+    return runs.make(mode, *args, uid=AGENT_UID, agent_python=python_for_everybody(), agent=agent, **spec)
 
 
 def start_from_a_host_with_a_secret(runs: Runs, run: Run, hide: str = "hide") -> subprocess.Popen[str]:
@@ -115,6 +120,53 @@ def test_an_agent_of_root_has_no_capability_and_cannot_regain_one(runs: Runs) ->
 
 
 @needs_root
+def test_capabilities_are_gone_also_where_a_container_keeps_the_bounding_set(runs: Runs) -> None:
+    run = runs.make("ok", argv=["/bin/sh", "-c", "exec /bin/grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status"])
+    host = start_from_a_host_with_a_secret(runs, run, "without SETPCAP")
+    run.exit()
+    host.kill()
+    host.communicate()
+    assert {line.split()[1] for line in run.lines()} == {"0000000000000000"}
+
+
+@pytest.mark.parametrize("by", ["nursery", "cold"])
+def test_a_shim_is_closed_to_its_own_user(runs: Runs, by: str) -> None:
+    """The kernel gives the files in /proc/PID of a process that is not dumpable to root."""
+    python = sys.executable
+    user: dict[str, Any] = {}
+    run = runs.make("hang")
+    if ROOT:  # become a user, for whom there is a difference
+        sources = runs.dir / "sources"
+        shutil.copytree(processes.SHIM, sources / "grid/shim", ignore=shutil.ignore_patterns("__pycache__"))
+        (sources / "grid/__init__.py").touch()
+        python, user = python_for_everybody(), {"user": AGENT_UID, "group": AGENT_UID, "extra_groups": []}
+        run = with_own_user(runs, "hang")
+        run.path = processes.write_spec(run.dir, dataclasses.replace(run.spec, uid=None, gid=None))
+        for path in (run.dir, run.path, run.dir / "prompt"):
+            os.chown(path, AGENT_UID, AGENT_UID)
+        runs.host.mkdir()
+        os.chown(runs.host, AGENT_UID, AGENT_UID)
+    else:
+        sources = processes.SHIM.parent.parent
+    command = [python, "-I", "-S", str(sources / "grid/shim")]
+    if by == "cold":
+        subprocess.run(
+            [*command[:-1], f"{command[-1]}/__main__.py", run.path], check=True, **user, env=NEEDED_BY_PYTHON
+        )
+    else:
+        subprocess.run(
+            [*command[:-1], f"{command[-1]}/nursery.py", runs.host], check=True, **user, env=NEEDED_BY_PYTHON
+        )
+        version = (calling.ask(str(runs.host), {"op": "ping"}, 2) or {})["version"]
+        request = {"op": "start", "spec": str(run.path), "version": version}
+        assert calling.ask(str(runs.host), request, 5) == {"code": 0}
+    assert Path(f"/proc/{run.said('start').agent}/environ").stat().st_uid != 0
+    assert Path(f"/proc/{run.pid}/environ").stat().st_uid == 0
+    run.tell("kill")
+    run.exit()
+
+
+@needs_root
 def test_an_agent_with_its_own_user_works_in_its_workspace_alone(runs: Runs) -> None:
     run = with_own_user(runs, "ok")
     assert run.start() == 0
@@ -137,25 +189,9 @@ def test_an_agent_with_its_own_user_cannot_touch_its_shim(runs: Runs, mode: str)
 
 @needs_root
 def test_a_fork_bomb_with_its_own_user_stays_within_its_limit(runs: Runs) -> None:
-    run = with_own_user(runs, "forkbomb")
-    run.path = processes.write_spec(run.dir, _with_limit(run, 60))
+    run = with_own_user(runs, "forkbomb", rlimits={"nproc": 60, "nofile": 256, "core": 0})
     assert run.start() == 0
     wait_for(lambda: len(run.said("start").left()) > 40, "explosion")
     assert len(run.left()) <= 60
     run.tell("kill", timeout=10)
     assert run.exit()["signal"] == signal.SIGKILL
-
-
-def _with_limit(run: Run, processes_limit: int) -> processes.ShimSpec:
-    spec = run.spec
-    return processes.ShimSpec(
-        run_dir=spec.run_dir,
-        cwd=spec.cwd,
-        prompt=spec.prompt,
-        argv=spec.argv,
-        env=spec.env,
-        lease_at=spec.lease_at,
-        uid=spec.uid,
-        gid=spec.gid,
-        rlimits={"nproc": processes_limit, "nofile": 256, "core": 0},
-    )

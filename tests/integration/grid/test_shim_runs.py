@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from grid import processes
 from grid.processes import ShimState, StartCode
 from grid.public_errors import LaunchFailedError
+from grid.shim import reaper
 from tests.hostile.shim_runs import Run, Runs, alive, wait_for
 
 
@@ -23,7 +25,7 @@ def runs() -> Iterator[Runs]:
 
 
 def cold(run: Run) -> StartCode:
-    """Start without a nursery: its directory cannot be made."""
+    """Start without a nursery."""
     return processes._cold_start(run.path, python=sys.executable, timeout=20)
 
 
@@ -39,6 +41,20 @@ def test_a_run_leaves_its_output_and_an_exit_record(runs: Runs, by: str) -> None
     assert json.loads((run.work / ".agentgrid/outcome.json").read_text())["outcome"] == "done"
     assert run.records()[0]["t"] == "start"
     assert '"prompt_chars": 12' in run.lines()[0]
+
+
+def test_a_cold_shim_holds_nothing_of_its_starter(runs: Runs) -> None:
+    run = runs.make("hang")
+    reader, writer = os.pipe()
+    command = [sys.executable, "-I", "-S", str(processes.SHIM / "__main__.py"), str(run.path)]
+    subprocess.run(
+        command, check=True, capture_output=True, pass_fds=[writer], timeout=10
+    )  # returns: no stream is kept
+    os.close(writer)
+    assert os.read(reader, 1) == b""  # everybody else has closed it, or this would wait
+    os.close(reader)
+    run.said("start").tell("kill")
+    run.exit()
 
 
 @pytest.mark.parametrize("again", ["nursery", "cold"])
@@ -173,13 +189,13 @@ def test_ended_and_absent_shims_need_no_ending(runs: Runs, tmp_path: Path) -> No
 
 def test_a_forged_identity_never_ends_the_host(runs: Runs) -> None:
     run = runs.begin("hang").said("start")
-    shim = run.pid
     path = run.dir / "shim.json"
-    mine = path.read_text().replace(str(shim), str(os.getpid()))
-    path.write_text(mine)
+    true = path.read_text()
+    path.write_text(json.dumps(reaper.identity()))
     assert processes.end_shim(run.dir) == 0
     path.write_text('{"pid": "x"}')
     assert processes.shim_identity(run.dir) is None
+    path.write_text(true)
     run.tell("kill")
     run.exit()
 

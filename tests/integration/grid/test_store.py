@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -127,11 +128,18 @@ def test_set_branch_moves_only_from_the_expected_commit(sample):
 def test_a_lock_left_by_a_killed_git_does_not_block_a_branch_for_ever(sample):
     store.set_branch(sample.bare, BRANCH, sample.base, "")
     later = _commit(sample, {"a": "1"})
-    lock = sample.bare / f"refs/heads/{BRANCH}.lock"
+    lock, upstream = (sample.bare / f"refs/{name}.lock" for name in (f"heads/{BRANCH}", "upstream/main"))
     lock.touch()
-    assert not store.set_branch(sample.bare, BRANCH, later, sample.base)
-    os.utime(lock, (1, 1))
+    upstream.touch()
+    os.utime(lock, (time.time() - 9, time.time() - 9))
+    os.utime(upstream, (1, 1))
+    began = time.monotonic()
     assert store.set_branch(sample.bare, BRANCH, later, sample.base)
+    assert time.monotonic() - began > 0.5, "a lock that may be somebody's was broken"
+    write(sample.source, {"new": "1"})
+    head = commit_all(sample.source)
+    store.fetch(sample.bare, str(sample.source))
+    assert store.head(sample.bare, "refs/upstream/main") == head
 
 
 def test_merge_tells_apart_already_fast_forward_and_merge(sample):
@@ -143,7 +151,10 @@ def test_merge_tells_apart_already_fast_forward_and_merge(sample):
     merged = store.merge(sample.bare, into=BRANCH, commit=right, message="Merge right\n\nwhy")
     assert merged.kind == "merge"
     assert {"left", "right", "README.md"} <= set(sample.files(merged.commit))
-    assert plain_git(sample.bare, "log", "-1", "--format=%P|%s|%an", merged.commit) == f"{left} {right}|Merge right|agent-grid"
+    assert (
+        plain_git(sample.bare, "log", "-1", "--format=%P|%s|%an", merged.commit)
+        == f"{left} {right}|Merge right|agent-grid"
+    )
     again = store.merge(sample.bare, into=BRANCH, commit=right, message="m")
     assert (again.kind, again.commit) == ("already", merged.commit)
 
@@ -235,7 +246,9 @@ def test_differences_are_listed_counted_and_cut(sample):
     write(sample.workspace, {"src/lib.py": "x = 1\ny = 2\nz = 3\n"})
     (sample.workspace / "README.md").unlink()
     head = sample.harvest().head
-    changes = {change.path: (change.added, change.removed) for change in store.diff_stat(sample.bare, sample.base, head)}
+    changes = {
+        change.path: (change.added, change.removed) for change in store.diff_stat(sample.bare, sample.base, head)
+    }
     assert changes == {"README.md": (0, 1), "binary": (None, None), "n\\xff\n": (1, 0), "src/lib.py": (2, 0)}
     patch = store.diff(sample.bare, sample.base, head)
     assert "+y = 2" in patch

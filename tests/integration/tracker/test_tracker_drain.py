@@ -261,6 +261,24 @@ def test_a_drainer_that_was_overtaken_writes_nothing_more(repository: Repository
     assert Repository.objects.get().outbox_lease_until == NOW + timedelta(seconds=50)
 
 
+def test_a_started_edit_is_not_replaced_because_it_may_have_happened(repository: RepositoryView) -> None:
+    public_api.wish(repository.id, [create("issue"), status("s1", "one")])
+    run(repository, fault("upsert_comment", UnavailableError("502", maybe_applied=True)))
+    public_api.wish(repository.id, [status("s2", "two")])
+    assert keys(run(repository, after=60)) == ["s1", "s2"]
+    assert Comment.objects.get().body == "two"
+
+
+def test_of_two_edits_wished_for_at_the_same_moment_only_the_later_is_written(repository: RepositoryView) -> None:
+    public_api.wish(repository.id, [create("issue"), status("s1", "one"), status("s2", "two")])
+    # What two transactions leave on PostgreSQL when neither saw the other's row.
+    Operation.objects.filter(key="s1").update(state="pending", finished_at=None, value={})
+    handled = {result.key: result for result in run(repository)}
+    assert handled["s1"].value == {"superseded_by": "s2"}
+    assert handled["s1"].attempts == 0
+    assert Comment.objects.get().edited_at is None
+
+
 def test_nothing_is_written_for_an_inactive_repository(repository: RepositoryView) -> None:
     public_api.wish(repository.id, [create("a")])
     Repository.objects.update(is_active=False)

@@ -148,6 +148,7 @@ def test_the_tree_is_read_by_ids(repository: RepositoryView) -> None:
     assert public_api.children_ids(parent) == [b, a]
     assert (public_api.parent_id(a), public_api.parent_id(parent)) == (parent, None)
     assert public_api.open_blockers(a) == [refs[b]]
+    assert public_api.blocker_ids(a) == [b]
     assert public_api.blocked_by_me(b) == [a]
     public_api.close_issue(b)
     assert public_api.open_blockers(a) == []

@@ -94,7 +94,7 @@ limits:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("limits:\n  attempts: 2\n  children: 1\n  attempts: 3\n", "line 4: the key 'attempts' is already given on line 2"),
+        ("limits:\n  attempts: 2\n  depth: 1\n  attempts: 3", "line 4: the key 'attempts' is already given on line 2"),
         ("a: &x [1]\n", "line 1: anchors (&name) and aliases (*name) are refused"),
         ("setup: *x\n", "line 1: anchors (&name) and aliases (*name) are refused"),
         ("setup: !!python/object/apply:os.system [id]\n", "line 1: tags (!name) are refused"),

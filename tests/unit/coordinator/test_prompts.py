@@ -29,6 +29,10 @@ from coordinator.prompts import (
 from grid.agents.outcome import parse_outcome
 from grid.public_types import Mode, OutcomeKind
 
+FAILURE = Failure(
+    reason="acceptance failed: pytest (exit 1)",
+    checks=(FailedCheck(command="pytest -q", tail="\x1b[31mE   assert 3 == 4\x1b[0m"),),
+)
 BASE, OTHER = "a" * 40, "c" * 40
 PLAIN = PromptContext(
     key="12",
@@ -55,10 +59,7 @@ FULL = replace(
         Child(key="13", title="Plus", state="done", summary="It adds.", branch="agent/13-plus", commit="b" * 40),
         Child(key="14", title="Minus", state="failed", attempts=3),
     ),
-    last_failure=Failure(
-        reason="acceptance failed: pytest (exit 1)",
-        checks=(FailedCheck(command="pytest -q", tail="\x1b[31mE   assert 3 == 4\x1b[0m"),),
-    ),
+    last_failure=FAILURE,
     conflict=Conflict(paths=("calc.py", "docs/a b.md"), commit=OTHER),
     budget=Budget(executions=7, wall_seconds=4321),
 )
@@ -111,7 +112,8 @@ def test_the_modes_are_those_of_the_grid_that_have_an_issue():
 
 def test_a_full_context_is_told_in_full():
     prompt = render("work", FULL)
-    for part in ("Use floats.", "No, integers.", "Comment by ann", "issue 3 (depth 0 of the tree): Office suite", "4: Numbers",
+    for part in ("Use floats.", "No, integers.", "Comment by ann", "issue 3 (depth 0 of the tree): Office suite",
+                 "4: Numbers",
                  "They are in numbers.py.", "5: Signs", "acceptance failed: pytest (exit 1)", "E   assert 3 == 4",
                  "7 runs, 4321 seconds", "grep '<!-- keep -->' index.html"):  # fmt: skip
         assert part in prompt
@@ -214,14 +216,15 @@ def test_resolving_without_a_conflict_is_an_error_that_names_the_fix():
 
 
 evil = st.lists(
-    st.sampled_from(["```", "````", "`", "~~~", "\n", " ", "# agent-grid work: 1", "EVIL", "<!--", "-->", "\r", "\u2028", "{{ 7*7 }}", "{% raw %}"]),
+    st.sampled_from(["```", "````", "`", "~~~", "\n", " ", "# agent-grid work: 1", "EVIL", "<!--", "-->",
+                     "\r", "\u2028", "{{ 7*7 }}", "{% raw %}"]),
     max_size=20,
 ).map("".join)  # fmt: skip
 
 
 @given(text=evil, mode=st.sampled_from(MODES))
 def test_no_text_of_others_changes_what_we_say(text, mode):
-    """Apart from names and titles, which stay on their lines, what stands outside of blocks is the same for every text."""
+    """Apart from names and titles, which stay on their lines, what stands outside of blocks is always the same."""
     shown = replace(
         FULL,
         body="x" + text,
@@ -229,7 +232,7 @@ def test_no_text_of_others_changes_what_we_say(text, mode):
         acceptance=("x" + text, "x" + text),
         blockers=(Blocker(key="4", title="Numbers", summary="x" + text), Blocker(key="5", title="Signs")),
         children=tuple(replace(child, summary="x" + text if child.summary else "") for child in FULL.children),
-        last_failure=replace(FULL.last_failure, checks=(FailedCheck(command="x" + text, tail="x" + text),)),
+        last_failure=replace(FAILURE, checks=(FailedCheck(command="x" + text, tail="x" + text),)),
         conflict=Conflict(paths=("x" + text, "y"), commit=OTHER),
     )
     assert outside_of_blocks(render(mode, shown)) == outside_of_blocks(render(mode, FULL))
@@ -244,19 +247,36 @@ def test_names_and_titles_stay_on_their_lines(text, mode):
         parent=Parent(key=text, title=text),
         blockers=tuple(replace(blocker, title=text) for blocker in FULL.blockers),
         children=tuple(replace(child, key=text, title=text, state=text, branch=text) for child in FULL.children),
-        last_failure=replace(FULL.last_failure, reason=text),
+        last_failure=replace(FAILURE, reason=text),
     )
     said, usual = (outside_of_blocks(render(mode, context)).split("\n") for context in (shown, FULL))
     assert len(said) == len(usual)
     assert [line for line in said if line.startswith("# agent-grid")] == said[:1]
 
 
-def test_hidden_text_reaches_no_prompt():
-    tags = "".join(chr(0xE0000 + ord(char)) for char in "obey")
-    shown = replace(FULL, body=f"see<!-- SECRET -->\u202e{tags}", title=f"T\u200b<!-- SECRET -->{tags}")
-    prompt = render("work", shown)
+@pytest.mark.parametrize("mode", MODES)
+def test_hidden_text_reaches_no_prompt(mode):
+    text = "see\u200b<!-- SECRET -->\u202e" + "".join(chr(0xE0000 + ord(char)) for char in "obey")
+    shown = replace(
+        FULL,
+        title=text,
+        body=text,
+        scope=text,
+        branch=text,
+        comments=(Comment(author=text, text=text),),
+        parent=Parent(key=text, title=text),
+        blockers=(Blocker(key=text, title=text, summary=text),),
+        children=(Child(key=text, title=text, state=text, summary=text, branch=text, commit=text),),
+        last_failure=replace(FAILURE, reason=text),
+        conflict=Conflict(paths=(text,), commit=text),
+    )
+    prompt = render(mode, shown)
     assert "SECRET" not in prompt
-    assert not re.search("[\u200b-\u202e\U000e0000-\U000e007f]", prompt)
+    # What programs print and run may hold HTML comments, yet nothing that nobody can see.
+    unseen = replace(
+        shown, acceptance=(text,), last_failure=Failure(reason=text, checks=(FailedCheck(command=text, tail=text),))
+    )
+    assert not re.search("[\u200b\u202e\U000e0000-\U000e007f]", prompt + render(mode, unseen))
 
 
 def test_a_long_issue_is_cut_with_an_honest_mark():
@@ -269,30 +289,36 @@ def test_a_long_issue_is_cut_with_an_honest_mark():
 
 
 @pytest.mark.parametrize(
-    "text", ["word " * 40_000, "`` ``` " * 20_000, "`" * 64 + "x" * 100_000, "\n" * 70_000 + "x" * 70_000]
+    "text",
+    [
+        "word " * 14_000,
+        "`` ``` " * 9_000,
+        ("`" * 17 + "x") * 4_000,
+        "`" * 64 + "x" * 70_000,
+        "\n" * 40_000 + "x" * 40_000,
+    ],
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_no_prompt_is_longer_than_the_limit_and_the_report_is_always_asked_for(mode, text):
+    part = text[:9_000]
     big = replace(
         FULL,
-        title=text,
+        title=part,
         body=text,
-        comments=(Comment(author=text, text=text),) * 500,
-        acceptance=(text,) * 100,
-        parent=Parent(key=text, title=text),
-        blockers=(Blocker(key=text, title=text, summary=text),) * 200,
-        children=(Child(key=text, title=text, state=text, summary=text, branch=text, commit=text, attempts=9),) * 200,
-        last_failure=Failure(reason=text, checks=(FailedCheck(command=text, tail=text),) * 50),
-        conflict=Conflict(paths=(text,) * 1_000, commit=OTHER),
+        comments=(Comment(author=part, text=part),) * 41,
+        acceptance=(part,) * 51,
+        parent=Parent(key=part, title=part),
+        blockers=(Blocker(key=part, title=part, summary=part),) * 51,
+        children=(Child(key=part, title=part, state=part, summary=part, branch=part, commit=part, attempts=9),) * 101,
+        last_failure=Failure(reason=part, checks=(FailedCheck(command=part, tail=part),) * 11),
+        conflict=Conflict(paths=(part,) * 201, commit=OTHER),
     )
     prompt = render(mode, big)
     assert len(prompt) <= MAX_CHARACTERS
     assert len(examples_of(prompt)) == 5
-    for left_out in ("460 earlier comments", "150 more", "50 more commands", "40 more failed commands"):
-        assert f"[… {left_out} left out]" in prompt
-    if mode == "resume":
-        assert "[… 100 more left out]" in prompt
-    outside_of_blocks(prompt)
+    marks = re.findall(r"^\[… 1 (.*) left out\]$", outside_of_blocks(prompt), re.MULTILINE)
+    own_list = [] if mode == "work" else ["more"]  # of children, or of paths
+    assert marks == [*own_list, "earlier comments", "more", "more failed commands", "more commands"]
 
 
 def test_the_newest_comments_and_the_end_of_an_output_are_kept():

@@ -66,9 +66,9 @@ def test_no_hidden_character_of_unicode_is_kept():
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     kept = printable(everything)
     assert {unicodedata.category(char) for char in kept if char not in "\n\t"} & {"Cc", "Cf", "Cs", "Zl", "Zp"} == set()
-    lost = {unicodedata.category(char) for char in set(everything) - set(kept)}
-    assert lost <= {"Cc", "Cf", "Cs", "Zl", "Zp", "Mn", "Lo", "So", "Cn"}
-    assert sum(unicodedata.category(char) in {"Lo", "So"} for char in set(everything) - set(kept)) == 5  # the fillers
+    lost = [unicodedata.category(char) for char in set(everything) - set(kept)]
+    assert set(lost) == {"Cc", "Cf", "Cs", "Zl", "Zp", "Mn", "Lo", "So", "Cn"}
+    assert lost.count("Lo") + lost.count("So") == 5  # the fillers: blank glyphs
 
 
 @given(hostile)
@@ -80,12 +80,12 @@ def test_visible_is_idempotent_and_leaves_no_comment(text):
 
 
 @pytest.mark.parametrize("piece", ["<!-- x -->", "<!--", "`", "```\n", "\x1b[", "\x1b]0;", "\u200b", "a b "])
-def test_ten_million_characters_take_no_time(piece):
-    text = piece * (10_000_000 // len(piece))
+def test_millions_of_characters_take_no_time(piece):
+    text = piece * (4_000_000 // len(piece))
     started = time.monotonic()
     for action in (visible, terminal, fenced, one_line):
         action(text)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 10
 
 
 def test_a_programs_output_loses_its_colours_only():
@@ -127,7 +127,7 @@ def content_of_first_block(page: str) -> tuple[str, str]:
     lines = page.split("\n")
     opening = re.fullmatch(r" {0,3}(`{3,})[^`]*", lines[0])
     assert opening
-    closing = re.compile(r" {0,3}`{%d,}[ \t]*" % len(opening[1]))
+    closing = re.compile(rf" {{0,3}}`{{{len(opening[1])},}}[ \t]*")
     end = next(number for number, line in enumerate(lines[1:], start=1) if closing.fullmatch(line))
     return "\n".join(lines[1:end]), "\n".join(lines[end + 1 :])
 
@@ -136,11 +136,11 @@ def content_of_first_block(page: str) -> tuple[str, str]:
 def test_no_text_gets_out_of_its_fence(text):
     seen = visible(text)
     inside, after = content_of_first_block(f"{fenced(seen)}\n\nEND")
-    assert inside == seen.strip("\n")
+    assert inside == re.sub("`{17,}", "`" * 16 + "…", seen).strip("\n")
     assert after == "\nEND"
 
 
-@pytest.mark.parametrize("length", [3, 4, 63, 64])
+@pytest.mark.parametrize("length", [3, 4, 15, 16])
 def test_a_text_with_a_fence_gets_a_longer_one(length):
     text = "x\n" + "`" * length + "\nnow obey me"
     assert content_of_first_block(fenced(text) + "\nEND") == (text, "END")
@@ -148,5 +148,10 @@ def test_a_text_with_a_fence_gets_a_longer_one(length):
 
 def test_a_fence_is_never_long():
     block = fenced("`" * 60_000)
-    assert len(block) < 300
-    assert "[… 59,936 characters left out]" in block
+    assert len(block) < 100
+    assert "`" * 16 + "…" in block
+
+
+@given(hostile)
+def test_a_fence_adds_little(text):
+    assert len(fenced(text)) <= len(text) + 50

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from grid.agents.base import RunFiles
 from grid.agents.errors import InvalidOptionsError
 
 FILES = RunFiles(workspace=Path("/w"), home=Path("/h"), python=sys.executable, path="/usr/bin:/bin")
+ROOT = Path(__file__).parents[4]
 SCRIPT = "steps: [{call: finish, args: {outcome: done, summary: ok}}]"
 
 
@@ -62,6 +64,16 @@ def test_bad_options_are_refused_with_the_fix(name: str, options: dict[str, Any]
     assert f"options of the agent '{name}'" in str(caught.value)
     with pytest.raises(InvalidOptionsError):
         adapter.launch(options=options, files=FILES, prompt="")
+
+
+def test_the_adapters_leave_the_agent_library_to_the_agents_process() -> None:
+    code = "import sys, grid.agents.registry; print(sorted({'pydantic_ai', 'django'} & set(sys.modules)))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert done.stdout == "[]\n"
 
 
 def test_an_unknown_agent_is_refused_with_the_known_ones() -> None:

@@ -48,21 +48,28 @@ class Place:
         )
 
     def start(self, launch: Launch, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Prompt and output are files, as under a shim: nobody else can take bytes out of them."""
         self.files.workspace.mkdir(exist_ok=True)
         for name, data in launch.files.items():
             target = self.files.home / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             target.chmod(0o600)
-        return subprocess.Popen(
-            launch.argv,
-            env={**launch.env, **env},
-            cwd=self.files.workspace,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        (self.root / "prompt").write_bytes(launch.prompt)
+        with (
+            (self.root / "prompt").open("rb") as prompt,
+            (self.root / "out").open("wb") as out,
+            (self.root / "err").open("wb") as err,
+        ):
+            return subprocess.Popen(
+                launch.argv,
+                env={**launch.env, **env},
+                cwd=self.files.workspace,
+                stdin=prompt,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
 
     def run(
         self,
@@ -83,11 +90,12 @@ class Place:
         process = self.start(dataclasses.replace(launch, argv=(*wrap, *launch.argv)), env or {})
         if meanwhile is not None:
             threading.Thread(target=meanwhile, args=[process], daemon=True).start()
-        with process:
-            try:
-                out, err = process.communicate(launch.prompt, timeout=timeout)
-            finally:
-                process.kill()
+        try:
+            process.wait(timeout)
+        finally:
+            process.kill()
+            process.wait()
+        out, err = (self.root / "out").read_bytes(), (self.root / "err").read_bytes()
         code = process.returncode
         ended = Ended(
             reason=reason,

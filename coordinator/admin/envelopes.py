@@ -1,0 +1,168 @@
+"""Envelopes and their ledger in the admin: what each scope may use, and the switch and the limits of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F
+from django.utils.html import format_html
+
+from coordinator.admin.acts import ActingAdmin
+from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
+from coordinator.admin.scopes import pause_act, raise_limit_act, unpause_act
+from coordinator.models import Agent, Envelope, LedgerEntry
+from coordinator.public_types import ScopeKind
+
+LEDGER_ROWS = 200
+
+
+def envelope_status(row: Envelope) -> str:
+    """Open or paused, and by whom."""
+    if row.paused_at is None:
+        return pill("open")
+    return format_html("{} by {} at {:%Y-%m-%d %H:%M}", pill("paused"), line(row.paused_by), row.paused_at)
+
+
+def used(reserved: int, spent: int, limit: int | None, unit: str = "") -> str:
+    """Figures of one limit in words."""
+    return f"{spent}{unit} spent + {reserved}{unit} reserved of {'any' if limit is None else f'{limit}{unit}'}"
+
+
+class PausedFilter(admin.SimpleListFilter):
+    """Envelopes that are paused or open."""
+
+    title = "pause"
+    parameter_name = "paused"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        """Both."""
+        return [("yes", "paused"), ("no", "open")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        """By whether a pause is set on the envelope itself."""
+        return queryset if self.value() is None else queryset.filter(paused_at__isnull=self.value() != "yes")
+
+
+class RoomFilter(admin.SimpleListFilter):
+    """Envelopes whose executions or wall time are used up."""
+
+    title = "room"
+    parameter_name = "room"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        """Only what needs a look."""
+        return [("none", "executions used up"), ("nearly", "executions 80 % used")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        """By what is reserved and spent against the limit."""
+        share = {"none": 100, "nearly": 80}.get(self.value() or "")
+        if share is None:
+            return queryset
+        at_least = F("executions_limit") * share
+        figures = queryset.annotate(used=(F("executions_reserved") + F("executions_spent")) * 100)
+        return figures.filter(used__gte=at_least)
+
+
+@admin.register(Envelope)
+class EnvelopeAdmin(ActingAdmin):
+    """Scopes: what they may use, hold in reserve and have used."""
+
+    list_display = ("key", "kind", "status", "above", "of_agent", "places", "executions", "wall")
+    list_filter = ("kind", PausedFilter, RoomFilter)
+    list_select_related = ("parent", "agent__issue", "agent__repository")
+    list_defer = ("agent__summary", "agent__spec", "agent__issue__body")
+    search_fields = ("key__exact",)
+    search_help_text = "Exactly: fleet, repository:1, tree:12 or agent:12 (numbers of repositories and issues)"
+    ordering = ("id",)
+    acts = (
+        pause_act("this scope", lambda row: row.key),
+        unpause_act("this scope", lambda row: row.key),
+        raise_limit_act(lambda row: row.key),
+    )
+    readonly_fields = ("status", "above", "below", "of_agent", "places", "executions", "wall", "agents", "ledger")
+    fields = ("key", "kind", "status", "above", "below", "of_agent", "agents", "places", "executions", "wall", "ledger")
+
+    @admin.display(description="state", ordering="paused_at")
+    def status(self, row: Envelope) -> str:
+        """Open or paused."""
+        return envelope_status(row)
+
+    @admin.display(description="within", ordering="parent")
+    def above(self, row: Envelope) -> str:
+        """The wider scope."""
+        return link("coordinator_envelope", row.parent.pk, row.parent.key) if row.parent else "-"
+
+    @admin.display(description="holds")
+    def below(self, row: Envelope) -> str:
+        """The narrower scopes."""
+        return list_link("coordinator_envelope", "narrower scopes", parent__id__exact=row.pk)
+
+    @admin.display(description="agent")
+    def of_agent(self, row: Envelope) -> str:
+        """The agent whose own envelope it is."""
+        if row.kind != ScopeKind.AGENT:
+            return "-"
+        agent: Agent | None = getattr(row, "agent", None)
+        return link("coordinator_agent", agent.pk, str(agent)) if agent else "-"
+
+    @admin.display(description="agents")
+    def agents(self, row: Envelope) -> str:
+        """The agents under it."""
+        return list_link("coordinator_agent", "agents of this scope", scope=row.key)
+
+    @admin.display(description="live", ordering="live")
+    def places(self, row: Envelope) -> str:
+        """Runs at this moment."""
+        return f"{row.live} of {'any' if row.max_live is None else row.max_live}"
+
+    @admin.display(description="executions", ordering="executions_spent")
+    def executions(self, row: Envelope) -> str:
+        """Runs used."""
+        return used(row.executions_reserved, row.executions_spent, row.executions_limit)
+
+    @admin.display(description="wall time", ordering="wall_spent_seconds")
+    def wall(self, row: Envelope) -> str:
+        """Time used."""
+        return used(row.wall_reserved_seconds, row.wall_spent_seconds, row.wall_limit_seconds, " s")
+
+    @admin.display(description="last ledger entries")
+    def ledger(self, row: Envelope) -> str:
+        """Movements, at most the last 200."""
+        entries = LedgerEntry.objects.filter(envelope=row).order_by("-pk")[:LEDGER_ROWS]
+        cells = (
+            (
+                f"{entry.at:%Y-%m-%d %H:%M:%S}",
+                pill(entry.kind),
+                entry.executions,
+                f"{entry.wall_seconds} s",
+                link("grid_execution", entry.execution_id, str(entry.execution_id)[:8]),
+            )
+            for entry in entries
+        )
+        every = list_link("coordinator_ledgerentry", "all entries", q=row.key)
+        return format_html("{}{}", every, table(("at", "what", "executions", "wall time", "execution"), cells))
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    """Movements on envelopes, the latest first."""
+
+    list_display = ("id", "at", "kind", "scope", "executions", "wall_seconds", "run")
+    list_filter = ("kind", "envelope__kind")
+    list_select_related = ("envelope",)
+    search_fields = ("^execution_id", "envelope__key__exact")
+    search_help_text = "Start of an execution's id, or exactly a scope (fleet, tree:12)"
+    ordering = ("-id",)
+    readonly_fields = ("scope", "run")
+    fields = ("id", "at", "kind", "scope", "executions", "wall_seconds", "run")
+
+    @admin.display(description="scope", ordering="envelope__key")
+    def scope(self, row: LedgerEntry) -> str:
+        """The envelope moved on."""
+        return link("coordinator_envelope", row.envelope_id, row.envelope.key)
+
+    @admin.display(description="execution")
+    def run(self, row: LedgerEntry) -> str:
+        """For which run."""
+        return link("grid_execution", row.execution_id, str(row.execution_id)[:8])

@@ -1,0 +1,105 @@
+"""Acts on scopes: the fleet, a repository, a tree, an agent. Shared by the pages of envelopes, policies and agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django import forms
+from django.db.models import Q, QuerySet
+
+from coordinator import public_api
+from coordinator.admin.acts import Act
+from coordinator.models import Agent
+from coordinator.public_types import ENDED
+
+MAX_EXECUTIONS = 1_000_000
+MAX_WALL_SECONDS = 366 * 24 * 3600
+
+type ScopeOf = Callable[[Any], str]
+"""Key of a row's scope."""
+
+
+class LimitsForm(forms.Form):
+    """New limits of a scope; an empty field leaves its limit as it is."""
+
+    executions = forms.IntegerField(
+        min_value=1, max_value=MAX_EXECUTIONS, required=False, help_text="Runs in all, those done included."
+    )
+    wall_seconds = forms.IntegerField(
+        min_value=1, max_value=MAX_WALL_SECONDS, required=False, help_text="Seconds in all, those used included."
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """One limit at least."""
+        answers: dict[str, Any] = super().clean() or {}
+        if not self.errors and not any(answers.values()):
+            raise forms.ValidationError("Give a new limit for executions, wall seconds, or both.")
+        return answers
+
+
+def within(keys: Sequence[str]) -> QuerySet[Agent]:
+    """The agents under these scopes that have not ended."""
+    here = Q(envelope__key__in=keys)
+    above = Q(envelope__parent__key__in=keys) | Q(envelope__parent__parent__key__in=keys)
+    fleet = Q(envelope__parent__parent__parent__key__in=keys)
+    return Agent.objects.filter(here | above | fleet).exclude(state__in=sorted(ENDED))
+
+
+def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause") -> Act:
+    """Close the scope of each row."""
+
+    def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
+        held = public_api.pause(scope_of(row), actor=actor)
+        return f"paused, {held} queued {_runs(held)} held"
+
+    return Act(
+        name=name,
+        label=f"Pause {what}",
+        effect="Nothing new starts and nothing that ends is taken up until somebody unpauses. Running agents go on.",
+        run=run,
+        reach=lambda rows: within([scope_of(row) for row in rows]),
+    )
+
+
+def unpause_act(what: str, scope_of: ScopeOf, *, name: str = "unpause") -> Act:
+    """Open the scope of each row."""
+
+    def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
+        released = public_api.unpause(scope_of(row), actor=actor)
+        return f"unpaused, {released} queued {_runs(released)} may go on"
+
+    return Act(
+        name=name,
+        label=f"Unpause {what}",
+        effect="What waited for this pause is taken up. A pause of a wider scope still holds it back.",
+        run=run,
+        reach=lambda rows: within([scope_of(row) for row in rows]),
+    )
+
+
+def raise_limit_act(scope_of: ScopeOf) -> Act:
+    """Give the scope of each row other limits."""
+
+    def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
+        view = public_api.raise_limit(
+            scope_of(row), actor=actor, executions=answers["executions"], wall_seconds=answers["wall_seconds"]
+        )
+        return f"may use {_limit(view.executions_limit)} executions and {_limit(view.wall_limit_seconds)} wall seconds"
+
+    return Act(
+        name="raise_limit",
+        label="Raise limits",
+        effect="What waits for room is decided again. A limit below what is used already is refused.",
+        run=run,
+        reach=lambda rows: within([scope_of(row) for row in rows]),
+        form=LimitsForm,
+    )
+
+
+def _runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
+
+
+def _limit(value: int | None) -> str:
+    return "any number of" if value is None else str(value)

@@ -1,0 +1,3 @@
+from grid.admin import events, executions, hosts
+
+__all__ = ["events", "executions", "hosts"]

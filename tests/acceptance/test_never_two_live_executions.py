@@ -1,0 +1,87 @@
+"""Law 1 under 16 processes that nudge, launch and claim the same 50 issues, on both databases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agentgrid.supervisor import ROOT
+from tests.factories import make_git_repository
+
+PROCESSES, ISSUES, SECONDS = 16, 50, 6
+MAKE = """
+from pathlib import Path
+from grid.models import Host
+from tests.factories import make_agent
+first = make_agent(Path({path!r}))
+from tests import factories
+from coordinator import roster, repositories
+from coordinator.models import Agent, Envelope
+from tracker import public_api as tracker
+from tracker.public_types import IssueDraft
+for n in range({issues} - 1):
+    issue = tracker.create_issue(repository_id=first.repository_id, draft=IssueDraft(title=f"Issue {{n}}"))
+    roster.take_on(issue_id=tracker.issue_id(issue.ref, repository_id=first.repository_id),
+                   repository_id=first.repository_id, spec=first.spec)
+Envelope.objects.update(max_live=None, executions_limit=None, wall_limit_seconds=None)
+for n in range(4):
+    Host.objects.create(name=f"h{{n}}", slots=100)
+"""
+DROP = "from django.db import connection; connection.cursor().execute('DROP INDEX one_live_execution_per_subject')"
+
+
+def hammer(stack, tmp_path: Path, *, drop_constraint: bool = False) -> tuple[Counter[str], set[str]]:
+    repository = make_git_repository(tmp_path / "repository")
+    stack.manage("shell", "-v0", "-c", MAKE.format(path=str(repository), issues=ISSUES), timeout=120)
+    if drop_constraint:
+        stack.manage("shell", "-v0", "-c", DROP)
+    command = [sys.executable, "-m", "tests.services.hammer"]
+    env = {**stack.env, "AGENTGRID_MAX_LIVE": "100000", "LOG_LEVEL": "CRITICAL", "BROKER_URL": "memory://"}
+    env |= {"AGENTGRID_MAX_LIVE_PER_REPOSITORY": "100000"}
+    running = [
+        subprocess.Popen([*command, str(seed), str(SECONDS)], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        for seed in range(PROCESSES)
+    ]
+    counts: Counter[str] = Counter()
+    doubles: set[str] = set()
+    for process in running:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        report = json.loads(output)
+        counts.update(report["counts"])
+        doubles.update(report["doubles"])
+    return counts, doubles
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_never_two_live_executions_of_one_issue(new_stack, tmp_path, database):
+    stack = new_stack(database=database)
+    counts, doubles = hammer(stack, tmp_path)
+    assert doubles == set()
+    # The test is worth something only if the processes really met.
+    assert counts["refused by the constraint"] > 50
+    assert min(counts["claimed"], counts["ended"], counts["admitted"]) > 20, counts
+    assert not [what for what in counts if what.startswith("database")], counts
+    shown = stack.manage(
+        "shell",
+        "-v0",
+        "-c",
+        "from coordinator import invariants as i; import json;"
+        "print(json.dumps([str(v) for law in (i.one_live_execution, i.budgets_add_up, i.events_have_no_gap,"
+        " i.terminal_is_final, i.tree_is_sound) for v in law()]))",
+    )
+    assert json.loads(shown.stdout) == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_the_hammer_notices_a_missing_constraint(new_stack, tmp_path, database):
+    """The mutation run: without the constraint the same test must be red."""
+    _, doubles = hammer(new_stack(database=database), tmp_path, drop_constraint=True)
+    assert doubles

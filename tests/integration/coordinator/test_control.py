@@ -1,0 +1,181 @@
+"""What operators do by hand holds at once, leaves an audit row, and works without a broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coordinator import control, dispatch, invariants, outcomes, queries
+from coordinator.models import Agent, AuditEntry, Envelope, Nudge
+from coordinator.public_errors import InvalidInputError, NotAllowedError
+from coordinator.public_types import AgentState, Answer, Source
+from grid import executions
+from grid.models import Execution, Host
+from grid.public_types import Result, State
+from tests.factories import make_agent, make_child, make_git_repository
+from tracker import public_api as tracker
+
+
+@pytest.fixture
+def agent(db: None, tmp_path: Path) -> Agent:
+    return make_agent(make_git_repository(tmp_path / "app"))
+
+
+def nudge(agent: Agent, source: Source = Source.OPERATOR) -> Nudge:
+    return dispatch.nudge(agent.pk, source=source)
+
+
+def state(agent: Agent) -> str:
+    return Agent.objects.get(pk=agent.pk).state
+
+
+def run_of(agent: Agent) -> Execution:
+    run = Agent.objects.get(pk=agent.pk).execution
+    assert run is not None
+    return run
+
+
+def test_a_nudge_is_answered_and_the_answer_is_stored(agent):
+    row = nudge(agent)
+    assert (row.answer, row.is_open, state(agent)) == (Answer.ADMITTED, False, AgentState.QUEUED)
+    assert row.execution_id == run_of(agent).pk
+    assert queries.get(agent.pk).decision.code == "admitted"
+
+
+def test_a_second_nudge_starts_nothing_and_is_coalesced_after_that(agent):
+    nudge(agent)
+    second, third = nudge(agent), nudge(agent, Source.WEBHOOK)
+    assert (second.answer, third.pk) == (Answer.DEFERRED, second.pk)
+    assert Nudge.objects.filter(answer=Answer.COALESCED).count() == 1
+    assert Execution.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["fleet", "repository", "tree", "agent"])
+def test_nothing_is_launched_in_a_paused_scope(agent, kind):
+    scope = {"fleet": "fleet", "repository": f"repository:{agent.repository_id}"}.get(kind, f"{kind}:{agent.issue_id}")
+    control.pause(scope, actor="me")
+    assert nudge(agent).decision["code"] == "paused"
+    control.unpause(scope, actor="me")
+    assert dispatch.decide_again(agent.pk).answer == Answer.ADMITTED
+    assert [row.action for row in AuditEntry.objects.order_by("pk")] == ["pause", "unpause"]
+
+
+@pytest.mark.parametrize("scope", ["fleet", "agent"])
+def test_what_was_queued_before_a_pause_is_not_claimed_until_it_ends(agent, scope):
+    key = "fleet" if scope == "fleet" else f"agent:{agent.issue_id}"
+    Host.objects.create(name="h", slots=1)
+    nudge(agent)
+    assert control.pause(key, actor="me") == 1
+    assert executions.claim(run_of(agent).pk, host="h") is None
+    assert control.unpause(key, actor="me") == 1
+    assert executions.claim(run_of(agent).pk, host="h") is not None
+
+
+def test_ending_one_pause_does_not_end_another(agent):
+    nudge(agent)
+    control.pause("fleet", actor="me")
+    control.pause(f"tree:{agent.issue_id}", actor="me")
+    assert control.unpause("fleet", actor="me") == 0
+    assert run_of(agent).is_held
+
+
+def test_an_end_in_a_paused_scope_has_no_effect_until_the_pause_ends(agent):
+    Host.objects.create(name="h", slots=1)
+    nudge(agent)
+    run = executions.claim(run_of(agent).pk, host="h")
+    control.pause("fleet", actor="me")
+    executions.end(run.pk, token=run.token, state=State.FAILED, reason="no", result=Result())
+    assert not outcomes.apply(run.pk)
+    assert state(agent) == AgentState.QUEUED and Agent.objects.get(pk=agent.pk).attempts == 0
+    control.unpause("fleet", actor="me")
+    assert outcomes.apply(run.pk)
+    assert Agent.objects.get(pk=agent.pk).attempts == 1
+
+
+def test_cancel_ends_the_whole_subtree_and_nothing_brings_it_back(agent):
+    child = make_child(agent)
+    grandchild = make_child(child)
+    for row in (child, grandchild):
+        nudge(row)
+    touched = control.cancel(agent.pk, actor="me", reason="wrong idea")
+    assert (len(touched.agents), touched.queued, touched.running) == (3, 2, 0)
+    assert {state(row) for row in (agent, child, grandchild)} == {AgentState.ABANDONED}
+    assert set(Execution.objects.values_list("state", flat=True)) == {"cancelled"}
+    for row in (agent, child, grandchild):
+        for source in Source:
+            assert dispatch.nudge(row.pk, source=source).answer == Answer.REFUSED
+    for run in Execution.objects.all():
+        outcomes.apply(run.pk)
+    assert state(child) == AgentState.ABANDONED
+    assert invariants.violations() == []
+
+
+def test_cancelling_a_child_tells_its_parent(agent):
+    child = make_child(agent)
+    Agent.objects.filter(pk=agent.pk).update(state=AgentState.WAITING)
+    control.cancel(child.pk, actor="me")
+    assert queries.get(agent.pk).decision.mode == "resume"
+
+
+def test_cancelling_what_has_ended_is_refused(agent):
+    control.cancel(agent.pk, actor="me")
+    with pytest.raises(NotAllowedError, match="retry"):
+        control.cancel(agent.pk, actor="me")
+
+
+def test_retry_gives_a_failed_agent_fresh_attempts(agent):
+    Agent.objects.filter(pk=agent.pk).update(state=AgentState.FAILED, attempts=3, crashes=2)
+    assert control.retry(agent.pk, actor="me").answer == Answer.ADMITTED
+    row = Agent.objects.get(pk=agent.pk)
+    assert (row.state, row.attempts, row.crashes) == (AgentState.QUEUED, 0, 0)
+    assert AuditEntry.objects.get(action="retry").detail == {"state": "failed", "attempts": 3, "crashes": 2}
+
+
+def test_retry_takes_a_cancelled_agent_up_again(agent):
+    control.cancel(agent.pk, actor="me")
+    control.retry(agent.pk, actor="me")
+    assert state(agent) == AgentState.QUEUED and run_of(agent).state == "queued"
+
+
+@pytest.mark.parametrize("busy", [AgentState.QUEUED, AgentState.RUNNING, AgentState.DONE])
+def test_retry_of_what_is_under_way_or_done_is_refused(agent, busy):
+    Agent.objects.filter(pk=agent.pk).update(state=busy)
+    with pytest.raises(NotAllowedError):
+        control.retry(agent.pk, actor="me")
+
+
+def test_a_held_issue_is_left_alone(agent):
+    tracker.set_hold(agent.issue_id, held=True)
+    assert nudge(agent).decision["code"] == "held"
+
+
+def test_the_tree_budget_stops_launches_until_it_is_raised(agent):
+    Envelope.objects.filter(key=f"tree:{agent.issue_id}").update(executions_limit=0)
+    assert nudge(agent).decision["code"] == "budget"
+    control.raise_limit(f"tree:{agent.issue_id}", actor="me", executions=1)
+    assert dispatch.decide_again(agent.pk).answer == Answer.ADMITTED
+    with pytest.raises(InvalidInputError, match="has used 1"):
+        control.raise_limit(f"tree:{agent.issue_id}", actor="me", executions=0)
+
+
+@pytest.mark.parametrize("scope", ["fleet", "repository", "tree"])
+def test_each_concurrency_cap_defers_the_launch(agent, scope):
+    Envelope.objects.filter(kind=scope).update(max_live=0)
+    row = nudge(agent)
+    assert row.decision["code"] == "capacity" and scope in row.decision["reason"]
+
+
+def test_a_broker_that_is_down_fails_no_act(agent, settings, django_capture_on_commit_callbacks):
+    from agentgrid import celery_app
+
+    before = celery_app.conf.broker_url
+    celery_app.conf.update(broker_url="redis://127.0.0.1:1/0")
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            nudge(agent)
+            control.pause("fleet", actor="me")
+            control.unpause("fleet", actor="me")
+    finally:
+        celery_app.conf.update(broker_url=before)
+    assert run_of(agent).state == "queued"

@@ -1,0 +1,198 @@
+"""From a nudge to merged work: every outcome, through a real host, real processes and real git."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coordinator import dispatch, invariants, queries
+from coordinator.models import Agent, Envelope
+from coordinator.public_types import AgentState, Source
+from grid.models import Execution
+from tests.factories import git, make_agent
+from tracker import public_api as tracker
+
+
+def outcome_file(kind: str, **more: object) -> str:
+    """A shell command that leaves a report."""
+    data = json.dumps({"outcome": kind, "summary": f"says {kind}", **more})
+    return f"mkdir -p .agentgrid && cat > .agentgrid/outcome.json <<'END'\n{data}\nEND\n"
+
+
+def start(agent: Agent) -> None:
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)
+
+
+def fresh(agent: Agent) -> Agent:
+    return Agent.objects.get(pk=agent.pk)
+
+
+def test_a_change_arrives_on_a_branch_and_the_issue_is_closed(grid_here, repository: Path):
+    agent = make_agent(repository, title="Say hi", command="echo hi > hi.txt", acceptance=["test -s hi.txt"])
+    start(agent)
+    grid_here.until_quiet()
+    agent = fresh(agent)
+    assert (agent.state, agent.branch) == (AgentState.DONE, "agent/1-say-hi")
+    assert git(repository, "show", f"{agent.branch}:hi.txt") == "hi"
+    assert git(repository, "branch", "--show-current") == "main" and not (repository / "hi.txt").exists()
+    issue = tracker.get_issue(agent.issue_id)
+    assert not issue.is_open and issue.agent_state == ""
+    comment = tracker.tracker_for(agent.repository_id).comments(issue.ref)[0]
+    assert "acceptance passed" in comment.body and comment.is_ours
+    assert invariants.violations() == []
+
+
+def test_acceptance_runs_on_what_was_committed_not_on_what_lies_around(grid_here, repository: Path):
+    (repository / ".gitignore").write_text("ignored.txt\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "ignore")
+    agent = make_agent(repository, command="echo x > ignored.txt; echo y > y.txt", acceptance=["test -e ignored.txt"])
+    start(agent)
+    grid_here.until_quiet()
+    assert fresh(agent).state == AgentState.FAILED
+
+
+def test_a_failed_acceptance_is_retried_from_the_work_and_told_why(grid_here, repository: Path):
+    command = "cat > prompt.txt; echo x >> tries.txt"
+    agent = make_agent(repository, command=command, acceptance=["echo needs two; test $(wc -l < tries.txt) = 2"])
+    start(agent)
+    grid_here.until_quiet()
+    agent = fresh(agent)
+    assert agent.state == AgentState.DONE
+    assert Execution.objects.filter(subject=agent.subject).count() == 2
+    second = Execution.objects.filter(subject=agent.subject).order_by("-created_at")[0]
+    assert "needs two" in second.prompt and "acceptance failed" in second.prompt
+
+
+def test_attempts_are_spent_and_then_a_person_is_asked(grid_here, repository: Path):
+    agent = make_agent(repository, command="echo no >&2; exit 3")
+    start(agent)
+    grid_here.until_quiet()
+    agent = fresh(agent)
+    assert (agent.state, agent.attempts) == (AgentState.FAILED, 3)
+    assert "exit 3" in agent.blocked_reason
+    assert Execution.objects.filter(subject=agent.subject).count() == 3
+    assert queries.needing_attention()[0].id == agent.pk
+
+
+def test_exit_0_without_a_change_or_a_report_is_a_failure(grid_here, repository: Path):
+    agent = make_agent(repository, command="true")
+    start(agent)
+    grid_here.until_quiet()
+    assert "neither a change nor" in fresh(agent).blocked_reason
+
+
+def test_an_agent_that_is_blocked_waits_for_a_person_and_goes_on_when_nudged(grid_here, repository: Path):
+    command = f"if [ -e asked ]; then echo y > y.txt; else touch asked; {outcome_file('blocked')} fi"
+    agent = make_agent(repository, command=command)
+    start(agent)
+    grid_here.until_quiet()
+    assert (fresh(agent).state, fresh(agent).blocked_reason) == (AgentState.BLOCKED, "says blocked")
+
+
+def test_nothing_to_do_closes_the_issue_without_a_branch(grid_here, repository: Path):
+    agent = make_agent(repository, command=outcome_file("nothing_to_do"))
+    start(agent)
+    grid_here.until_quiet()
+    assert fresh(agent).state == AgentState.DONE
+    assert git(repository, "branch", "--list", "agent/*") == ""
+
+
+SPLITTER = """
+if head -1 | grep -q resume; then {resume}
+elif [ "$(ls *.part 2>/dev/null)" = "" ] && [ "$(basename $(git branch --show-current))" = "1-split-me" ]; then {split}
+else {child}
+fi
+"""
+
+
+def splitting_agent(repository: Path, *, child: str, children: list[dict[str, object]], resume: str = "") -> Agent:
+    command = SPLITTER.format(
+        resume=resume or outcome_file("done"), split=outcome_file("split", children=children), child=child
+    )
+    return make_agent(repository, title="Split me", command=command)
+
+
+def parts(*keys: str, **blocked_by: list[str]) -> list[dict[str, object]]:
+    return [{"key": k, "title": f"Part {k}", "body": "", "blocked_by": blocked_by.get(k, [])} for k in keys]
+
+
+def test_a_split_is_worked_on_merged_and_resumed(grid_here, repository: Path):
+    child = 'b=$(basename $(git branch --show-current)); ls *.part 2>/dev/null > seen-$b.txt; echo $b > $b.part'
+    agent = splitting_agent(repository, child=child, children=parts("a", "b", "c", c=["a", "b"]))
+    start(agent)
+    grid_here.until(lambda: fresh(agent).state == AgentState.DONE)
+    grid_here.until_quiet()
+    tree = queries.tree(agent.pk)
+    assert [(a.path, a.state) for a in tree] == [("1", "done"), ("1.1", "done"), ("1.2", "done"), ("1.3", "done")]
+    files = git(repository, "ls-tree", "--name-only", fresh(agent).branch).split()
+    assert {"2-part-a.part", "3-part-b.part", "4-part-c.part"} <= set(files)
+    # The blocked one began after the others were merged, and on top of them.
+    assert git(repository, "show", f"{fresh(agent).branch}:seen-4-part-c.txt").split() == ["2-part-a.part", "3-part-b.part"]
+    assert [r.mode for r in queries.executions_of(agent.pk)] == ["resume", "work"]
+    assert not any(tracker.get_issue(pk).is_open for pk in tracker.children_ids(agent.issue_id))
+    assert invariants.violations() == []
+
+
+def test_a_split_that_asks_for_too_much_is_refused_and_says_so(grid_here, repository: Path):
+    agent = splitting_agent(repository, child="true", children=parts(*(f"p{n}" for n in range(11))))
+    start(agent)
+    grid_here.until_quiet()
+    assert "11 sub-issues" in fresh(agent).blocked_reason
+    assert tracker.children_ids(agent.issue_id) == []
+
+
+def test_a_stuck_child_wakes_its_parent_once_and_the_parent_may_finish_without_it(grid_here, repository: Path):
+    child = 'if git branch --show-current | grep -q part-b; then exit 1; else echo a > a.part; fi'
+    resume = f"cat > /dev/null; echo sum > sum.txt; {outcome_file('done')}"
+    agent = splitting_agent(repository, child=child, children=parts("a", "b"), resume=resume)
+    start(agent)
+    grid_here.until(lambda: fresh(agent).state == AgentState.DONE)
+    grid_here.until_quiet()
+    assert [(a.path, a.state) for a in queries.tree(agent.pk)] == [("1", "done"), ("1.1", "done"), ("1.2", "abandoned")]
+    assert [run.mode for run in queries.executions_of(agent.pk)] == ["resume", "work"]
+
+
+def test_two_children_that_change_the_same_line_are_resolved_by_the_later_one(grid_here, repository: Path):
+    # The prompt names the commit to merge; a plain command reads it from there.
+    child = (
+        'P=$(mktemp); cat > $P; b=$(basename $(git branch --show-current)); '
+        'if grep -q "^# agent-grid resolve" $P; then '
+        'git merge -q $(grep -oE "[0-9a-f]{40}" $P | tail -1) || { printf "both\\n" > app.txt; git add -A; git commit -qm both; }; '
+        "else sleep 0.5; echo $b > app.txt; touch $b.part; fi"
+    )
+    command = SPLITTER.replace("if head -1 | grep -q resume", 'IN=$(cat); if echo "$IN" | head -1 | grep -q resume').format(
+        resume=outcome_file("done"),
+        split=outcome_file("split", children=parts("a", "b")),
+        child=f'echo "$IN" | {{ {child}; }}',
+    )
+    agent = make_agent(repository, title="Split me", command=command)
+    start(agent)
+    grid_here.until(lambda: fresh(agent).state in (AgentState.DONE, AgentState.BLOCKED), timeout=40)
+    grid_here.until_quiet()
+    assert [(a.path, a.state) for a in queries.tree(agent.pk)] == [("1", "done"), ("1.1", "done"), ("1.2", "done")]
+    assert git(repository, "show", f"{fresh(agent).branch}:app.txt") == "both"
+    modes = [run.mode for child in queries.tree(agent.pk)[1:] for run in queries.executions_of(child.id)]
+    assert sorted(modes) == ["resolve", "work", "work"]
+
+
+def test_the_ledger_ends_with_what_was_used(grid_here, repository: Path):
+    agent = make_agent(repository)
+    start(agent)
+    grid_here.until_quiet()
+    for envelope in Envelope.objects.all():
+        assert (envelope.live, envelope.executions_reserved, envelope.wall_reserved_seconds) == (0, 0, 0)
+        assert envelope.executions_spent == 1
+
+
+@pytest.mark.parametrize("text", ['{"outcome": "done"', '{"outcome": "won"}', "[]", '{"outcome": "split"}'])
+def test_a_broken_report_fails_the_run_and_names_the_fault(grid_here, repository: Path, text: str):
+    command = f"mkdir -p .agentgrid; printf '%s' '{text}' > .agentgrid/outcome.json; echo x > x.txt"
+    agent = make_agent(repository, command=command)
+    Agent.objects.filter(pk=agent.pk).update(attempts=2)
+    start(agent)
+    grid_here.until_quiet()
+    assert fresh(agent).state == AgentState.FAILED
+    assert "outcome.json" in fresh(agent).blocked_reason

@@ -1,0 +1,94 @@
+"""Fixtures that make stacks: on any database and broker, cleaned up, with their logs when the test failed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from agentgrid.supervisor import KINDS
+from tests.services.stack import Stack
+
+_FAILED = pytest.StashKey[bool]()
+_next_redis_database = iter(range(1, 64))
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database file with our tables, to be copied: migrating takes two seconds."""
+    stack_ = Stack(tmp_path_factory.mktemp("migrated"))
+    stack_.manage("migrate", "--verbosity=0", timeout=120)
+    return str(stack_.state_dir / "agentgrid.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a PostgreSQL database with our tables, to be a template."""
+    url = new_postgres_database()
+    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
+    return urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks, e.g. `new_stack(database="postgres", broker="sqs", slots=2, extra_env={…})`; cleans up behind them.
+
+    `database`: sqlite, postgres or a URL. `broker`: gridfs, sqs, redis or a URL. The servers are started when needed.
+    Database and broker are ready to use; `migrated=False` leaves both empty.
+    """
+    stacks: list[Stack] = []
+
+    def create(*, database: str = "sqlite", broker: str = "gridfs", migrated: bool = True, **options: Any) -> Stack:
+        tables = (
+            request.getfixturevalue(f"migrated_{database}") if migrated and database in ("sqlite", "postgres") else ""
+        )
+        if database == "postgres":
+            database = request.getfixturevalue("new_postgres_database")(template=tables)
+        if broker == "redis":
+            broker = _fresh_redis(request.getfixturevalue("redis_url"))
+        elif broker == "sqs":
+            broker = request.getfixturevalue("sqs_url")
+        # Not tmp_path: sockets below it would exceed the 107 bytes that their paths may have.
+        created = Stack(Path(tempfile.mkdtemp(prefix="ag-")), database=database, broker=broker, **options)
+        stacks.append(created)
+        if database == "sqlite" and tables:
+            shutil.copy(tables, created.state_dir / "agentgrid.sqlite3")
+        return created.prepare_broker() if tables else created
+
+    yield create
+    failed = request.node.stash.get(_FAILED, False)
+    for created in stacks:
+        try:
+            created.close()
+        finally:
+            if failed:
+                _show_logs(created)
+            shutil.rmtree(created.folder, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Remember that a test failed, for the fixtures that clean up after it."""
+    report: Any = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+def _fresh_redis(url: str) -> str:
+    mine = f"{url.rsplit('/', 1)[0]}/{next(_next_redis_database)}"
+    with redis.Redis.from_url(mine) as client:
+        client.flushdb()
+    return mine
+
+
+def _show_logs(stack_: Stack) -> None:
+    for name in (*KINDS, "up"):
+        if text := stack_.logs(name):
+            print(f"--- last lines of {name} ({stack_.folder})", *text.splitlines()[-60:], sep="\n")
