@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]  # publishes no types
+import boto3
 import redis
-from botocore.config import Config  # type: ignore[import-untyped]  # publishes no types
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # publishes no types
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from kombu.utils.url import parse_url
 

@@ -146,7 +146,7 @@ if BROKER_KIND == "gridfs":
         "data_folder_out": str(BROKER_DIR / "queue"),
         "processed_folder": str(BROKER_DIR / "processed"),
         "control_folder": str(BROKER_DIR / "control"),
-        "store_processed": True,
+        "store_processed": False,
         "polling_interval": 0.02,
     }
 elif BROKER_KIND == "sqs":
@@ -204,7 +204,6 @@ GRID_DRAIN_SECONDS = env.int("AGENTGRID_DRAIN_SECONDS", 15)
 # Variables of ours that agents may see, by name; nothing else of our environment reaches them.
 GRID_AGENT_ENV = {name: env.str(name) for name in env.list("AGENTGRID_AGENT_ENV_ALLOW", default=[]) if name in env}
 GRID_AGENT_PATH = env.str("AGENTGRID_AGENT_PATH", "/usr/local/bin:/usr/bin:/bin")
-GRID_AGENT_UIDS = env.str("AGENTGRID_AGENT_UIDS", "")
 GRID_KEEP_RUNS_DAYS = env.int("AGENTGRID_KEEP_RUNS_DAYS", 7)
 GRID_EVENT_WAKE_TASK = "coordinator.apply_events"
 GRID_PYTHON = sys.executable
@@ -233,4 +232,6 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
     "loggers": {"kombu": {"level": "WARNING"}, "botocore": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
 }
+# Further checks of `doctor`, by dotted name: each returns what is wrong, a line each.
+DOCTOR_CHECKS = ["agentgrid.brokers.check_queues"]
 GIT = shutil.which("git") or "git"

@@ -111,7 +111,7 @@ def _context(
         body=issue.body,
         scope=issue.ref.scope,
         branch=agent.branch,
-        base=plan.base,
+        base=agent.base or plan.base,
         attempt=agent.attempts + 1,
         max_attempts=policy.attempts,
         may_split=agent.depth < policy.depth and children.total < policy.children,

@@ -78,9 +78,9 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:
         decision=_plain(Decision(answer=Answer.COALESCED, code="coalesced", reason=f"joined nudge {open_row.pk}")),
         answered_at=timezone.now(),
     )
-    if source in admission.BY_HAND or open_row.source in (Source.SWEEP, Source.RETRY):
-        open_row.source = source
-        open_row.save(update_fields=["source"])
+    if source in admission.BY_HAND or open_row.source not in admission.BY_HAND:
+        open_row.source, open_row.reason = source, reason[:500]
+        open_row.save(update_fields=["source", "reason"])
 
 
 def _decide(agent: Agent, row: Nudge) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator import queries, repositories
@@ -39,6 +39,8 @@ class Overview:
     """The last few."""
     hosts: tuple[HostView, ...]
     envelopes: tuple[EnvelopeView, ...]
+    scope_names: Mapping[str, str]
+    """What people call the envelopes, by key."""
     policy_errors: tuple[tuple[RepositoryView, str], ...]
     repositories: tuple[RepositoryView, ...]
 
@@ -53,6 +55,7 @@ def read(*, limit: int = 50) -> Overview:
     open_agents = queries.under_way(limit=limit)
     runs = {run.id: run for run in grid.find_executions(ids=[a.execution_id for a in open_agents if a.execution_id])}
     live = {run.id for run in runs.values() if run.is_live}
+    envelopes = queries.envelopes()
     return Overview(
         attention=tuple(queries.needing_attention(limit=limit)),
         running=tuple(
@@ -63,7 +66,8 @@ def read(*, limit: int = 50) -> Overview:
         waiting=tuple(agent for agent in open_agents if agent.execution_id not in live),
         ended=tuple(queries.recent(limit=5)),
         hosts=tuple(grid.hosts()),
-        envelopes=tuple(queries.envelopes()),
+        envelopes=tuple(envelopes),
+        scope_names=queries.scope_names(envelopes),
         policy_errors=tuple(repositories.errors()),
         repositories=tuple(tracker.list_repositories()),
     )

@@ -102,6 +102,7 @@ overview = overviews.read
 nudges_of = queries.nudges_of
 envelopes = queries.envelopes
 agents_of_streams = queries.agents_of_streams
+scope_names = queries.scope_names
 
 
 def violations() -> list[Violation]:

@@ -23,6 +23,7 @@ from coordinator.public_types import (
     Decision,
     EnvelopeView,
     NudgeView,
+    ScopeKind,
     Source,
 )
 from grid import public_api as grid
@@ -218,6 +219,20 @@ def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
 def envelopes() -> list[EnvelopeView]:
     """Every scope that is paused or holds something, the fleet first."""
     return [budgets.view(row) for row in Envelope.objects.exclude(kind="agent").order_by("pk")]
+
+
+def scope_names(views: Iterable[EnvelopeView]) -> dict[str, str]:
+    """What people call these scopes, by key: `the fleet`, `local/app`, `tree of local/app#12`, `local/app#13`."""
+    numbers = {view.key: int(view.key.rpartition(":")[2]) for view in views if view.kind != ScopeKind.FLEET}
+    of_repository = {pk for key, pk in numbers.items() if key.startswith("repository:")}
+    repositories = {row.id: row.scope for row in tracker.list_repositories()} if of_repository else {}
+    issues = tracker.get_issues([pk for key, pk in numbers.items() if not key.startswith("repository:")])
+    names = {budgets.FLEET: "the fleet"}
+    for key, pk in numbers.items():
+        ref = str(issues[pk].ref) if pk in issues else key
+        scope = repositories.get(pk, key)
+        names[key] = {"repository": scope, "tree": f"tree of {ref}"}.get(key.partition(":")[0], ref)
+    return names
 
 
 def decision(stored: Any) -> Decision | None:

@@ -11,7 +11,8 @@ from django.utils import timezone
 from coordinator import budgets, integration, policy_file, roster
 from coordinator.conf import conf
 from coordinator.models import Envelope, RepositoryPolicy
-from coordinator.policy import EffectivePolicy, FleetLimits, effective
+from coordinator.policy import DEFAULT_ADAPTER, EffectivePolicy, FleetLimits, effective
+from coordinator.policy_file import Policy
 from coordinator.public_errors import InvalidInputError
 from grid import public_api as grid
 from grid.public_errors import GridError
@@ -92,8 +93,7 @@ def errors() -> list[tuple[RepositoryView, str]]:
 
 def effective_policy(row: RepositoryPolicy | None) -> EffectivePolicy:
     """The last good policy of a repository under the fleet's caps."""
-    stored = policy_file.load_policy(row.policy) if row is not None and row.policy is not None else None
-    return effective(stored, fleet_limits())
+    return effective(_stored(row) if row is not None and row.policy is not None else None, fleet_limits())
 
 
 def fleet_limits() -> FleetLimits:
@@ -121,13 +121,21 @@ def cap_tree(envelope: Envelope, limits: EffectivePolicy) -> None:
     )
 
 
+def _stored(row: RepositoryPolicy) -> Policy | None:
+    try:
+        return policy_file.load_policy(row.policy)
+    except InvalidInputError as error:  # written by another version of this program; the next refresh reads the file anew
+        log.warning("stored policy not read", extra={"action": "policy", "error": str(error)[:300]})
+        return None
+
+
 def _read_policy(row: RepositoryPolicy, *, store: str, head: str) -> None:
     row.head = head
     data = grid.read_file(repository=store, commit=head, path=policy_file.FILE_NAME)
     try:
         policy = policy_file.parse_policy(data or b"")
-        if policy.adapter:
-            grid.check_agent(AgentSpec(adapter=policy.adapter, options=policy.options))
+        if policy.adapter or policy.options:
+            grid.check_agent(AgentSpec(adapter=policy.adapter or DEFAULT_ADAPTER, options=policy.options))
     except (InvalidInputError, GridError) as error:
         kept = " (the last good version is in force)" if row.policy is not None else ""
         row.error = f"{error}{kept}"[:4000]

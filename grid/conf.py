@@ -25,8 +25,6 @@ class GridConf:
     agent_env: Mapping[str, str]
     """Variables of our own that agents may see; empty unless an operator says so."""
     agent_path: str
-    agent_uids: tuple[int, int] | None
-    """First and last uid given to executions, one each; None runs agents as the worker's own user."""
     keep_runs_days: int
     event_wake_task: str
     """Celery task, by name, that is woken when executions ended."""
@@ -55,8 +53,6 @@ class GridConf:
 
 def conf() -> GridConf:
     """Read the settings; cheap enough to call where needed, so that tests can override them."""
-    uids = settings.GRID_AGENT_UIDS
-    first, _, last = uids.partition("-")
     return GridConf(
         state_dir=Path(settings.GRID_STATE_DIR),
         slots=settings.GRID_SLOTS,
@@ -65,7 +61,6 @@ def conf() -> GridConf:
         drain_seconds=settings.GRID_DRAIN_SECONDS,
         agent_env=dict(settings.GRID_AGENT_ENV),
         agent_path=settings.GRID_AGENT_PATH,
-        agent_uids=(int(first), int(last or first)) if uids else None,
         keep_runs_days=settings.GRID_KEEP_RUNS_DAYS,
         event_wake_task=settings.GRID_EVENT_WAKE_TASK,
         python=settings.GRID_PYTHON,

@@ -31,7 +31,7 @@ NURSERY_IDLE_SECONDS = 60
 KILL_GRACE_SECONDS = 3.0
 """For a shim to write its exit record once its tree is gone."""
 LOOK_SECONDS = 0.01
-SERVED = (0, 75)
+SERVED = (0, 75)  # exit codes of its starter after which some nursery serves
 """Exit codes of a nursery's starter after which some nursery serves."""
 HELPER_ENV = ("LD_LIBRARY_PATH",)
 """What some interpreters cannot start without. Nothing else: a shim's environment is readable before it hides itself."""
@@ -132,7 +132,7 @@ def start_shim(*, host_dir: Path, spec_path: Path, python: str, timeout: float =
         host_dir: Of the nursery; created when missing.
         spec_path: From `write_spec`.
         python: Interpreter for nursery and shim, 3.12 or later.
-        timeout: Seconds for everything.
+        timeout: Seconds. A nursery that somebody stopped costs up to half of them before a cold start.
 
     Raises:
         LaunchFailedError: There is no such interpreter.
@@ -143,12 +143,13 @@ def start_shim(*, host_dir: Path, spec_path: Path, python: str, timeout: float =
     for _ in range(2):
         answer = calling.ask(str(host_dir), request, timeout / 4)
         if answer and "code" in answer:
-            code = _start_code(int(answer["code"]))
             break
         asked = asked or answer == {}
         if ensure_nursery(host_dir=host_dir, python=python, timeout=timeout / 4) is None:
-            code = _cold_start(spec_path, python=python, timeout=max(1.0, deadline - time.monotonic()))
+            answer = None
             break
+    if answer and "code" in answer:
+        code = _start_code(int(answer["code"]))
     else:
         code = _cold_start(spec_path, python=python, timeout=max(1.0, deadline - time.monotonic()))
     if code is StartCode.ALREADY_USED and asked:  # by our own first request, perhaps, whose answer was lost
@@ -165,6 +166,7 @@ def ensure_nursery(*, host_dir: Path, python: str, timeout: float = 5) -> int | 
         LaunchFailedError: There is no such interpreter.
     """
     deadline = time.monotonic() + timeout
+    starter = [python, "-I", "-S", str(SHIM / "nursery.py"), str(host_dir.absolute()), str(NURSERY_IDLE_SECONDS)]
     try:
         host_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -180,7 +182,7 @@ def ensure_nursery(*, host_dir: Path, python: str, timeout: float = 5) -> int | 
             calling.ask(str(host_dir), {"op": "retire"}, 1.0)
         if answer == {} and (pid := nursery_pid(host_dir)):
             reaper.signal_each([pid], signal.SIGCONT)  # it took the call and said nothing: somebody stopped it
-        elif _run(_nursery_command(python, host_dir), timeout=max(0.1, deadline - time.monotonic())) not in SERVED:
+        elif _run(starter, timeout=max(0.1, deadline - time.monotonic())) not in SERVED:
             return None
         time.sleep(LOOK_SECONDS)  # another starter was faster, maybe: its nursery answers soon
     return None
@@ -273,11 +275,6 @@ def _cold_start(spec_path: Path, *, python: str, timeout: float) -> StartCode:
     """Start a shim by an interpreter of its own."""
     code = _run([python, "-I", "-S", str(SHIM / "__main__.py"), str(spec_path.absolute())], timeout=timeout)
     return _code_by_state(spec_path.parent) if code is None else _start_code(code)
-
-
-def _nursery_command(python: str, host_dir: Path) -> list[str]:
-    """How a nursery is started."""
-    return [python, "-I", "-S", str(SHIM / "nursery.py"), str(host_dir.absolute()), str(NURSERY_IDLE_SECONDS)]
 
 
 def _run(command: Sequence[str], *, timeout: float) -> int | None:

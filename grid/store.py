@@ -118,6 +118,9 @@ def default_branch(source: str) -> str:
 def fetch(store: Path, source: str, branches: tuple[str, ...] = ()) -> None:
     """Bring refs/upstream/* up to date with the source: the named branches, or all but agents' own."""
     location, local = _locate(source)
+    if local and any((Path(location) / name).is_file() for name in ("shallow", ".git/shallow")):
+        # Git would leave out every branch whose history is cut off, and call that a success.
+        raise WorkspaceError(f"{source} is a shallow clone; run `git fetch --unshallow` in it")
     refspecs = [f"+refs/heads/{checked_branch(name)}:refs/upstream/{name}" for name in branches]
     if not branches:
         refspecs = ["--prune", "+refs/heads/*:refs/upstream/*", f"^{_AGENT_BRANCHES}*"]

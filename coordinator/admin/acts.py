@@ -84,7 +84,11 @@ class ActingAdmin(ReadOnlyAdmin):
         """Whether this person may act; rows stay read-only all the same."""
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def name_of(self, row: Any) -> str:
+        """How the confirmation and the messages call a row."""
+        return str(row)
+
+    def get_actions(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The acts, for those who may."""
         if not self.has_act_permission(request):
             return {}
@@ -95,7 +99,7 @@ class ActingAdmin(ReadOnlyAdmin):
         if request.method == "POST":
             if not self.has_act_permission(request):
                 raise PermissionDenied
-            if not all(pk.isdecimal() for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            if not all(pk.isdecimal() and len(pk) < 19 for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
                 raise BadRequest("choose rows of the list")
         return super().changelist_view(request, extra_context)
 
@@ -121,7 +125,7 @@ def _perform(act: Act, admin: ActingAdmin, request: HttpRequest, queryset: Query
     is_confirmed = "confirmed" in request.POST
     form = act.form(request.POST if is_confirmed else None)
     if is_confirmed and form.is_valid():
-        _carry_out(act, rows, request=request, answers=form.cleaned_data)
+        _carry_out(act, rows, admin=admin, request=request, answers=form.cleaned_data)
         if "from_page" not in request.POST:
             return None
         name = f"admin:{admin.opts.app_label}_{admin.opts.model_name}_change"
@@ -132,21 +136,23 @@ def _perform(act: Act, admin: ActingAdmin, request: HttpRequest, queryset: Query
         "opts": admin.opts,
         "act": act,
         "form": form,
-        "rows": rows,
+        "rows": [(row.pk, line(admin.name_of(row))) for row in rows],
         "reach": reach_of(act.reach(rows)),
         "from_page": "from_page" in request.POST,
     }
     return TemplateResponse(request, "admin/coordinator/confirm.html", context)
 
 
-def _carry_out(act: Act, rows: Sequence[Any], *, request: HttpRequest, answers: Mapping[str, Any]) -> None:
+def _carry_out(
+    act: Act, rows: Sequence[Any], *, admin: ActingAdmin, request: HttpRequest, answers: Mapping[str, Any]
+) -> None:
     actor = f"admin:{request.user.get_username()}"
     done, failed = [], []
     for row in rows:
         try:
-            done.append(f"{row}: {act.run(row, actor, answers)}")
+            done.append(f"{admin.name_of(row)}: {act.run(row, actor, answers)}")
         except (CoordinatorError, GridError, TrackerError) as error:
-            failed.append(f"{row}: {error}")
+            failed.append(f"{admin.name_of(row)}: {error}")
     _tell(request, messages.SUCCESS, act, done)
     _tell(request, messages.ERROR, act, failed)
 

@@ -21,7 +21,7 @@ def envelope_status(row: Envelope) -> str:
     """Open or paused, and by whom."""
     if row.paused_at is None:
         return pill("open")
-    return format_html("{} by {} at {:%Y-%m-%d %H:%M}", pill("paused"), line(row.paused_by), row.paused_at)
+    return format_html("{} by {} at {}", pill("paused"), line(row.paused_by), f"{row.paused_at:%Y-%m-%d %H:%M}")
 
 
 def used(reserved: int, spent: int, limit: int | None, unit: str = "") -> str:

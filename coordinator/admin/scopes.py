@@ -18,6 +18,7 @@ MAX_WALL_SECONDS = 366 * 24 * 3600
 
 type ScopeOf = Callable[[Any], str]
 """Key of a row's scope."""
+type ReachOf = Callable[[Sequence[Any]], QuerySet[Agent]]
 
 
 class LimitsForm(forms.Form):
@@ -46,7 +47,7 @@ def within(keys: Sequence[str]) -> QuerySet[Agent]:
     return Agent.objects.filter(here | above | fleet).exclude(state__in=sorted(ENDED))
 
 
-def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause") -> Act:
+def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause", reach: ReachOf | None = None) -> Act:
     """Close the scope of each row."""
 
     def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
@@ -58,11 +59,11 @@ def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause") -> Act:
         label=f"Pause {what}",
         effect="Nothing new starts and nothing that ends is taken up until somebody unpauses. Running agents go on.",
         run=run,
-        reach=lambda rows: within([scope_of(row) for row in rows]),
+        reach=reach or _under(scope_of),
     )
 
 
-def unpause_act(what: str, scope_of: ScopeOf, *, name: str = "unpause") -> Act:
+def unpause_act(what: str, scope_of: ScopeOf, *, name: str = "unpause", reach: ReachOf | None = None) -> Act:
     """Open the scope of each row."""
 
     def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
@@ -74,7 +75,7 @@ def unpause_act(what: str, scope_of: ScopeOf, *, name: str = "unpause") -> Act:
         label=f"Unpause {what}",
         effect="What waited for this pause is taken up. A pause of a wider scope still holds it back.",
         run=run,
-        reach=lambda rows: within([scope_of(row) for row in rows]),
+        reach=reach or _under(scope_of),
     )
 
 
@@ -92,9 +93,13 @@ def raise_limit_act(scope_of: ScopeOf) -> Act:
         label="Raise limits",
         effect="What waits for room is decided again. A limit below what is used already is refused.",
         run=run,
-        reach=lambda rows: within([scope_of(row) for row in rows]),
+        reach=_under(scope_of),
         form=LimitsForm,
     )
+
+
+def _under(scope_of: ScopeOf) -> ReachOf:
+    return lambda rows: within([scope_of(row) for row in rows])
 
 
 def _runs(count: int) -> str:

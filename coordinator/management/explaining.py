@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 from rich.text import Text
 
-from coordinator import untrusted
+from coordinator import public_api, untrusted
 from coordinator.management import answers, render
 from coordinator.management.output import Output, cell, joined, row, table
 from coordinator.public_api import Explanation
@@ -23,7 +23,9 @@ def show(out: Output, found: Explanation) -> None:
     facts = [
         (
             "state",
-            joined(render.state(agent), cell(f" for {render.duration((now - agent.updated_at).total_seconds())}")),
+            joined(
+                render.state(agent), Text(" for "), cell(f"{render.duration((now - agent.updated_at).total_seconds())}")
+            ),
         ),
         ("because", cell(render.why(agent, now=now) or "-")),
         ("decided", answers.answer(agent.decision)),
@@ -47,7 +49,7 @@ def show(out: Output, found: Explanation) -> None:
         out.lines(render.waiting(found.children, now=now), indent=2)
     out.heading("Budgets and limits")
     origin = render.origins(found.limits, found.origin, found.envelopes)
-    out.lines(render.envelopes(found.envelopes, origin=origin), indent=2)
+    out.lines(render.envelopes(found.envelopes, names=public_api.scope_names(found.envelopes), origin=origin), indent=2)
     limits = ", ".join(f"{name} {value} ({found.origin.get(name, '')})" for name, value in found.limits.items())
     out.lines([cell(limits, "dim", limit=2000)], indent=2)
     if found.executions:

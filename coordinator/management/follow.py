@@ -22,6 +22,8 @@ from grid.public_types import EventView
 POLL_SECONDS = 0.3
 BATCH = 500
 WHO_WIDTH = 8
+_SEARCHED = 5_000
+"""How many of a tree's last events are looked through for those of one branch."""
 _NEEDS_A_PERSON = frozenset({"paused", "held", "off", "agent", "budget", "blocked"})
 """Codes of decisions that no waiting changes."""
 _PASSING = frozenset({"capacity", "applying", "splitting", "back-off", "fetch", "running"})
@@ -49,16 +51,16 @@ class Follower:
     def __init__(self, *, root: str = "", stream: str = "", path: str = "", backlog: int = 0) -> None:
         self._root, self._stream, self._path = root, stream, path
         self._position = grid.end_of_events()
-        last = grid.latest_events(root=root, stream=stream, limit=max(1, backlog))
+        last = grid.latest_events(root=root, stream=stream, limit=_SEARCHED if path else max(1, backlog))
         self._seq = last[-1].seq if last else 0
         # What is committed between the two reads comes in both.
         self._known = {event.id for event in last}
-        self._backlog = last[-backlog:] if backlog else []
+        self._backlog = self._named(last)[-backlog:] if backlog else []
 
     def poll(self) -> list[Seen]:
         """What is new since the last call, oldest first; at most some hundred events."""
-        events, self._backlog = self._backlog, []
-        return self._named(events or self._read())
+        seen, self._backlog = self._backlog, []
+        return seen or self._named(self._read())
 
     def _read(self) -> list[EventView]:
         if self._stream:

@@ -23,6 +23,7 @@ STATE_STYLES: Mapping[str, str] = {
     AgentState.DONE: "green",
     AgentState.ABANDONED: "dim",
 }
+_QUEUED = frozenset({"admitted", "running"})
 ASCII_GUIDES = ("|-- ", "`-- ", "|   ", "    ")
 LINE_GUIDES = ("├── ", "└── ", "│   ", "    ")
 
@@ -61,6 +62,10 @@ def why(agent: AgentView, *, now: datetime) -> str:
         return "a person holds the issue"
     if agent.state in (AgentState.BLOCKED, AgentState.FAILED, AgentState.ABANDONED):
         return agent.blocked_reason
+    if agent.state in (AgentState.RUNNING, AgentState.DONE):
+        return agent.summary
+    if agent.state == AgentState.QUEUED and agent.decision is not None and agent.decision.code in _QUEUED:
+        return "waits for a free slot of a host"
     if agent.decision is not None and agent.decision.answer in (Answer.DEFERRED, Answer.REFUSED):
         return sentence(agent.decision, now=now)
     if agent.state == AgentState.WAITING:
@@ -139,13 +144,15 @@ def _pulse(host: HostView) -> Text:
     return Text(f"{age}, stopping" if host.is_draining else age)
 
 
-def envelopes(views: Sequence[EnvelopeView], *, origin: Mapping[str, str] | None = None) -> list[Text]:
+def envelopes(
+    views: Sequence[EnvelopeView], *, names: Mapping[str, str], origin: Mapping[str, str] | None = None
+) -> list[Text]:
     """Scopes with what they hold, a line each; `origin` says where a level's limits come from."""
     headers = ["scope", "live", "executions", "wall time", "", *(["limits from"] if origin else [])]
     rows: list[list[Cell]] = []
     for view in views:
         row: list[Cell] = [
-            view.key,
+            names.get(view.key, view.key),
             f"{view.live}{_of(view.max_live)}",
             _used(view.executions_spent, view.executions_reserved, view.executions_limit),
             _used(view.wall_spent_seconds, view.wall_reserved_seconds, view.wall_limit_seconds, unit="s"),
@@ -219,5 +226,5 @@ def _agent(agent: AgentView, runs: Sequence[ExecutionView], *, now: datetime) ->
     head.append_text(state(agent))
     where = f"branch {agent.branch}" + (f" at {agent.head[:10]}" if agent.head else ", nothing on it yet")
     lines = [head, joined(cell(", ".join(facts), "dim"), cell(f"; {where}", "dim"))]
-    words = agent.summary if agent.state == AgentState.DONE else why(agent, now=now)
+    words = why(agent, now=now)
     return [*lines, cell(words, "italic")] if words else lines

@@ -66,12 +66,7 @@ class Shim:
         self.spool: Spool | None = None
 
     def start(self) -> None:
-        """Take the run directory, listen, start the agent.
-
-        Raises:
-            FileExistsError: The run directory was used before.
-            OSError: The agent could not be started.
-        """
+        """Take the run directory, listen, start the agent. Raises FileExistsError for a used directory, or OSError."""
         self.listen_to_signals()
         self.spool = Spool(self.limits.get("output_bytes") or 64 << 20)
         with open("shim.json.new", "w") as file:

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil
 import pytest
 
 from agentgrid.supervisor import ROOT, spawn, stack

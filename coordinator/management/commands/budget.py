@@ -51,7 +51,7 @@ class Command(GridCommand):
         )
         self.out.document({"envelope": view})
         self.out.line(cell(f"raised the limit of {name}; what waited for it is decided again", "green"))
-        self.out.lines(render.envelopes([view]), indent=2)
+        self.out.lines(render.envelopes([view], names=public_api.scope_names([view])), indent=2)
         return OK
 
     def _show(self, scope: str) -> int:
@@ -60,7 +60,7 @@ class Command(GridCommand):
             views = [public_api.envelope(scope)]
         self.out.document({"envelopes": views})
         if views:
-            self.out.lines(render.envelopes(views))
+            self.out.lines(render.envelopes(views, names=public_api.scope_names(views)))
         else:
             self.out.line(cell("no scope has used anything yet", "dim"))
         return OK

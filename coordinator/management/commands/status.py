@@ -88,7 +88,7 @@ def _lines(overview: Overview) -> list[Text]:
         hosts.append(cell(_ALL_SILENT, "red"))
     section("Hosts", hosts, empty=_NO_HOST)
     shown = [view for view in overview.envelopes if view.paused_at or view.live or view.executions_spent]
-    section("Budgets", render.envelopes(shown) if shown else [])
+    section("Budgets", render.envelopes(shown, names=overview.scope_names) if shown else [])
     return lines[:-1]
 
 
@@ -99,7 +99,7 @@ def _needs_you(overview: Overview) -> list[Text]:
         name = overview.attention[0].issue
         lines.append(cell(f"next: manage.py explain {name}, then manage.py retry or cancel {name}", "dim"))
     lines += table([(row.scope, cell(f"policy or fetch: {error}", "red")) for row, error in overview.policy_errors])
-    paused = [view.key for view in overview.envelopes if view.paused_at]
+    paused = [overview.scope_names[view.key] for view in overview.envelopes if view.paused_at]
     if paused:
         lines.append(cell(f"paused: {', '.join(paused)}; manage.py unpause opens it again", "yellow"))
     return lines

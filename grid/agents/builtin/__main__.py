@@ -15,7 +15,7 @@ from pathlib import Path
 ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from grid.agents.builtin.program import main
+from grid.agents.builtin.program import main  # noqa: E402 - needs the path set above
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]  # publishes no types
+import boto3
 import pytest
 from pytest_django import Settings
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil
 import pytest
 
 from agentgrid.supervisor import ROOT

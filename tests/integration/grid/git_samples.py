@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,3 +84,28 @@ def make_setup(tmp_path: Path, files: dict[str, str] | None = None) -> Setup:
     workspace.parent.mkdir()
     workspaces.create(store=bare, path=workspace, base=base, branch=BRANCH)
     return Setup(source=source, bare=bare, workspace=workspace, base=base)
+
+
+def make_rich_source(tmp_path: Path) -> tuple[Path, str]:
+    """A repository with everything that a checkout may get wrong, and its commit."""
+    root = tmp_path / "source"
+    root.mkdir()
+    plain_git(root, "init", "-q", "-b", "main")
+    write(root, {"a.bat": "one\ntwo\n", "run.sh": "#!/bin/sh\n", "deep/er/file": "x", "id.txt": "$Id$\n"})
+    write(root, {".gitattributes": "*.bat text eol=crlf\n*.txt ident\n*.f filter=evil diff=evil\n", "x.f": "f\n"})
+    (root / "run.sh").chmod(0o755)
+    (root / "link").symlink_to("run.sh")
+    (root / "dangling").symlink_to("/nowhere/at/all")
+    (root / os.fsdecode(b"latin-\xe9")).write_text("1")
+    (root / 'quo"te\nnew').write_text("2")
+    write(root, {".gitmodules": '[submodule "sub"]\n\tpath = sub\n\turl = ext::sh -c touch% /tmp/never\n'})
+    plain_git(root, "add", "-A")
+    plain_git(root, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    plain_git(root, "commit", "-q", "-m", "rich")
+    return root, plain_git(root, "rev-parse", "HEAD")
+
+
+def configure(workspace: Path, text: str) -> None:
+    """Append to the configuration of a workspace, as its agent may."""
+    with (workspace / ".git/config").open("a") as config:
+        config.write(text)

@@ -135,6 +135,7 @@ def test_a_shim_is_closed_to_its_own_user(runs: Runs, by: str) -> None:
     python = sys.executable
     user: dict[str, Any] = {}
     run = runs.make("hang")
+    runs.host.mkdir()
     if ROOT:  # become a user, for whom there is a difference
         sources = runs.dir / "sources"
         shutil.copytree(processes.SHIM, sources / "grid/shim", ignore=shutil.ignore_patterns("__pycache__"))
@@ -144,7 +145,6 @@ def test_a_shim_is_closed_to_its_own_user(runs: Runs, by: str) -> None:
         run.path = processes.write_spec(run.dir, dataclasses.replace(run.spec, uid=None, gid=None))
         for path in (run.dir, run.path, run.dir / "prompt"):
             os.chown(path, AGENT_UID, AGENT_UID)
-        runs.host.mkdir()
         os.chown(runs.host, AGENT_UID, AGENT_UID)
     else:
         sources = processes.SHIM.parent.parent

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -51,6 +50,14 @@ def test_fetch_of_named_branches_says_which_is_missing(sample):
     store.fetch(sample.bare, str(sample.source), ("main",))
     with pytest.raises(WorkspaceError, match="nothing-here"):
         store.fetch(sample.bare, str(sample.source), ("nothing-here",))
+
+
+def test_a_shallow_source_is_refused_with_the_remedy(sample, tmp_path):
+    write(sample.source, {"new": "1"})
+    commit_all(sample.source)
+    plain_git(tmp_path, "clone", "-q", "--depth=1", f"file://{sample.source}", "shallow")
+    with pytest.raises(WorkspaceError, match="--unshallow"):
+        store.fetch(sample.bare, str(tmp_path / "shallow"))
 
 
 def test_default_branch_is_the_one_head_names(tmp_path):
@@ -277,28 +284,3 @@ def test_a_missing_git_is_named(settings, tmp_path):
     settings.GIT = str(tmp_path / "no-git")
     with pytest.raises(WorkspaceError, match="install git or set GIT"):
         git.run(["version"])
-
-
-@pytest.mark.parametrize(
-    ("key", "title", "name"),
-    [
-        ("12", "Add a parser", "agent/12-add-a-parser"),
-        ("12", "--force; rm -rf /", "agent/12-force-rm-rf"),
-        ("12", "Größe über ünïcode", "agent/12-groe-uber-unicode"),
-        ("12", "a..b.lock", "agent/12-a-b-lock"),
-        ("12", "日本語", "agent/12"),
-        ("12", "", "agent/12"),
-        ("12", "x" * 300, "agent/12-" + "x" * 48),
-        ("12", "a\0b\n@{c}~^:?*[\\", "agent/12-a-b-c"),
-    ],
-)
-def test_branch_names_are_readable(key, title, name):
-    assert store.branch_name(key, title) == name
-
-
-@pytest.mark.parametrize("key", ["1.2", "../x", "", "-", "A 1", "日本", "x.lock", "1-2"])
-def test_branch_names_are_valid_and_keep_keys_apart(key):
-    name = store.branch_name(key, "..lock/-")
-    subprocess.run(["git", "check-ref-format", "--branch", name], check=True, capture_output=True)
-    assert name.startswith("agent/")
-    assert len({store.branch_name(each, "t") for each in ("1.2", "1-2", "1 2", "A", "a")}) == 5

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.prompts import (
@@ -222,6 +222,7 @@ evil = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(text=evil, mode=st.sampled_from(MODES))
 def test_no_text_of_others_changes_what_we_say(text, mode):
     """Apart from names and titles, which stay on their lines, what stands outside of blocks is always the same."""
@@ -238,6 +239,7 @@ def test_no_text_of_others_changes_what_we_say(text, mode):
     assert outside_of_blocks(render(mode, shown)) == outside_of_blocks(render(mode, FULL))
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(text=evil, mode=st.sampled_from(MODES))
 def test_names_and_titles_stay_on_their_lines(text, mode):
     shown = replace(

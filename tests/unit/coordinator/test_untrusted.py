@@ -8,7 +8,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.untrusted import fenced, head, one_line, printable, tail, terminal, visible
@@ -71,6 +71,7 @@ def test_no_hidden_character_of_unicode_is_kept():
     assert lost.count("Lo") + lost.count("So") == 5  # the fillers: blank glyphs
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(hostile)
 def test_visible_is_idempotent_and_leaves_no_comment(text):
     once = visible(text)
@@ -94,6 +95,7 @@ def test_a_programs_output_loses_its_colours_only():
     )
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(hostile)
 def test_one_line_is_one_short_line(text):
     line = one_line(text, 20)
@@ -102,6 +104,7 @@ def test_one_line_is_one_short_line(text):
     assert line == line.strip()
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(st.text(max_size=300), st.integers(min_value=50, max_value=200))
 def test_bounds_hold_and_the_mark_is_honest(text, limit):
     for cut, where in ((head(text, limit), "head"), (tail(text, limit), "tail")):
@@ -132,6 +135,7 @@ def content_of_first_block(page: str) -> tuple[str, str]:
     return "\n".join(lines[1:end]), "\n".join(lines[end + 1 :])
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(hostile)
 def test_no_text_gets_out_of_its_fence(text):
     seen = visible(text)
@@ -152,6 +156,7 @@ def test_a_fence_is_never_long():
     assert "`" * 16 + "…" in block
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(hostile)
 def test_a_fence_adds_little(text):
     assert len(fenced(text)) <= len(text) + 50
