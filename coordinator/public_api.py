@@ -99,6 +99,7 @@ recent = queries.recent
 executions_of = queries.executions_of
 executions_by_agent = queries.executions_by_agent
 overview = overviews.read
+due_parents = sweeps.due_parents
 nudges_of = queries.nudges_of
 envelopes = queries.envelopes
 agents_of_streams = queries.agents_of_streams

@@ -14,7 +14,7 @@ from grid.agents import base, registry
 from grid.conf import GridConf, conf
 from grid.models import Execution
 from grid.phases import Phase
-from grid.processes import ShimSpec, StartCode
+from grid.processes import ShimSpec, ShimState, StartCode
 from grid.public_errors import GridError, LaunchFailedError
 from grid.public_types import ON_HOST, LaunchSpec, Limits, Result, State
 
@@ -74,13 +74,14 @@ def start_phase(execution_id: UUID, spec: LaunchSpec, phase: Phase, *, lease_at:
     shim = _shim_spec(settings, execution_id, spec, phase, phase_dir, lease_at)
     spec_path = processes.write_spec(phase_dir, shim)
     code = processes.start_shim(host_dir=settings.host_dir, spec_path=spec_path, python=settings.python)
-    if code == StartCode.FAILED:
+    if code == StartCode.FAILED and processes.shim_state(phase_dir) == ShimState.ABSENT:
         raise LaunchFailedError(f"the shim failed; see {phase_dir / 'shim.log'}")
     if code == StartCode.NOT_STARTED:
         log.info(
             "phase not started", extra={"action": "launch", "execution_id": str(execution_id), "phase": phase.name}
         )
-    # NOT_STARTED has an exit record that says why; the host reads it like any other end.
+    # NOT_STARTED has an exit record that says why; the host reads it like any other end. So it does for a shim that died
+    # right after it had begun: that is a crash of the work, not a failure to launch.
     return code != StartCode.ALREADY_USED
 
 
@@ -129,6 +130,7 @@ def _shim_spec(
         for name, data in launch.files.items():
             target = files.home / name
             target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch(mode=0o600)
             target.write_bytes(data)
         argv, prompt, limits = launch.argv, launch.prompt, spec.limits
         env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}

@@ -198,6 +198,13 @@ def nursery_pid(host_dir: Path) -> int | None:
     return pid or None
 
 
+def retire_nursery(host_dir: Path) -> None:
+    """Tell the nursery to end as soon as its shims have; does nothing without one."""
+    pid = nursery_pid(host_dir)
+    if pid is not None:
+        reaper.signal_each([pid], signal.SIGTERM)
+
+
 def command(run_dir: Path, message: Mapping[str, Any], *, timeout: float = 1.0) -> dict[str, Any] | None:
     """Send one command to a shim; None when it is gone, stopped or too busy to answer in time.
 

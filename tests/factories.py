@@ -36,7 +36,9 @@ def make_git_repository(path: Path, files: Mapping[str, str] | None = None) -> P
     return path
 
 
-def make_agent(path: Path, *, title: str = "Do it", command: str = "echo hi > hi.txt", acceptance: Sequence[str] = ()) -> Agent:
+def make_agent(
+    path: Path, *, title: str = "Do it", command: str = "echo hi > hi.txt", acceptance: Sequence[str] = ()
+) -> Agent:
     """A root agent with an issue in a fetched repository; nothing is nudged."""
     repository = repositories.add_local(str(path))
     repositories.refresh(repository.id)

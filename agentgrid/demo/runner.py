@@ -82,7 +82,12 @@ class Demo:
     def _git(self, repository: Path, *args: str, quiet: bool = False) -> None:
         identity = ("-c", "user.name=Demo", "-c", "user.email=demo@agent-grid.invalid")
         done = subprocess.run(
-            ["git", *identity, *args], cwd=repository, env=self._environment(), capture_output=True, text=True, check=False
+            ["git", *identity, *args],
+            cwd=repository,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise DemoFailedError(f"git {args[0]} failed: {done.stderr.strip()}")

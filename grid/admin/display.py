@@ -41,7 +41,7 @@ _HIDDEN = re.compile(
 
 def shown(text: str) -> str:
     """The text with what cannot be seen (control and direction marks) written as U+202E would be: backslash, u, number."""
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text
 
 
 def line(text: str, limit: int = 160) -> str:

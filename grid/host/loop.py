@@ -30,6 +30,8 @@ SILENT_BEATS = 2
 POLLS_PER_TICK = 8
 """About 8 MiB of one spool; a chatty agent must not starve the others."""
 MAX_FAILURES = 6
+SUSPICION_SECONDS = 10.0
+"""A shim that was told by others to go means that the machine goes: no new work for so long."""
 
 
 class HostLoop:
@@ -45,6 +47,7 @@ class HostLoop:
         self.beat_due = 0.0
         self.renewed_at = processes.boottime()
         self.kill_at: float | None = None
+        self.suspicious_until = 0.0
 
     def start(self) -> None:
         """Announce the host and begin."""
@@ -63,6 +66,7 @@ class HostLoop:
         )
         # Before the worker consumes: a claim without a process can only be the last worker's.
         self._adopt(self._rows(), is_start=True)
+        self._keep_nursery()
         self.thread.start()
 
     def drain(self, *, seconds: float) -> None:
@@ -76,6 +80,7 @@ class HostLoop:
         self.thread.join(seconds)
         self.stopped.set()
         self.pool.shutdown(wait=False, cancel_futures=True)
+        processes.retire_nursery(conf().host_dir)
 
     def _run(self) -> None:
         failures = 0
@@ -101,16 +106,23 @@ class HostLoop:
     def _tick(self) -> None:
         now = processes.boottime()
         rows = self._rows()
-        if self.draining.is_set():
-            Host.objects.filter(pk=self.name, draining_at=None).update(draining_at=Now())
+        self._announce(now)
         self._beat(rows, now)
         self._adopt(rows)
         for execution_id, watch in list(self.watches.items()):
             if execution_id not in self.busy:
                 self._follow(watch, rows.get(execution_id))
         self._collect()
-        if not self.draining.is_set() and len(rows) < self.slots:
+        if not self.draining.is_set() and now > self.suspicious_until and len(rows) < self.slots:
             self._fill(self.slots - len(rows))
+
+    def _announce(self, now: float) -> None:
+        """Show whether this host takes work; claims by tasks look at the row."""
+        if self.draining.is_set() or now < self.suspicious_until:
+            Host.objects.filter(pk=self.name, draining_at=None).update(draining_at=Now())
+        elif self.suspicious_until:
+            Host.objects.filter(pk=self.name).update(draining_at=None)
+            self.suspicious_until = 0.0
 
     def _rows(self) -> dict[UUID, Execution]:
         return {row.pk: row for row in Execution.objects.filter(host=self.name, state__in=sorted(ON_HOST))}
@@ -123,6 +135,7 @@ class HostLoop:
         at = processes.boottime()
         ours = executions.renew(host=self.name, tokens=tokens, slots=self.slots)
         self.renewed_at, self.beat_due = at, now + conf().heartbeat_seconds
+        self._keep_nursery()
         for execution_id, watch in list(self.watches.items()):
             if execution_id not in ours or execution_id not in rows:
                 self._fence(watch)
@@ -134,6 +147,11 @@ class HostLoop:
             if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
                 log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(execution_id)})
                 processes.end_shim(watch.run_dir)
+
+    def _keep_nursery(self) -> None:
+        """Have a warm nursery before the next launch needs it; an unused one ends by itself."""
+        if not self.draining.is_set():
+            processes.ensure_nursery(host_dir=conf().host_dir, python=conf().python)
 
     def _is_stuck(self, row: Execution) -> bool:
         """A claim whose launcher died: not renewed, so that the sweep ends it."""
@@ -194,6 +212,10 @@ class HostLoop:
             processes.end_shim(watch.run_dir)
             watch.ended = Ended(reason="shim_failed", error=str(error)[:300])
         if watch.ended is not None:
+            if watch.ended.reason == "interrupted" and not watch.stop_sent and not self.draining.is_set():
+                # A dyno that is shut down signals every process; ours may not have heard it yet.
+                self.suspicious_until = processes.boottime() + SUSPICION_SECONDS
+                self._announce(processes.boottime())
             if processes.boottime() >= watch.retry_at:
                 self._submit(watch.id, self._finish, watch, watch.ended)
         elif row is not None:

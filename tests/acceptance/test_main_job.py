@@ -63,7 +63,12 @@ def test_the_demo_needs_nothing_and_tells_the_story(tmp_path):
     done = subprocess.run(
         [sys.executable, "manage.py", "demo", "--folder", str(tmp_path / "demo"), "--json"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "AGENTGRID_READ_DOTENV": "False", "AGENTGRID_STATE_DIR": str(tmp_path / "s")},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(home),
+            "AGENTGRID_READ_DOTENV": "False",
+            "AGENTGRID_STATE_DIR": str(tmp_path / "s"),
+        },
         capture_output=True,
         text=True,
         timeout=110,

@@ -120,7 +120,7 @@ def parts(*keys: str, **blocked_by: list[str]) -> list[dict[str, object]]:
 
 
 def test_a_split_is_worked_on_merged_and_resumed(grid_here, repository: Path):
-    child = 'b=$(basename $(git branch --show-current)); ls *.part 2>/dev/null > seen-$b.txt; echo $b > $b.part'
+    child = "b=$(basename $(git branch --show-current)); ls *.part 2>/dev/null > seen-$b.txt; echo $b > $b.part"
     agent = splitting_agent(repository, child=child, children=parts("a", "b", "c", c=["a", "b"]))
     start(agent)
     grid_here.until(lambda: fresh(agent).state == AgentState.DONE)
@@ -130,7 +130,10 @@ def test_a_split_is_worked_on_merged_and_resumed(grid_here, repository: Path):
     files = git(repository, "ls-tree", "--name-only", fresh(agent).branch).split()
     assert {"2-part-a.part", "3-part-b.part", "4-part-c.part"} <= set(files)
     # The blocked one began after the others were merged, and on top of them.
-    assert git(repository, "show", f"{fresh(agent).branch}:seen-4-part-c.txt").split() == ["2-part-a.part", "3-part-b.part"]
+    assert git(repository, "show", f"{fresh(agent).branch}:seen-4-part-c.txt").split() == [
+        "2-part-a.part",
+        "3-part-b.part",
+    ]
     assert [r.mode for r in queries.executions_of(agent.pk)] == ["resume", "work"]
     assert not any(tracker.get_issue(pk).is_open for pk in tracker.children_ids(agent.issue_id))
     assert invariants.violations() == []
@@ -145,7 +148,7 @@ def test_a_split_that_asks_for_too_much_is_refused_and_says_so(grid_here, reposi
 
 
 def test_a_stuck_child_wakes_its_parent_once_and_the_parent_may_finish_without_it(grid_here, repository: Path):
-    child = 'if git branch --show-current | grep -q part-b; then exit 1; else echo a > a.part; fi'
+    child = "if git branch --show-current | grep -q part-b; then exit 1; else echo a > a.part; fi"
     resume = f"cat > /dev/null; echo sum > sum.txt; {outcome_file('done')}"
     agent = splitting_agent(repository, child=child, children=parts("a", "b"), resume=resume)
     start(agent)
@@ -158,12 +161,14 @@ def test_a_stuck_child_wakes_its_parent_once_and_the_parent_may_finish_without_i
 def test_two_children_that_change_the_same_line_are_resolved_by_the_later_one(grid_here, repository: Path):
     # The prompt names the commit to merge; a plain command reads it from there.
     child = (
-        'P=$(mktemp); cat > $P; b=$(basename $(git branch --show-current)); '
+        "P=$(mktemp); cat > $P; b=$(basename $(git branch --show-current)); "
         'if grep -q "^# agent-grid resolve" $P; then '
         'git merge -q $(grep -oE "[0-9a-f]{40}" $P | tail -1) || { printf "both\\n" > app.txt; git add -A; git commit -qm both; }; '
         "else sleep 0.5; echo $b > app.txt; touch $b.part; fi"
     )
-    command = SPLITTER.replace("if head -1 | grep -q resume", 'IN=$(cat); if echo "$IN" | head -1 | grep -q resume').format(
+    command = SPLITTER.replace(
+        "if head -1 | grep -q resume", 'IN=$(cat); if echo "$IN" | head -1 | grep -q resume'
+    ).format(
         resume=outcome_file("done"),
         split=outcome_file("split", children=parts("a", "b")),
         child=f'echo "$IN" | {{ {child}; }}',

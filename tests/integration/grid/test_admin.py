@@ -31,10 +31,11 @@ RESULT = {
 
 
 @pytest.fixture
-def browser(admin_client: Client, settings: Any, state_dir: Path) -> Client:
-    """Logged in as a superuser."""
+def browser(db: None, client: Client, django_user_model: Any, settings: Any, state_dir: Path) -> Client:
+    """Logged in as the superuser `admin`."""
     settings.STATIC_ROOT = str(state_dir)  # WhiteNoise warns of a missing folder
-    return admin_client
+    client.force_login(django_user_model.objects.create_superuser("admin"))
+    return client
 
 
 def fill(count: int) -> Execution:
@@ -182,7 +183,7 @@ def test_staff_without_permission_see_nothing(
     settings.STATIC_ROOT = str(state_dir)
     fill(1)
     assert browser_status(client) == {302}
-    client.force_login(django_user_model.objects.create_user("ann", password="x", is_staff=True))
+    client.force_login(django_user_model.objects.create_user("ann", is_staff=True))
     assert browser_status(client) == {403}
 
 

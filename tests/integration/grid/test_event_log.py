@@ -56,9 +56,10 @@ def test_slow_and_fast_writers_lose_no_event_to_a_polling_reader():
         last_round = False
         while True:
             batch = event_log.read(after=position, limit=7)
-            for position, event in batch:
-                seen.append(event.body["id"])
-            if not batch:
+            seen.extend(event.body["id"] for _, event in batch)
+            if batch:
+                position = batch[-1][0]
+            else:
                 if last_round:
                     break
                 last_round = done.is_set()

@@ -89,7 +89,9 @@ def test_a_person_wakes_what_waits_for_a_person(state):
 
 
 def test_a_person_overrides_back_off_and_waiting_children_but_not_a_pause():
-    facts = replace(READY, source=Source.OPERATOR, not_before=NOW + timedelta(hours=1), children_open=1, children_total=1)
+    facts = replace(
+        READY, source=Source.OPERATOR, not_before=NOW + timedelta(hours=1), children_open=1, children_total=1
+    )
     assert admission.decide(facts).mode == "resume"
     assert admission.decide(replace(facts, paused="fleet")).code == "paused"
 
@@ -112,7 +114,10 @@ def test_a_conflict_is_resolved_before_anything_else():
     source=st.sampled_from(Source),
     state=st.sampled_from(AgentState),
     flags=st.fixed_dictionaries(
-        {name: st.booleans() for name in ("is_working", "issue_is_open", "is_held", "is_applied", "is_splitting", "has_base")}
+        {
+            name: st.booleans()
+            for name in ("is_working", "issue_is_open", "is_held", "is_applied", "is_splitting", "has_base")
+        }
     ),
     paused=st.sampled_from(["", "fleet"]),
     live=st.sampled_from(["", "x"]),

@@ -21,7 +21,8 @@ SPEC = LaunchSpec(
 
 
 def chain(first: str) -> list[str]:
-    names, phase = [], phases.find(SPEC, first)
+    names: list[str] = []
+    phase: phases.Phase | None = phases.find(SPEC, first)
     while phase is not None:
         names.append(phase.name)
         phase = phases.following(SPEC, phase)

@@ -1,0 +1,30 @@
+"""The inner half of a benchmark: runs inside its installation, prints one JSON object per figure.
+
+    python -m bench.perf MODULE PARAMS
+
+Started by `manage.py perf`, which prepares the installation and passes it by the environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import django
+
+django.setup()
+
+MODULES = ("dispatching", "throughput", "memory", "resume_query")
+
+
+def main(module: str, params: str) -> None:
+    """Measure and print."""
+    if module not in MODULES:
+        raise SystemExit(f"{module!r} is not one of {', '.join(MODULES)}; use `manage.py perf`")
+    for figure in importlib.import_module(f"bench.perf.{module}").measure(json.loads(params)):
+        sys.stdout.write(json.dumps(figure.as_json()) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

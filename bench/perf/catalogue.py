@@ -1,0 +1,109 @@
+"""Which benchmarks there are, and what each needs. Pure; a new one is an entry here and a module beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.perf.figures import PerfError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One measurement on an installation of its own."""
+
+    name: str
+    module: str
+    """Of `bench.perf`; its `measure(params)` runs inside the installation and returns figures."""
+    figures: tuple[str, ...]
+    """Names of the figures it gives, also when it is skipped."""
+    unit: str
+    what: str
+    """One line for people."""
+    database: str = ""
+    """`sqlite` or `postgres` where the benchmark is about it; empty leaves the choice to the operator."""
+    broker: str = "filesystem"
+    workers: tuple[str, ...] = ()
+    slots: int = 4
+    full: Mapping[str, int] = field(default_factory=dict)
+    """Parameters of a real measurement."""
+    quick: Mapping[str, int] = field(default_factory=dict)
+    """Parameters that only show that everything works."""
+    seconds: int = 300
+    """The measurement is given up after this time."""
+
+
+def _dispatch(broker: str) -> Benchmark:
+    name = f"dispatch.{broker}"
+    return Benchmark(
+        name=name,
+        module="dispatching",
+        figures=(f"{name}.p50", f"{name}.p95"),
+        unit="ms",
+        what="from a nudge's commit to the agent's first own instruction, beside a task that does nothing",
+        broker=broker,
+        workers=("control", "executions"),  # without beat: nothing but our own nudges may start an agent
+        full={"samples": 30, "warm_up": 3},
+        quick={"samples": 3, "warm_up": 1},
+    )
+
+
+def _resume_query(database: str) -> Benchmark:
+    name = f"resume.query.{database}"
+    return Benchmark(
+        name=name,
+        module="resume_query",
+        figures=(name,),
+        unit="ms",
+        what="the query for parents that are due, with a million agents, beside ten thousand",
+        database=database,
+        full={"few": 10_000, "many": 1_000_000, "due": 100, "samples": 50},
+        quick={"few": 1_000, "many": 10_000, "due": 100, "samples": 10},
+    )
+
+
+BENCHMARKS = (
+    _dispatch("filesystem"),
+    _dispatch("sqs"),
+    Benchmark(
+        name="throughput.commit",
+        module="throughput",
+        figures=("throughput.commit",),
+        unit="executions/s",
+        what="agents that commit one file, from the first nudge to the last applied outcome, beside clone and spawn",
+        workers=("control", "executions", "beat"),
+        slots=8,
+        full={"agents": 100, "warm_up": 4, "floor": 100},
+        quick={"agents": 6, "warm_up": 1, "floor": 6},
+    ),
+    Benchmark(
+        name="memory.agent",
+        module="memory",
+        figures=("memory.agent",),
+        unit="MB",
+        what="memory of a running agent beyond its own, beside the agent's own",
+        workers=("control", "executions", "beat"),
+        slots=200,
+        full={"agents": 200},
+        quick={"agents": 8},
+    ),
+    _resume_query("sqlite"),
+    _resume_query("postgres"),
+)
+
+
+def select(names: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks with these names, or below them (`resume` means all `resume.…`); all without names.
+
+    Raises:
+        PerfError: A name means nothing; the message lists those there are.
+    """
+    for name in names:
+        if not any(_means(name, benchmark) for benchmark in BENCHMARKS):
+            known = ", ".join(benchmark.name for benchmark in BENCHMARKS)
+            raise PerfError(f"there is no benchmark {name[:60]!r}; choose from {known}")
+    return [one for one in BENCHMARKS if not names or any(_means(name, one) for name in names)]
+
+
+def _means(name: str, benchmark: Benchmark) -> bool:
+    return benchmark.name == name or benchmark.name.startswith(f"{name}.") or name in benchmark.figures

@@ -1,0 +1,154 @@
+"""A whole agent-grid for one benchmark: private state folder, database and broker, real workers.
+
+Everything is told to the processes by their environment, so a benchmark never comes near the operator's database. When
+the block ends, also by Ctrl-C, nothing of it is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+
+from bench.perf import processes, servers
+from bench.perf.catalogue import Benchmark
+from bench.perf.figures import Figure, PerfError
+from bench.perf.processes import Process
+
+_MIGRATE_SECONDS = 180.0
+_DRAIN_SECONDS = 3
+_LOG_CHARS = 2000
+_SILENCE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+def measure(benchmark: Benchmark, *, params: Mapping[str, int], database: str) -> list[Figure]:
+    """Carry out one benchmark on an installation of its own.
+
+    Args:
+        benchmark: What to measure.
+        params: Numbers of samples, agents or rows.
+        database: `sqlite` or `postgres`, where the benchmark does not care.
+
+    Raises:
+        SkippedError: Something it needs is not installed.
+        PerfError: It failed.
+    """
+    with contextlib.ExitStack() as stack:
+        chosen = benchmark.database or database
+        database_url = stack.enter_context(servers.postgres()) if chosen == "postgres" else ""
+        broker_url = stack.enter_context(servers.sqs()) if benchmark.broker == "sqs" else ""
+        folder = stack.enter_context(_private_folder())
+        environment = _environment(folder, benchmark, database_url=database_url, broker_url=broker_url)
+        _manage(environment, "migrate", "--verbosity=0")
+        _manage(environment, "prepare_broker")
+        started = stack.enter_context(_workers(benchmark, folder, environment))
+        given = {**params, "name": benchmark.name, "pids": {name: process.pid for name, process in started.items()}}
+        command = [sys.executable, "-m", "bench.perf", benchmark.module, json.dumps(given)]
+        try:
+            output = processes.run(command, environment=environment, seconds=benchmark.seconds)
+        except PerfError as error:
+            raise PerfError(f"{error}{_logs(folder)}") from error
+        figures = [Figure.from_json(json.loads(line)) for line in output.splitlines() if line.startswith("{")]
+    if tuple(figure.name for figure in figures) != benchmark.figures:
+        raise PerfError(f"{benchmark.name} gave {[figure.name for figure in figures]}, not {benchmark.figures}")
+    return figures
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    # Short: the path of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="ag-perf-"))
+    try:
+        yield folder
+    finally:
+        with _undisturbed():
+            try:
+                processes.kill_all_naming(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _workers(benchmark: Benchmark, folder: Path, environment: Mapping[str, str]) -> Iterator[dict[str, Process]]:
+    started: dict[str, Process] = {}
+    try:
+        for name in benchmark.workers:
+            command, extra = _worker(name, broker=benchmark.broker)
+            log = folder / f"{name}.log"
+            started[name] = processes.spawn(command, environment={**environment, **extra}, log=log)
+        yield started
+    finally:
+        with _undisturbed():
+            # The host must be asked before its agents are killed: they are below the nursery, not below the worker.
+            processes.stop(list(started.values()), seconds=_DRAIN_SECONDS + 5)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Cleaning up takes seconds and is not interrupted: a second Ctrl-C would leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _worker(name: str, *, broker: str) -> tuple[list[str], dict[str, str]]:
+    """Command and further environment of one worker, as `up` and the Procfile start it."""
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "agentgrid"]
+    if name == "beat":
+        return [*celery, "beat", "--pidfile="], {}
+    # Only workers of a benchmark know the task that does nothing.
+    command = [*celery, "worker", "-I", "bench.tasks", "-n", f"{name}@%h", "-Q", name, *_SILENCE]
+    if broker == "filesystem":
+        return [*command, "-P", "threads", "-c", "4"], {}
+    return [*command, "-P", "prefork", "-c", "2"], {"REMAP_SIGTERM": "SIGQUIT"}
+
+
+def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broker_url: str) -> dict[str, str]:
+    many = str(max(1000, *benchmark.full.values()))
+    environment = processes.base_environment(folder) | {
+        "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
+        "AGENTGRID_READ_DOTENV": "False",
+        "AGENTGRID_STATE_DIR": str(folder / "state"),
+        "AGENTGRID_SLOTS": str(benchmark.slots),
+        "AGENTGRID_DRAIN_SECONDS": str(_DRAIN_SECONDS),
+        "AGENTGRID_AGENT_PATH": settings.GRID_AGENT_PATH,
+        # What is measured is the machinery, not the caps.
+        "AGENTGRID_MAX_LIVE": many,
+        "AGENTGRID_MAX_LIVE_PER_REPOSITORY": many,
+        "LOG_LEVEL": "WARNING",
+    }
+    if database_url:
+        environment["DATABASE_URL"] = database_url
+    if broker_url:
+        environment |= {
+            "BROKER_URL": broker_url,
+            "SQS_IS_SECURE": "False",
+            "SQS_QUEUE_PREFIX": f"perf-{uuid4().hex[:8]}-",
+        }
+    return environment
+
+
+def _manage(environment: Mapping[str, str], *args: str) -> None:
+    processes.run([sys.executable, "manage.py", *args], environment=environment, seconds=_MIGRATE_SECONDS)
+
+
+def _logs(folder: Path) -> str:
+    """The last lines of each worker, for the error of a benchmark that failed."""
+    tails: dict[str, Any] = {log.stem: log.read_text(errors="replace")[-_LOG_CHARS:] for log in folder.glob("*.log")}
+    return "".join(f"\n--- {name}\n{tail.strip()}" for name, tail in sorted(tails.items()) if tail.strip())

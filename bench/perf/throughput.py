@@ -1,0 +1,144 @@
+"""Executions per second from end to end, with an agent that commits one file.
+
+The floor is what is left without us: `git clone --shared` of the same repository and the same command in it, two at a
+time. The clock runs from the first nudge's commit to the moment at which the last agent is done: nudges, admission, claim,
+workspace, shim, agent, harvest, merge, push to the source, tracker and ledger are all in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from bench.perf import fleet, observe, processes
+from bench.perf.figures import Figure, PerfError, percentile
+from coordinator.public_types import AgentView
+from grid import public_api as grid
+from grid.public_types import ExecutionView
+
+GOAL_PER_SECOND = 20.0
+AT_A_TIME = 2
+WORK = (
+    "echo work > made.txt && git add made.txt && "
+    "git -c user.name=perf -c user.email=perf@agent-grid.invalid commit -q -m Work"
+)
+AGENT = ("/bin/sh", "-c", WORK)
+_SECONDS = 240.0
+
+
+def measure(params: Mapping[str, Any]) -> list[Figure]:
+    """The one figure, with the way of an execution split into its parts."""
+    folder = Path(settings.STATE_DIR).parent
+    repository = fleet.make_repository(folder / "source")
+    fleet.wait_for_host()
+    warm_up, count = int(params["warm_up"]), int(params["agents"])
+    agents = fleet.submit(warm_up + count, repository=repository, argv=AGENT, title="Make a file")
+    for agent_id in agents[:warm_up]:
+        fleet.nudge(agent_id)
+        fleet.wait_until_done([agent_id], seconds=60)
+    floor = _floor(folder, repository, count=int(params["floor"]))
+    used_before = observe.cpu_seconds(params["pids"], state_dir=settings.STATE_DIR)
+    began_ns = fleet.nudge(agents[warm_up])
+    for agent_id in agents[warm_up + 1 :]:
+        fleet.nudge(agent_id)
+    nudged_ns = time.time_ns()
+    done = fleet.wait_until_done(agents[warm_up:], seconds=_SECONDS, pause=0.2)
+    used = observe.cpu_seconds(params["pids"], state_dir=settings.STATE_DIR)
+    seconds = max(_moment(agent.ended_at) for agent in done) - began_ns / 1e9
+    value = count / seconds
+    return [
+        Figure(
+            name=params["name"],
+            unit="executions/s",
+            value=value,
+            floor=floor,
+            goal=GOAL_PER_SECOND,
+            met=value >= GOAL_PER_SECOND,
+            extra={
+                "executions": count,
+                "seconds": seconds,
+                "nudging_seconds": (nudged_ns - began_ns) / 1e9,
+                "split_p50_ms": _split(done),
+                "cpu_ms_per_execution": {name: (used[name] - used_before[name]) * 1000 / count for name in used},
+            },
+        )
+    ]
+
+
+def _floor(folder: Path, repository: Path, *, count: int) -> float:
+    """Clones with the agent's command in each, per second."""
+    bare, clones = folder / "floor.git", folder / "floor"
+    clones.mkdir()
+    fleet.git("clone", "-q", "--bare", str(repository), str(bare), folder=folder)
+    environment = processes.base_environment(folder)
+
+    def once(number: int) -> None:
+        clone = clones / str(number)
+        command = [settings.GIT, "clone", "-q", "--shared", str(bare), str(clone)]
+        processes.run(command, environment=environment, seconds=60, folder=clones)
+        processes.run(AGENT, environment=environment, seconds=60, folder=clone)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        list(pool.map(once, range(-AT_A_TIME, 0)))  # warm
+        began = time.perf_counter()
+        list(pool.map(once, range(count)))
+        return count / (time.perf_counter() - began)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """When one execution reached what, in seconds since the epoch."""
+
+    queued: float
+    claimed: float
+    started: float
+    exited: float
+    noticed: float
+    ended: float
+    applied: float
+
+
+def _split(agents: Sequence[AgentView]) -> dict[str, float]:
+    """Medians of the parts of an execution's way, in ms."""
+    runs = {
+        run.id: run for run in grid.find_executions(ids=[agent.execution_id for agent in agents if agent.execution_id])
+    }
+    ways = [_way(agent, runs[agent.execution_id]) for agent in agents if agent.execution_id]
+    parts = {
+        "queued_to_claimed": [way.claimed - way.queued for way in ways],
+        "claimed_to_started": [way.started - way.claimed for way in ways],
+        "agent": [way.exited - way.started for way in ways],
+        "exit_to_noticed": [way.noticed - way.exited for way in ways],
+        "harvest": [way.ended - way.noticed for way in ways],
+        "apply": [way.applied - way.ended for way in ways],
+    }
+    return {name: percentile(values, 0.5) * 1000 for name, values in parts.items()}
+
+
+def _way(agent: AgentView, run: ExecutionView) -> _Way:
+    exit_event = next((e for e in grid.read_stream(f"execution:{run.id}") if e.kind == "agent.exited"), None)
+    if exit_event is None:
+        raise PerfError(f"execution {run.id} has no event of its agent's exit")
+    started = _moment(run.started_at)
+    return _Way(
+        queued=_moment(run.created_at),
+        claimed=_moment(run.claimed_at),
+        started=started,
+        exited=started + float(exit_event.body["seconds"]),
+        noticed=_moment(exit_event.at),
+        ended=_moment(run.ended_at),
+        applied=_moment(agent.ended_at),
+    )
+
+
+def _moment(at: datetime | None) -> float:
+    if at is None:
+        raise PerfError("an execution that ended lacks a time")
+    return at.timestamp()
