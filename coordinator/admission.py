@@ -37,6 +37,8 @@ class Facts:
     is_held: bool
     blockers: tuple[str, ...]
     """Open issues this one waits for, as people name them."""
+    rest_until: datetime | None
+    """The fleet's breaker is open until then: everything failed lately."""
     paused: str
     """The paused scope nearest to the fleet, or empty."""
     live_execution: str
@@ -110,6 +112,8 @@ def _switched_off(facts: Facts) -> Decision | None:
         return defer("off", "the fleet is switched off (AGENTGRID_WORKING)")
     if facts.paused:
         return defer("paused", f"the {facts.paused} is paused")
+    if facts.rest_until and facts.rest_until > facts.now and facts.source not in BY_HAND:
+        return defer("breaker", "the last runs of the whole fleet all failed; nudge one by hand to try", facts.rest_until)
     if facts.is_held:
         return defer("held", "a person holds the issue (label agent:hold, or assigned to a person)")
     return None

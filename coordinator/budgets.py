@@ -151,6 +151,11 @@ def unpause(key: str) -> Envelope:
     return get(key)
 
 
+def rest(until: datetime | None) -> None:
+    """Open the fleet's breaker until then, or close it."""
+    Envelope.objects.filter(key=FLEET).exclude(rest_until=until).update(rest_until=until)
+
+
 def get(key: str) -> Envelope:
     """An envelope by key. Raises AgentNotFoundError."""
     row = Envelope.objects.filter(key=key).first()

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from coordinator import admission, briefing, budgets, lifecycle, tree
+from coordinator import admission, briefing, budgets, lifecycle, tree, wake
 from coordinator.admission import Facts
 from coordinator.briefing import RunPlan
 from coordinator.conf import conf
@@ -24,7 +24,8 @@ from grid import public_api as grid
 from grid.public_types import LIVE, Mode
 from tracker import public_api as tracker
 
-RECHECK = timedelta(minutes=5)
+POLICY_MAX_AGE = timedelta(minutes=5)
+RECHECK = timedelta(seconds=60)
 """A deferred nudge whose event was missed is decided again after this long."""
 
 
@@ -85,6 +86,8 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:
 
 def _decide(agent: Agent, row: Nudge) -> Decision:
     situation = look(agent)
+    if situation.is_stale:
+        wake.refresh_repository(agent.repository_id)
     facts = gather(agent, situation, source=Source(row.source))
     decision = admission.decide(facts)
     if decision.answer == Answer.ADMITTED:
@@ -100,13 +103,18 @@ class Situation:
     path: list[Envelope]
     plan: RunPlan
     children: Children
+    is_stale: bool
+    """The repository was not fetched for a while."""
 
 
 def look(agent: Agent) -> Situation:
     """Read an agent's surroundings; the agent comes with its envelope path, repository and parent."""
     policy = RepositoryPolicy.objects.filter(repository_id=agent.repository_id).first()
     return Situation(
-        path=budgets.path_of(agent.envelope), plan=briefing.plan_for(agent, policy), children=tree.children_of(agent)
+        path=budgets.path_of(agent.envelope),
+        plan=briefing.plan_for(agent, policy),
+        children=tree.children_of(agent),
+        is_stale=policy is None or policy.refreshed_at is None or policy.refreshed_at < timezone.now() - POLICY_MAX_AGE,
     )
 
 
@@ -123,6 +131,7 @@ def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
         issue_is_open=issue.is_open,
         is_held=issue.held,
         blockers=tuple(str(ref) for ref in issue.open_blockers),
+        rest_until=situation.path[0].rest_until,
         paused=budgets.paused_scope(situation.path),
         live_execution=str(live.pk)[:8] if live else "",
         is_applied=agent.is_applied,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from coordinator import dispatch, outbox, outcomes, repositories
+from coordinator import breaker, budgets, dispatch, outbox, outcomes, repositories
 from coordinator.models import Agent, Nudge, SweepSlot
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
@@ -27,7 +27,6 @@ EVENTS_PER_BATCH = 5
 UNAPPLIED_AFTER = timedelta(seconds=10)
 DUE_LIMIT = 200
 MAX_BACKOFF_SECONDS = 900
-POLICY_MAX_AGE = timedelta(minutes=5)
 
 
 def claim_slot(name: str, *, every_seconds: float) -> bool:
@@ -59,6 +58,7 @@ def sweep() -> dict[str, int]:
         "reaped": len(grid.reap()),
         "events": apply_events(),
         "missed": apply_missed(),
+        "breaker": check_breaker(),
         "nudges": decide_due(),
         "splits": adopt_missed(),
         "writes": sum(outbox.drain(repository_id) for repository_id in tracker.due_repositories(timezone.now())),
@@ -77,6 +77,13 @@ def apply_missed() -> int:
         execution__state__in=[str(state) for state in TERMINAL],
     )
     return sum(_guarded(outcomes.apply, pk) for pk in rows.values_list("execution_id", flat=True)[:DUE_LIMIT])
+
+
+def check_breaker() -> int:
+    """Let the fleet rest while everything fails; returns whether it rests."""
+    until = breaker.open_until(grid.last_ended(limit=breaker.MIN_RUNS), now=timezone.now())
+    budgets.rest(until)
+    return until is not None
 
 
 def decide_due() -> int:
@@ -111,7 +118,7 @@ def due_parents(*, limit: int) -> list[tuple[int, int]]:
 
 def housekeeping() -> dict[str, int]:
     """The hourly pass: old run directories go, repositories are fetched."""
-    found = {"runs": grid.prune_runs(), "repositories": repositories.refresh_stale(POLICY_MAX_AGE)}
+    found = {"runs": grid.prune_runs(), "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE)}
     log.info("housekeeping", extra={"action": "housekeeping", **found})
     return found
 

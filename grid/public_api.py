@@ -113,6 +113,12 @@ def find_executions(
     return executions.find(ids=ids, where=where, limit=limit)
 
 
+def last_ended(*, limit: int) -> list[ExecutionView]:
+    """The executions that ended last, newest first."""
+    rows = Execution.objects.filter(ended_at__isnull=False).order_by("-ended_at")[:limit]
+    return [executions.view(row) for row in rows]
+
+
 def find_by_prefix(prefix: str) -> ExecutionView | None:
     """The one execution whose id starts with `prefix` (at least 4 hex digits); None when none or several do."""
     if len(prefix) < 4:

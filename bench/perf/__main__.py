@@ -13,6 +13,8 @@ import sys
 
 import django
 
+from bench.perf.figures import PerfError
+
 django.setup()
 
 MODULES = ("dispatching", "throughput", "memory", "resume_query")
@@ -22,7 +24,11 @@ def main(module: str, params: str) -> None:
     """Measure and print."""
     if module not in MODULES:
         raise SystemExit(f"{module!r} is not one of {', '.join(MODULES)}; use `manage.py perf`")
-    for figure in importlib.import_module(f"bench.perf.{module}").measure(json.loads(params)):
+    try:
+        figures = importlib.import_module(f"bench.perf.{module}").measure(json.loads(params))
+    except PerfError as error:
+        raise SystemExit(str(error)) from error
+    for figure in figures:
         sys.stdout.write(json.dumps(figure.as_json()) + "\n")
 
 

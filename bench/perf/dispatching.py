@@ -100,7 +100,7 @@ def _first_word(execution_id: UUID) -> int:
     """What the agent printed: the time at which it ran, in ns."""
     for event in grid.read_stream(f"execution:{execution_id}"):
         if event.kind == _OUTPUT:
-            return int(event.body["lines"][0])
+            return int(event.body.get("text") or event.body["lines"][0])
     raise PerfError(f"execution {execution_id} printed nothing")
 
 

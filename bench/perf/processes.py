@@ -64,7 +64,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], seconds: floa
     Raises:
         PerfError: It failed or took longer than `seconds`; the message has its last lines.
     """
-    name = " ".join(command[:6])
+    name = f"`{Path(command[0]).name} {' '.join(command[1:4])}`"
     child = subprocess.Popen(
         command,
         cwd=folder,
@@ -86,7 +86,9 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], seconds: floa
                 os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
     if child.returncode:
-        raise PerfError(f"{name} ended with {child.returncode}: {(errors or output).strip()[-_TAIL_CHARS:]}")
+        tail = (errors or output).strip()[-_TAIL_CHARS:]
+        last = tail.rpartition("\n")[2]  # of a traceback it is the line that says what happened
+        raise PerfError(f"{name} ended with {child.returncode}: {last}\n{tail}")
     return output
 
 

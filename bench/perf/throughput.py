@@ -99,10 +99,12 @@ class _Way:
     queued: float
     claimed: float
     started: float
-    exited: float
     noticed: float
+    """When the host took up that the agent had ended."""
     ended: float
     applied: float
+    agent_seconds: float
+    """What the shim says that the agent took: a part of `started` to `noticed`."""
 
 
 def _split(agents: Sequence[AgentView]) -> dict[str, float]:
@@ -114,8 +116,8 @@ def _split(agents: Sequence[AgentView]) -> dict[str, float]:
     parts = {
         "queued_to_claimed": [way.claimed - way.queued for way in ways],
         "claimed_to_started": [way.started - way.claimed for way in ways],
-        "agent": [way.exited - way.started for way in ways],
-        "exit_to_noticed": [way.noticed - way.exited for way in ways],
+        "started_to_exit_noticed": [way.noticed - way.started for way in ways],
+        "agent_alone": [way.agent_seconds for way in ways],
         "harvest": [way.ended - way.noticed for way in ways],
         "apply": [way.applied - way.ended for way in ways],
     }
@@ -126,15 +128,14 @@ def _way(agent: AgentView, run: ExecutionView) -> _Way:
     exit_event = next((e for e in grid.read_stream(f"execution:{run.id}") if e.kind == "agent.exited"), None)
     if exit_event is None:
         raise PerfError(f"execution {run.id} has no event of its agent's exit")
-    started = _moment(run.started_at)
     return _Way(
         queued=_moment(run.created_at),
         claimed=_moment(run.claimed_at),
-        started=started,
-        exited=started + float(exit_event.body["seconds"]),
+        started=_moment(run.started_at),
         noticed=_moment(exit_event.at),
         ended=_moment(run.ended_at),
         applied=_moment(agent.ended_at),
+        agent_seconds=float(exit_event.body["seconds"]),
     )
 
 

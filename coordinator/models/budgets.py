@@ -31,6 +31,8 @@ class Envelope(models.Model):
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True)
+    rest_until = models.DateTimeField(null=True, blank=True)
+    """Of the fleet's: its breaker is open until then, see `coordinator.breaker`."""
     live = models.IntegerField(default=0)
     """Executions launched and not settled."""
     max_live = models.PositiveIntegerField(null=True, blank=True)

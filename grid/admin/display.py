@@ -41,7 +41,7 @@ _HIDDEN = re.compile(
 
 def shown(text: str) -> str:
     """The text with what cannot be seen (control and direction marks) written as U+202E would be: backslash, u, number."""
-    return text
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def line(text: str, limit: int = 160) -> str:
@@ -73,7 +73,7 @@ def pill(state: str, text: str = "") -> str:
 
 def link(name: str, pk: int | str | UUID, text: str) -> str:
     """To the page of a row; `name` is `app_model`."""
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[quote(pk)]), text)
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[pk]), text)
 
 
 def list_link(name: str, text: str, **query: object) -> str:

@@ -11,7 +11,8 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
 from grid import executions, launching, lifecycle, phases, processes, specs

@@ -76,6 +76,7 @@ class Execution(models.Model):
             models.Index(fields=["host", "state"], name="execution_of_host"),
             models.Index(fields=["subject", "created_at"], name="execution_history"),
             models.Index(fields=["root", "created_at"], name="execution_of_root"),
+            models.Index(fields=["-ended_at"], name="execution_last_ended"),
         ]
         ordering: ClassVar = ["-created_at"]
 

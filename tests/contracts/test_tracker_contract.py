@@ -15,7 +15,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def create(world: TrackerWorld, title: str = "Fix the login", **fields: object) -> IssueView:
-    draft = IssueDraft(title=title, **fields)  # type: ignore[arg-type]  # tests pass the fields they are about
+    draft = IssueDraft(title=title, **fields)
     return world.tracker.create(world.scope, draft, f"key of {title[:20]!r}")
 
 

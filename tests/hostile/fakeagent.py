@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -56,6 +57,19 @@ def bad_outcome() -> None:
     with open(".agentgrid/outcome.json", "wb") as target:
         target.write(b'{"outcome": "done", \xff\x00')
     say(type="result", ok=True)
+
+
+def strange_outcome() -> None:
+    """Mode: a change, and a report full of what databases and terminals dislike."""
+    odd = "NUL \x00, lone surrogate \ud800, \x1b[2J\x1b]0;title\x07, \u202e, \U0001f980 "
+    with open("odd.txt", "wb") as target:
+        target.write(bytes(range(256)))
+    with open(b"\xff name \n.bin", "wb") as target:
+        target.write(b"\0")
+    os.makedirs(".agentgrid", exist_ok=True)
+    with open(".agentgrid/outcome.json", "w") as target:
+        json.dump({"outcome": "done", "summary": odd * 20, "comment": odd}, target)
+    say(type="result", ok=True, text=odd)
 
 
 def hang() -> None:
@@ -175,6 +189,20 @@ def keep_writing() -> None:
         time.sleep(0.1)
 
 
+def deep_files(depth: str = "3000") -> None:
+    """Mode: a change, folders deeper than a path may be long, and a file that nobody may read."""
+    with open("answer.txt", "w") as target:
+        target.write("42\n")
+    with open("locked.txt", "w") as target:
+        target.write("x\n")
+    os.chmod("locked.txt", 0)
+    os.mkfifo("pipe")
+    for _ in range(int(depth)):
+        os.mkdir("d")
+        os.chdir("d")
+    say(type="result", ok=True)
+
+
 # --- Process trees -----------------------------------------------------------------------------------------------
 
 
@@ -212,6 +240,23 @@ def daemonize_and_leave() -> None:
     """Mode: eight daemons, then exit 0."""
     daemons(8)
     say(type="result", ok=True)
+
+
+def scatter(mark: str) -> None:
+    """Mode: a daemon that left the workspace, its session and its environment; `mark` is in its command line."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.chdir("/")
+            null = os.open("/dev/null", os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            script = "trap '' TERM INT HUP; while :; do /bin/sleep 3600; done"
+            os.execve("/bin/sh", ["sh", "-c", script, mark], {})
+        os._exit(0)
+    os.wait()
+    say(type="start", mark=mark)
+    sleep_for_ever()
 
 
 def tree(count: str = "300") -> None:
@@ -312,6 +357,18 @@ def forge(run_dir: str) -> None:
     time.sleep(0.6)
 
 
+def forge_exit(mark: str) -> None:
+    """Mode: claim in the own spool that all is over and well, and go on working in the dark."""
+    spool = os.path.join(os.path.dirname(os.path.expanduser("~")), "phases", "agent", "spool.jsonl")
+    with open("answer.txt", "w") as target:
+        target.write("42\n")
+    say(type="start", mark=mark)
+    time.sleep(0.3)
+    with open(spool, "a") as target:
+        target.write(json.dumps({"n": 99, "t": "exit", "reason": "exited", "code": 0, "signal": None}) + "\n")
+    sleep_for_ever()
+
+
 def ask_nursery(host_dir: str, spec: str, version: str) -> None:
     """Mode: ask the nursery to start a program outside of the own tree."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
@@ -321,26 +378,52 @@ def ask_nursery(host_dir: str, spec: str, version: str) -> None:
         say(type="nursery", answer=json.loads(client.recv(65536)))
 
 
-def secrets(canary_hex: str) -> None:
-    """Mode: look for a planted secret, given in hex, wherever a process of this user may look."""
+def secrets(canary_hex: str, *folders: str) -> None:
+    """Mode: look for a planted secret, given in hex, wherever a process of this user may look.
+
+    That is: environment and command line of every process, its open files, HOME, git's configuration and whatever
+    lies in `folders`. Says besides which processes let their environment be read.
+    """
     fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:-1]  # first, as the search opens others
     canary = bytes.fromhex(canary_hex)
-    found = []
     places = ("/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/[0-9]*/fd/*", os.path.expanduser("~/*"))
-    for path in [path for pattern in places for path in glob.glob(pattern, include_hidden=True)]:
-        if path.startswith((f"/proc/{os.getpid()}/fd", "/proc/self")) and "environ" not in path:
-            continue
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-                if canary in (file.read(1 << 20) or b""):
-                    found.append(path)
-        except OSError:
-            continue
+    paths = [path for pattern in places for path in glob.glob(pattern, include_hidden=True)]
+    paths = [
+        path for path in paths if "environ" in path or not path.startswith((f"/proc/{os.getpid()}/fd", "/proc/self"))
+    ]
+    found = [path for path in [*paths, *_files_below(*folders)] if canary in _regular(path)]
+    git = subprocess.run(["git", "config", "--list", "--show-origin"], capture_output=True, check=False)
+    if canary in git.stdout:
+        found.append("git config")
     try:
         parent_fds = ", ".join(os.readlink(path) for path in os.scandir(f"/proc/{os.getppid()}/fd"))
     except OSError as error:
         parent_fds = os.strerror(error.errno or 0)
-    say(type="secrets", found=found, env=sorted(os.environ), parent_fds=parent_fds, fds=fds)
+    readable = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _opens(f"/proc/{pid}/environ")]
+    say(type="secrets", found=found, env=sorted(os.environ), parent_fds=parent_fds, fds=fds, readable=readable)
+
+
+def _files_below(*folders: str) -> list[str]:
+    return [os.path.join(top, name) for folder in folders for top, _, names in os.walk(folder) for name in names]
+
+
+def _regular(path: str, limit: int = 64 << 20) -> bytes:
+    """The start of a regular file; nothing of a pipe or a terminal, where it would be missing to its reader."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            return file.read(limit) or b""
+    except OSError:
+        return b""
+
+
+def _opens(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0):
+            return True
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

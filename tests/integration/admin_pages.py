@@ -63,3 +63,9 @@ def links(html: str) -> list[str]:
     page = _Page()
     page.feed(html)
     return page.links
+
+
+def form_with(html: str, marker: str) -> dict[str, str]:
+    """The hidden fields of the page's form that holds `marker`."""
+    (form,) = [form for form in re.findall(r"<form\b.*?</form>", html, re.DOTALL) if marker in form]
+    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form))

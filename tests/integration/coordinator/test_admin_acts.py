@@ -24,7 +24,7 @@ from coordinator.public_types import AgentState
 from grid.models import Execution
 from grid.public_types import State
 from tests.factories import git, make_agent, make_child, make_git_repository
-from tests.integration.admin_pages import HOSTILE, checked
+from tests.integration.admin_pages import HOSTILE, checked, form_with
 
 ACTS: list[tuple[type[Model], str]] = [(Agent, act.name) for act in pages.agents.AgentAdmin.acts]
 ACTS += [(Envelope, act.name) for act in pages.envelopes.EnvelopeAdmin.acts]
@@ -335,12 +335,17 @@ def test_staff_without_any_permission_see_nothing(staff, agent):
     assert confirm(browser, "nudge", agent).status_code == 403
 
 
-def test_a_post_without_the_csrf_token_is_refused(django_user_model, agent, settings, state_dir):
+def test_only_the_pages_own_forms_are_accepted(django_user_model, agent, settings, state_dir):
     settings.STATIC_ROOT = str(state_dir)
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(django_user_model.objects.create_superuser("root"))
     assert confirm(browser, "nudge", agent).status_code == 403
     assert audits() == []
+    button = form_with(checked(browser.get(page_url(agent))), 'value="nudge"')
+    asked = browser.post(list_url(Agent), {**button, "action": "nudge"})
+    done = browser.post(list_url(Agent), form_with(checked(asked), 'name="confirmed"'))
+    assert (done.status_code, done.url) == (302, page_url(agent))
+    assert audits() == [("admin:root", "nudge", f"agent:{agent.pk}")]
 
 
 def test_strange_rows_are_refused(browser, agent):

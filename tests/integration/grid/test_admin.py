@@ -19,7 +19,7 @@ from django.utils import timezone
 from grid import models
 from grid.models import Event, EventCursor, EventStream, Execution, Host
 from grid.public_types import State
-from tests.integration.admin_pages import HOSTILE, HOSTILE_MARKUP, checked
+from tests.integration.admin_pages import HOSTILE, HOSTILE_MARKUP, checked, links
 
 MODELS = [getattr(models, name) for name in models.__all__]
 RESULT = {
@@ -159,6 +159,20 @@ def test_executions_are_found_by_id_prefix_subject_and_group(browser: Client) ->
     assert found(group="live") == found(group="attention") == found(group="ended") == 2
     assert found(on=row.host, group="ended") == 1
     assert found(q="'%") == 0
+
+
+@pytest.mark.django_db
+def test_hosts_say_what_they_run_and_link_to_it(browser: Client) -> None:
+    fill(1)
+    home = Host.objects.get()  # its name needs quoting in an address
+    Execution.objects.update(state=State.RUNNING)
+    html = checked(browser.get(page(Host, "changelist")))
+    (runs,) = [url for url in links(html) if "group=live" in url]
+    assert browser.get(page(Execution, "changelist") + runs.partition("/execution/")[2]).context["cl"].result_count == 1
+    assert ">1</a>" in html
+    html = checked(browser.get(page(Execution, "changelist")))
+    (itself,) = [url for url in links(html) if url == page(Host, "change", home.pk)]
+    assert "alive" in checked(browser.get(itself))
 
 
 @pytest.mark.django_db

@@ -35,7 +35,7 @@ def status(key: str, markdown: str = "text") -> Write:
 
 
 def fault(method: str, error: Exception, when: str = "before") -> Fault:
-    return Fault(method=method, when=when, act=raising(error))  # type: ignore[arg-type]  # tests pass the two words
+    return Fault(method=method, when=when, act=raising(error))
 
 
 def run(repository: RepositoryView, *faults: Fault, after: float = 0, **limits: Any) -> list[WriteResult]:

@@ -1,0 +1,36 @@
+"""The fleet's breaker: when everything fails, something common is broken, and going on only costs money. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from grid.public_types import ExecutionView, State
+
+WINDOW = timedelta(minutes=10)
+MIN_RUNS = 20
+"""Fewer runs prove nothing: one broken issue spends its attempts and stops by itself."""
+MIN_SUBJECTS = 5
+REST = timedelta(minutes=5)
+BAD = frozenset({State.FAILED, State.TIMED_OUT, State.LOST, State.QUARANTINED})
+
+
+def open_until(last: Sequence[ExecutionView], *, now: datetime) -> datetime | None:
+    """Until when nothing should start, or None.
+
+    Args:
+        last: The executions that ended last, newest first, at least MIN_RUNS of them when there are so many.
+        now: Aware time.
+
+    Returns:
+        REST after the last end when the newest MIN_RUNS ends all lie within WINDOW, all failed, and belong to at least
+        MIN_SUBJECTS issues; one success closes the breaker.
+    """
+    newest = [run for run in last[:MIN_RUNS] if run.ended_at is not None and run.ended_at > now - WINDOW]
+    if len(newest) < MIN_RUNS or any(run.state not in BAD for run in newest):
+        return None
+    if len({run.subject for run in newest}) < MIN_SUBJECTS:
+        return None
+    ends = [run.ended_at for run in newest if run.ended_at is not None]
+    until = max(ends) + REST
+    return until if until > now else None

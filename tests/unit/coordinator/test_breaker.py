@@ -1,0 +1,59 @@
+"""The fleet rests when everything fails, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from coordinator import breaker
+from grid.public_types import ExecutionView, Mode, Result, State
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FAILED = ExecutionView(
+    id=uuid4(),
+    subject="issue:1",
+    root="tree:1",
+    mode=Mode.WORK,
+    state=State.FAILED,
+    attempt=1,
+    token=1,
+    phase="",
+    host="h",
+    branch="agent/1-x",
+    base="0" * 40,
+    agent="command",
+    priority=0,
+    created_at=NOW,
+    claimed_at=NOW,
+    started_at=NOW,
+    ended_at=NOW - timedelta(minutes=1),
+    lease_until=None,
+    stop_requested="",
+    result=Result(),
+    wall_seconds=1.0,
+)
+RUNS = [replace(FAILED, subject=f"issue:{n % 6}") for n in range(20)]
+
+
+def test_twenty_failures_of_several_issues_in_a_row_open_it_for_five_minutes():
+    assert breaker.open_until(RUNS, now=NOW) == NOW + timedelta(minutes=4)
+    assert breaker.open_until(RUNS, now=NOW + timedelta(minutes=4)) is None
+
+
+def test_one_success_keeps_it_closed():
+    assert breaker.open_until([*RUNS[:7], replace(FAILED, state=State.SUCCEEDED), *RUNS[8:]], now=NOW) is None
+
+
+def test_one_broken_issue_does_not_stop_the_others():
+    assert breaker.open_until([FAILED] * 20, now=NOW) is None
+
+
+def test_few_or_old_failures_prove_nothing():
+    assert breaker.open_until(RUNS[:19], now=NOW) is None
+    old = [replace(run, ended_at=NOW - timedelta(minutes=11)) for run in RUNS]
+    assert breaker.open_until(old, now=NOW) is None
+
+
+def test_interruptions_and_cancels_are_not_failures():
+    assert breaker.open_until([replace(run, state=State.INTERRUPTED) for run in RUNS], now=NOW) is None
