@@ -217,8 +217,9 @@ def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
 
 
 def envelopes() -> list[EnvelopeView]:
-    """Every scope that is paused or holds something, the fleet first."""
-    return [budgets.view(row) for row in Envelope.objects.exclude(kind="agent").order_by("pk")]
+    """Every scope but agents, and the agents that are paused, the fleet first."""
+    shown = ~Q(kind=ScopeKind.AGENT) | Q(paused_at__isnull=False)
+    return [budgets.view(row) for row in Envelope.objects.filter(shown).order_by("pk")]
 
 
 def scope_names(views: Iterable[EnvelopeView]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def pill(state: str, text: str = "") -> str:
 
 def link(name: str, pk: int | str | UUID, text: str) -> str:
     """To the page of a row; `name` is `app_model`."""
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[pk]), text)
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{name}_change", args=[quote(pk)]), text)
 
 
 def list_link(name: str, text: str, **query: object) -> str:

@@ -46,7 +46,7 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
         unavailable("PostgreSQL", error)
     try:
-        socket_dir, pid = str(server.get_postmaster_info().socket_dir), server.get_pid()
+        socket_dir = str(server.get_postmaster_info().socket_dir)
         with psycopg.connect(host=socket_dir, user="postgres", dbname="postgres", autocommit=True) as connection:
             for setting in (
                 "fsync",
@@ -56,7 +56,8 @@ def postgres_server() -> Iterator[str]:
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
         yield socket_dir
-        os.kill(pid, signal.SIGQUIT)  # at once: a regular stop writes out what is about to be deleted
+        # At once: a regular stop writes out what is about to be deleted. A test may have restarted it under a new pid.
+        os.kill(server.get_pid(), signal.SIGQUIT)
     finally:
         server.cleanup()
         atexit.unregister(server._cleanup)  # it would log into streams that pytest has closed

@@ -59,7 +59,7 @@ def test_status_shows_what_needs_me_before_what_runs(tmp_path: Path) -> None:
     assert [agent["id"] for agent in document["attention"]] == [failed.id]
     assert {row["agent"]["id"] for row in document["running"]} == {busy.id, held.id}
     assert document["hosts"][0]["running"] == 1
-    assert {envelope["kind"] for envelope in document["envelopes"]} == {"fleet", "repository", "tree"}
+    assert {envelope["kind"] for envelope in document["envelopes"]} == {"fleet", "repository", "tree", "agent"}
 
 
 def test_status_says_when_all_hosts_are_silent(tmp_path: Path) -> None:

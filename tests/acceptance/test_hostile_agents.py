@@ -1,0 +1,267 @@
+"""Hostile agents on a whole stack: an honest end each time, bounded memory, no process left, no secret found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import psycopg
+import pytest
+
+from grid import processes
+from tests.factories import git
+from tests.hostile.arena import Arena, PeakMemory, until_gone, without_capabilities
+from tests.hostile.shim_runs import FAKE_AGENT
+from tests.services.stack import WORKERS, Stack
+
+pytestmark = pytest.mark.timeout(240)
+FAST = {"AGENTGRID_HEARTBEAT_SECONDS": "1", "AGENTGRID_LEASE_SECONDS": "20"}
+NOTHING = "exit 0, but neither a change nor .agentgrid/outcome.json"
+SILENT = "no output for too long"
+CRASHES = ["lost", "lost", "quarantined"]
+MARK = f"mark-{uuid4().hex}"
+MIB_200 = 200.0
+
+# Mode and arguments, the states of its executions, what `explain` says of the last one.
+QUICK = [
+    (["exit-0-no-result"], ["failed"], NOTHING),
+    (["bad-outcome"], ["failed"], "invalid .agentgrid/outcome.json: not UTF-8 at byte"),
+    (["bad-json"], ["failed"], NOTHING),
+    (["die9"], ["failed"], "signal 9"),
+    (["binary"], ["failed"], NOTHING),
+    (["nolf"], ["failed"], NOTHING),
+    (["spew", str(400 << 20)], ["failed"], NOTHING),
+    (["daemonize-and-leave"], ["failed"], NOTHING),
+    (["kill-parent"], CRASHES, "killed"),
+    (["forge-exit", MARK], ["succeeded"], "exit 0 with a change"),
+    (["strange-outcome"], ["succeeded"], "done: NUL"),
+    (["deep-files"], ["succeeded"], "exit 0 with a change"),
+    (["ok"], ["succeeded"], "done: wrote answer.txt"),
+]
+ENDLESS = [
+    (["hang"], ["timed_out"], SILENT),
+    (["stop-self"], ["timed_out"], SILENT),
+    (["close-stdout"], ["timed_out"], SILENT),
+    (["daemonize"], ["timed_out"], SILENT),
+    (["scatter", MARK], ["timed_out"], SILENT),
+    (["stop-supervisor"], ["timed_out"], SILENT),
+    (["forkbomb", "200"], ["timed_out"], SILENT),
+]
+
+
+@pytest.fixture(scope="module")
+def peaks() -> dict[str, float]:
+    """The most memory of our processes, filled by `arena`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def arena(
+    request: pytest.FixtureRequest,
+    migrated_sqlite: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    peaks: dict[str, float],
+) -> Iterator[Arena]:
+    """All of them at once on one stack: also that none of them disturbs another."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), slots=24, extra_env=FAST)
+    try:
+        shutil.copy(migrated_sqlite, stack.state_dir / "agentgrid.sqlite3")
+        stack.prepare_broker().start()
+        memory = PeakMemory(stack)
+        memory.peaks = peaks
+        hostile = Arena(stack, tmp_path_factory.mktemp("repositories"))
+        patient = hostile.repository("patient", wall_seconds=120, idle_seconds=60)
+        impatient = hostile.repository("impatient", wall_seconds=60, idle_seconds=3)
+        for words, _, _ in QUICK:
+            hostile.submit(*words, repository=patient)
+        hostile.submit("ignore-term", repository=patient)
+        for words, _, _ in ENDLESS[:-1]:
+            hostile.submit(*words, repository=impatient)
+        room = threads_of_this_user() + 120
+        hostile.submit(*ENDLESS[-1][0], repository=hostile.repository("bombed", idle_seconds=3, processes=room))
+        yield hostile
+        memory.close()
+        if request.session.testsfailed:
+            for name in WORKERS:
+                print(f"--- last lines of {name}", *stack.logs(name).splitlines()[-60:], sep="\n")
+    finally:
+        stack.close()
+        shutil.rmtree(stack.folder, ignore_errors=True)
+
+
+def threads_of_this_user() -> int:
+    """What RLIMIT_NPROC counts."""
+    count = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            count += process.num_threads() if process.uids().real == os.getuid() else 0
+    return count
+
+
+def states(told: dict[str, Any]) -> list[str]:
+    """Of an explained issue's executions, oldest first."""
+    return [run["state"] for run in reversed(told["executions"])]
+
+
+@pytest.mark.parametrize(("words", "expected", "reason"), ENDLESS + QUICK, ids=lambda item: item[0] if item else "")
+def test_it_ends_honestly_and_leaves_no_process(
+    arena: Arena, words: list[str], expected: list[str], reason: str
+) -> None:
+    told = arena.end_of(words[0])
+    until_gone(arena, told, *words[1:2] if MARK in words else ())
+    assert states(told) == expected
+    last = told["executions"][0]
+    assert reason in last["result"]["reason"]
+    if expected == ["succeeded"]:
+        assert told["agent"]["state"] == "done"
+    else:
+        assert told["agent"]["state"] == "failed"
+        assert last["result"]["reason"][:40] in told["agent"]["blocked_reason"]
+        assert (last["result"]["head"] or last["base"]) == last["base"]  # nothing is passed off as work
+    people_read = arena.stack.manage("explain", arena.issues[words[0]]).stdout
+    assert reason in people_read
+    assert not {"\x00", "\x1b", "\x07", "\u202e"} & set(people_read)
+
+
+def test_an_agent_deaf_to_signals_is_cancelled(arena: Arena) -> None:
+    arena.stack.wait_until(lambda: arena.agents_of(arena.explain("ignore-term")), "it runs")
+    arena.stack.manage("cancel", arena.issues["ignore-term"], "--yes")
+    told = arena.end_of("ignore-term")
+    arena.stack.wait_until(lambda: states(arena.explain("ignore-term")) == ["cancelled"], "its run is cancelled")
+    until_gone(arena, told)
+    assert arena.explain("ignore-term")["agent"]["state"] == "abandoned"
+
+
+def test_what_they_did_besides_is_kept_whole(arena: Arena) -> None:
+    arena.end_of("strange-outcome")
+    repository = arena.repositories["patient"]
+    (branch,) = git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads/agent/*strange*").split()
+    assert "odd.txt" in git(repository, "ls-tree", "-r", "--name-only", branch)
+    assert git(repository, "status", "--porcelain") == ""
+    assert git(repository, "branch", "--show-current") == "main"
+
+
+def test_memory_stayed_below_200_mib(arena: Arena, peaks: dict[str, float]) -> None:
+    """Of the worker, the nursery and every shim, through 400 MB in one line, 400 MB of lines and all the rest."""
+    for mode in ("nolf", "spew", "binary"):
+        arena.end_of(mode)
+    assert set(peaks) == {"control", "executions", "nursery", "shim"}
+    assert max(peaks.values()) < MIB_200, peaks
+
+
+def test_after_all_of_them_nothing_is_left_and_every_law_holds(arena: Arena) -> None:
+    for mode in arena.issues:
+        arena.end_of(mode)
+    arena.stack.wait_until(lambda: not arena.others(), "nothing of the agents is left", timeout=5)
+    assert arena.agents_of({"executions": []}, MARK) == []
+    assert arena.stack.manage_json("doctor")["violations"] == []
+
+
+# --- Secrets -----------------------------------------------------------------------------------------------------
+
+
+def canaries(secret: str) -> dict[str, str]:
+    """Our keys as an operator would set them, none of which agents may see."""
+    return {
+        "SECRET_KEY": f"django-{secret}-key",
+        "ANTHROPIC_API_KEY": f"sk-ant-{secret}",
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "REDIS_URL": f"redis://:{secret}@127.0.0.1:1/0",
+    }
+
+
+def files_with(folder: Path, secret: bytes) -> list[str]:
+    """Regular files below a folder that hold these bytes."""
+    return [str(path) for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+@pytest.fixture
+def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[..., tuple[Arena, dict[str, Any]]]]:
+    """Lets an agent hunt for a secret on a stack that has no capabilities to keep it away by."""
+    with contextlib.ExitStack() as cleanup:
+
+        def hunt(secret: str, **options: Any) -> tuple[Arena, dict[str, Any]]:
+            stack = new_stack(extra_env={**FAST, **canaries(secret), **options.pop("env", {})}, **options)
+            thread = cleanup.enter_context(without_capabilities())
+            cleanup.callback(stack.close)  # before the thread ends, which would end the workers
+            thread.submit(stack.start, "web", *WORKERS).result()
+            arena = Arena(stack, tmp_path)
+            hex_of_it = secret.encode().hex()
+            # All that lies in the state folder, the stores, other runs and the database among it, has our owner.
+            look = (str(stack.state_dir), str(stack.folder), "/proc/self/cwd/")
+            again = f"python3 -I -S {FAKE_AGENT} secrets {hex_of_it} {stack.folder} && test -e work.txt"
+            repository = arena.repository("app", idle_seconds=60)
+            arena.submit("secrets", hex_of_it, *look, repository=repository, then="echo x > work.txt", accept=again)
+            spools = stack.state_dir.glob
+            # No command of ours while it hunts: as an ordinary user it could see one that is just starting.
+            stack.wait_until(lambda: any(spools("runs/*/phases/verify-1/shim.json")), "the agent has hunted")
+            return arena, arena.end_of("secrets")
+
+        yield hunt
+
+
+def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Callable[..., Any]) -> None:
+    secret = f"canary{uuid4().hex}"
+    arena, told = new_hunt(secret)
+    assert states(told) == ["succeeded"]
+    facts = json.loads(arena.output(told)[0])
+    assert facts["found"] == []
+    assert facts["parent_fds"] == "Permission denied"
+    assert facts["fds"] == [0, 1, 2]
+    assert not {"SECRET_KEY", "DATABASE_URL", "ANTHROPIC_API_KEY", "AGENTGRID_STATE_DIR"} & set(facts["env"])
+    # An acceptance command, which runs what the agent wrote, finds no more.
+    assert json.loads(told["executions"][0]["result"]["checks"][0]["tail"])["found"] == []
+    stack = arena.stack
+    ours = {process.pid for process in stack.processes()}
+    assert {stack.pid(name) for name in ("web", *WORKERS)} <= ours
+    assert processes.nursery_pid(stack.state_dir / "host") in ours
+    assert not ours & set(facts["readable"])
+    stack.http("/admin/login/")
+    stack.close()
+    assert files_with(stack.folder, secret.encode()) == []  # the database, events, spools, messages, logs
+
+
+def test_the_hunt_does_find_what_is_allowed(new_hunt: Callable[..., Any]) -> None:
+    """Otherwise the test above would prove nothing."""
+    secret = f"canary{uuid4().hex}"
+    arena, told = new_hunt(secret, env={"AGENTGRID_AGENT_ENV_ALLOW": "ANTHROPIC_API_KEY"})
+    facts = json.loads(arena.output(told)[0])
+    assert any(path.endswith("/environ") for path in facts["found"])
+    assert any("spec.json" in path for path in facts["found"])
+    assert "ANTHROPIC_API_KEY" in facts["env"]
+
+
+def test_postgresql_takes_what_they_print_and_keeps_no_secret(new_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    secret = f"canary{uuid4().hex}"
+    stack = new_stack(database="postgres", extra_env={**FAST, **canaries(secret)})
+    url = stack.env["DATABASE_URL"]
+    stack.env["DATABASE_URL"] = url.replace("postgres@", f"postgres:{secret}@", 1)
+    arena = Arena(stack.start(), tmp_path)
+    repository = arena.repository("app", idle_seconds=60)
+    noise = f"python3 -I -S {FAKE_AGENT} binary"
+    arena.submit("binary", repository=repository, then="echo x > work.txt", accept=noise)
+    arena.submit("nolf", repository=repository)
+    arena.submit("strange-outcome", repository=repository)
+    arena.submit("secrets", secret.encode().hex(), str(stack.folder), repository=repository)
+    assert states(arena.end_of("binary")) == ["succeeded"]
+    assert states(arena.end_of("strange-outcome")) == ["succeeded"]
+    told = arena.end_of("nolf")
+    assert (states(told), told["executions"][0]["result"]["reason"]) == (["failed"], NOTHING)
+    assert json.loads(arena.output(arena.end_of("secrets"))[0])["found"] == []
+    assert stack.manage_json("doctor")["violations"] == []
+    stack.close()
+    assert files_with(stack.folder, secret.encode()) == []
+    with psycopg.connect(url) as database:
+        tables = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert len(tables) > 20
+        for (table,) in tables:
+            rows = database.execute(f'SELECT t::text FROM "{table}" t').fetchall()
+            assert secret not in str(rows), table
