@@ -57,7 +57,7 @@ def postgres_server() -> Iterator[str]:
             connection.execute("SELECT pg_reload_conf()")
         yield socket_dir
         # At once: a regular stop writes out what is about to be deleted. A test may have restarted it under a new pid.
-        os.kill(server.get_pid(), signal.SIGQUIT)
+        os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
     finally:
         server.cleanup()
         atexit.unregister(server._cleanup)  # it would log into streams that pytest has closed

@@ -63,7 +63,7 @@ def child(number: int, state: AgentState, code: str = "", *, parent: int = 1, an
     )
 
 
-def event(kind: str, **body) -> EventView:
+def event(kind: str, /, **body) -> EventView:
     return EventView(id=1, stream="agent:1", seq=1, root="tree:1", kind=kind, at=NOW, body=body)
 
 
