@@ -28,8 +28,7 @@ app.conf.task_queues = celery_queues()
 # A queue nobody declared would be a message nobody reads.
 app.conf.task_create_missing_queues = False
 # Wake-ups are sent by task name, also from processes that never import the task: the name alone must find the queue.
-app.conf.task_routes = {"grid.launch": {"queue": "executions"}}
-app.autodiscover_tasks(["coordinator", "grid"])
+app.autodiscover_tasks(["bench", "coordinator", "grid"])
 # By name: Celery loads it in the worker, where Django is ready. It takes part on the `executions` queue only.
 app.steps["worker"].add("grid.host.bootstep:HostStep")
 

@@ -9,7 +9,7 @@ from celery import shared_task
 from bench.perf import stamps
 
 
-@shared_task(name="bench.noop", queue="executions")
+@shared_task(name="bench.noop")
 def noop(*, number: int, **_: object) -> None:
     """Write down when it ran, where a benchmark waits for that; nothing anywhere else."""
     stamps.leave(int(number), time.time_ns())

@@ -94,6 +94,8 @@ def mode_of(facts: Facts) -> tuple[str, str]:
     if facts.next_mode:
         return facts.next_mode, {"resolve": "a merge conflict is to be resolved"}.get(facts.next_mode, "goes on")
     if facts.children_total:
+        if facts.children_open:
+            return "resume", f"asked for while {facts.children_open} of {facts.children_total} sub-issues are under way"
         stuck = f", {facts.children_stuck} of them stuck" if facts.children_stuck else ""
         return "resume", f"its {facts.children_total} sub-issues have ended{stuck}"
     return "work", "all gates are open"

@@ -29,6 +29,12 @@ def ensure(*, kind: ScopeKind, key: str, parent: Envelope | None, limits: Mappin
     return row
 
 
+def rename(envelope: Envelope, key: str) -> None:
+    """Give a scope its lasting name."""
+    Envelope.objects.filter(pk=envelope.pk).update(key=key)
+    envelope.key = key
+
+
 def lower(envelope: Envelope, **caps: int) -> None:
     """Bring limits down to caps where they are higher or missing."""
     for name, cap in caps.items():

@@ -83,8 +83,8 @@ def scope_of(kind: ScopeKind, agent: AgentView | None = None, *, repository_id: 
     if agent is None:
         raise ValueError(f"a {kind} needs an agent")
     if kind == ScopeKind.AGENT:
-        return f"agent:{agent.issue_id}"
-    return f"tree:{queries.get(agent.root_id).issue_id}"
+        return f"agent:{agent.id}"
+    return f"tree:{agent.root_id}"
 
 
 # --- reads -----------------------------------------------------------------------------------------------------

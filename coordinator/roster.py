@@ -48,7 +48,7 @@ def take_on(
     issue = tracker.get_issue(issue_id)
     with transaction.atomic():
         above = parent.envelope.parent if parent is not None else _tree_envelope(issue_id, repository_id)
-        envelope = budgets.ensure(kind=ScopeKind.AGENT, key=f"agent:{issue_id}", parent=above, limits={})
+        envelope = budgets.ensure(kind=ScopeKind.AGENT, key=f"new-agent:{issue_id}", parent=above, limits={})
         agent, is_new = Agent.objects.get_or_create(
             issue_id=issue_id,
             defaults={
@@ -63,7 +63,13 @@ def take_on(
                 "priority": priority,
             },
         )
-        if is_new:
+        if not is_new:
+            transaction.set_rollback(True)  # somebody was faster; our envelopes are not wanted
+        else:
+            # Scopes are named after the agent, as its streams and audit rows are; only now it has a number.
+            budgets.rename(envelope, agent.stream)
+            if parent is None and above is not None:
+                budgets.rename(above, agent.root_key)
             lifecycle.record(
                 agent,
                 "agent.created",
@@ -76,7 +82,7 @@ def _tree_envelope(issue_id: int, repository_id: int) -> Envelope:
     settings = conf()
     return budgets.ensure(
         kind=ScopeKind.TREE,
-        key=f"tree:{issue_id}",
+        key=f"new-tree:{issue_id}",
         parent=repository_envelope(repository_id),
         limits={
             "max_live": settings.max_live_per_tree,

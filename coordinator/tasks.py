@@ -7,43 +7,43 @@ from celery import shared_task
 from coordinator import public_api
 
 
-@shared_task(name="coordinator.apply_events", queue="control")
+@shared_task(name="coordinator.apply_events")
 def apply_events(**_: object) -> None:
     """Take up what the grid reported."""
     public_api.apply_events()
 
 
-@shared_task(name="coordinator.decide", queue="control")
+@shared_task(name="coordinator.decide")
 def decide(*, agent_id: int, **_: object) -> None:
     """Decide an agent's open nudge again."""
     public_api.decide_again(agent_id)
 
 
-@shared_task(name="coordinator.drain_outbox", queue="control")
+@shared_task(name="coordinator.drain_outbox")
 def drain_outbox(*, repository_id: int, **_: object) -> None:
     """Carry out a repository's tracker writes."""
     public_api.drain_outbox(repository_id)
 
 
-@shared_task(name="coordinator.refresh_repository", queue="control")
+@shared_task(name="coordinator.refresh_repository")
 def refresh_repository(*, repository_id: int, **_: object) -> None:
     """Fetch a repository and read its policy."""
     public_api.refresh_repository(repository_id)
 
 
-@shared_task(name="coordinator.sweep", queue="control")
+@shared_task(name="coordinator.sweep")
 def sweep(**_: object) -> None:
     """The pass that runs every few seconds."""
     public_api.sweep()
 
 
-@shared_task(name="coordinator.resume_parents", queue="control")
+@shared_task(name="coordinator.resume_parents")
 def resume_parents(**_: object) -> None:
     """Look at waiting parents."""
     public_api.resume_parents()
 
 
-@shared_task(name="coordinator.housekeeping", queue="control")
+@shared_task(name="coordinator.housekeeping")
 def housekeeping(**_: object) -> None:
     """The hourly pass."""
     public_api.housekeeping()

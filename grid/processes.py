@@ -31,6 +31,8 @@ NURSERY_IDLE_SECONDS = 60
 KILL_GRACE_SECONDS = 3.0
 """For a shim to write its exit record once its tree is gone."""
 LOOK_SECONDS = 0.01
+ENDED_FROM_OUTSIDE = "ended_from_outside"
+"""In a run directory: `end_shim` ended this run, so what its exit record says of the agent is our own doing."""
 SERVED = (0, 75)  # exit codes of its starter after which some nursery serves
 """Exit codes of a nursery's starter after which some nursery serves."""
 HELPER_ENV = ("LD_LIBRARY_PATH",)
@@ -262,6 +264,7 @@ def end_shim(run_dir: Path) -> int:
     shim = shim_identity(run_dir)
     if shim is None or shim.pid <= 1 or shim.pid == os.getpid() or not is_running(shim):
         return 0
+    (run_dir / ENDED_FROM_OUTSIDE).touch()
     seen, _ = reaper.kill_tree(shim.pid)
     deadline = time.monotonic() + KILL_GRACE_SECONDS
     while is_running(shim) and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from celery import shared_task
 from grid import public_api
 
 
-@shared_task(name="grid.launch", queue="executions", time_limit=110, soft_time_limit=100)
+@shared_task(name="grid.launch", time_limit=110, soft_time_limit=100)
 def launch(*, execution_id: str, **_: object) -> None:
     """Claim a queued execution for this machine and start it; does nothing when somebody else did."""
     public_api.launch_here(UUID(execution_id))

@@ -82,8 +82,8 @@ BENCHMARKS = (
         figures=("memory.agent",),
         unit="MB",
         what="memory of a running agent beyond its own, beside the agent's own",
-        workers=("control", "executions", "beat"),
-        slots=200,
+        workers=("control", "executions"),  # without beat: only our nudges may start an agent
+        slots=201,
         full={"agents": 200},
         quick={"agents": 8},
     ),

@@ -17,7 +17,7 @@ from uuid import UUID
 from celery import current_app
 from django.conf import settings
 
-from bench.perf import fleet, stamps
+from bench.perf import fleet, floors, stamps
 from bench.perf.figures import Figure, PerfError, percentile, spread
 from grid import public_api as grid
 
@@ -30,10 +30,13 @@ _OUTPUT = "agent.output"
 def measure(params: Mapping[str, Any]) -> list[Figure]:
     """Figures p50 and p95 of the dispatch on this installation's broker."""
     warm_up, samples = int(params["warm_up"]), int(params["samples"])
-    repository = fleet.make_repository(Path(settings.STATE_DIR).parent / "source")
+    folder = Path(settings.STATE_DIR).parent
+    repository = fleet.make_repository(folder / "source")
+    clones = floors.clone_ms(folder, repository, count=samples)
     stamps.prepare()
     fleet.wait_for_host()
     agents = fleet.submit(warm_up + samples, repository=repository, argv=AGENT, title="Say when")
+    fleet.release()
     tasks, dispatches, parts = list[float](), list[float](), list[dict[str, float]]()
     for number, agent_id in enumerate(agents):
         task_ms = _task(number)
@@ -57,6 +60,7 @@ def measure(params: Mapping[str, Any]) -> list[Figure]:
             met=value <= goal,
             extra={
                 "delta": delta,
+                "clone_shared_p50": percentile(clones, 0.5),
                 "samples": samples,
                 "spread": spread(dispatches),
                 "floor_spread": spread(tasks),

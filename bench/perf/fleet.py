@@ -14,6 +14,7 @@ from bench.perf.figures import PerfError
 from coordinator import public_api as coordinator
 from coordinator.public_types import ATTENTION, AgentState, AgentView, ScopeKind, Submission
 from grid import public_api as grid
+from grid.public_types import State
 
 ACTOR = "perf"
 FILES = 200
@@ -42,21 +43,21 @@ def make_repository(path: Path) -> Path:
 
 
 def submit(count: int, *, repository: Path, argv: Sequence[str], title: str) -> list[int]:
-    """Submit issues that only a nudge will start; returns their agents' ids.
-
-    The fleet is paused meanwhile, so that the nudge which comes with a submission is put off.
-    """
+    """Submit issues to a fleet that is paused, so that none starts; returns their agents' ids. See `release`."""
     repository_id = coordinator.add_repository(str(repository)).id
     coordinator.refresh_repository(repository_id)
-    fleet = coordinator.scope_of(ScopeKind.FLEET)
-    coordinator.pause(fleet, actor=ACTOR)
+    coordinator.pause(coordinator.scope_of(ScopeKind.FLEET), actor=ACTOR)
     ids = []
     for number in range(count):
         wanted = Submission(title=f"{title} {number}", adapter="command", options={"argv": list(argv)})
         agent, _, _ = coordinator.submit(repository_id=repository_id, submission=wanted, actor=ACTOR)
         ids.append(agent.id)
-    coordinator.unpause(fleet, actor=ACTOR)
     return ids
+
+
+def release() -> None:
+    """Open the fleet. From now on a nudge starts a submitted agent; where a beat runs, its next sweep does so, too."""
+    coordinator.unpause(coordinator.scope_of(ScopeKind.FLEET), actor=ACTOR)
 
 
 def nudge(agent_id: int) -> int:
@@ -71,12 +72,31 @@ def nudge(agent_id: int) -> int:
 
 def wait_until_done(ids: Collection[int], *, seconds: float, pause: float = 0.05) -> list[AgentView]:
     """The agents, once all are done. Raises PerfError when one fails, or when it takes longer than `seconds`."""
-    return _wait(ids, seconds=seconds, pause=pause, wanted=AgentState.DONE)
+    missing, found = list(ids), list[AgentView]()
+
+    def all_are() -> bool:
+        # From the front, and only as far as the first that is not done yet: looking must not load the database.
+        while missing:
+            agent = coordinator.get_agent(missing[0])
+            if agent.state in ATTENTION:
+                raise PerfError(f"agent {agent.id} is {agent.state}: {agent.blocked_reason}")
+            if agent.state != AgentState.DONE:
+                return False
+            found.append(agent)
+            missing.pop(0)
+        return True
+
+    until(all_are, f"{len(ids)} agents are done", seconds=seconds, pause=pause)
+    return found
 
 
-def wait_until_running(ids: Collection[int], *, seconds: float) -> list[AgentView]:
-    """The agents, once all run. Raises PerfError."""
-    return _wait(ids, seconds=seconds, pause=0.2, wanted=AgentState.RUNNING)
+def wait_until_running(count: int, *, seconds: float) -> None:
+    """Return once so many executions run. Raises PerfError."""
+
+    def are_there() -> bool:
+        return grid.state_counts().get(State.RUNNING, 0) >= count
+
+    until(are_there, f"{count} agents run", seconds=seconds, pause=0.2)
 
 
 def wait_for_host(*, seconds: float = 60) -> None:
@@ -91,22 +111,3 @@ def until(condition: Callable[[], bool], what: str, *, seconds: float, pause: fl
         if time.monotonic() > deadline:
             raise PerfError(f"waited {seconds:.0f} s in vain until {what}")
         time.sleep(pause)
-
-
-def _wait(ids: Collection[int], *, seconds: float, pause: float, wanted: AgentState) -> list[AgentView]:
-    missing, found = list(ids), dict[int, AgentView]()
-
-    def all_there() -> bool:
-        # From the front, and only as far as the first that is not there yet: looking must not load the database.
-        while missing:
-            agent = coordinator.get_agent(missing[0])
-            if agent.state in ATTENTION:
-                raise PerfError(f"agent {agent.id} is {agent.state}: {agent.blocked_reason}")
-            if agent.state != wanted:
-                return False
-            found[agent.id] = agent
-            missing.pop(0)
-        return True
-
-    until(all_there, f"{len(ids)} agents are {wanted}", seconds=seconds, pause=pause)
-    return list(found.values())

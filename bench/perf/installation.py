@@ -31,13 +31,16 @@ _LOG_CHARS = 2000
 _SILENCE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-def measure(benchmark: Benchmark, *, params: Mapping[str, int], database: str) -> list[Figure]:
+def measure(
+    benchmark: Benchmark, *, params: Mapping[str, int], database: str, place: Path | None = None
+) -> list[Figure]:
     """Carry out one benchmark on an installation of its own.
 
     Args:
         benchmark: What to measure.
         params: Numbers of samples, agents or rows.
         database: `sqlite` or `postgres`, where the benchmark does not care.
+        place: Directory for the private folder; None means the system's temporary one.
 
     Raises:
         SkippedError: Something it needs is not installed.
@@ -47,7 +50,7 @@ def measure(benchmark: Benchmark, *, params: Mapping[str, int], database: str) -
         chosen = benchmark.database or database
         database_url = stack.enter_context(servers.postgres()) if chosen == "postgres" else ""
         broker_url = stack.enter_context(servers.sqs()) if benchmark.broker == "sqs" else ""
-        folder = stack.enter_context(_private_folder())
+        folder = stack.enter_context(_private_folder(place))
         environment = _environment(folder, benchmark, database_url=database_url, broker_url=broker_url)
         _manage(environment, "migrate", "--verbosity=0")
         _manage(environment, "prepare_broker")
@@ -65,9 +68,8 @@ def measure(benchmark: Benchmark, *, params: Mapping[str, int], database: str) -
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    # Short: the path of a socket has at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="ag-perf-"))
+def _private_folder(place: Path | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="ag-perf-", dir=place))
     try:
         yield folder
     finally:

@@ -29,13 +29,14 @@ def measure(params: Mapping[str, Any]) -> list[Figure]:
     fleet.wait_for_host()
     # One runs before the workers are measured first: what it takes is there for any number of agents.
     first, *others = fleet.submit(count + 1, repository=repository, argv=AGENT, title="Sleep")
+    fleet.release()
     fleet.nudge(first)
-    fleet.wait_until_running([first], seconds=60)
+    fleet.wait_until_running(1, seconds=60)
     try:
         before = observe.pss_bytes(observe.with_children(params["pids"].values()))
         for agent_id in others:
             fleet.nudge(agent_id)
-        fleet.wait_until_running(others, seconds=_SECONDS)
+        fleet.wait_until_running(count + 1, seconds=_SECONDS)
         after = observe.pss_bytes(observe.with_children(params["pids"].values()))
         nursery = observe.nursery(settings.STATE_DIR)
         shims = nursery.children()

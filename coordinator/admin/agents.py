@@ -82,8 +82,8 @@ class AgentAdmin(ActingAdmin):
     """Agents, the latest first."""
 
     list_display = [
-        *("place", "status", "issue_link", "repository_link", "parent_link", "last_run"),
-        *("attempts", "executions", "decided", "updated_at"),
+        *("place", "status", "issue_link", "decided", "last_run", "attempts", "executions"),
+        *("parent_link", "repository_link", "updated_at"),
     ]
     list_filter = (GroupFilter, "state", RootFilter, "repository", ScopeFilter)
     list_select_related = ("issue", "repository", "parent", "execution", "envelope__parent__parent__parent")

@@ -26,7 +26,7 @@ _SEARCHED = 5_000
 """How many of a tree's last events are looked through for those of one branch."""
 _NEEDS_A_PERSON = frozenset({"paused", "held", "off", "agent", "budget", "blocked"})
 """Codes of decisions that no waiting changes."""
-_PASSING = frozenset({"capacity", "applying", "splitting", "back-off", "fetch", "running"})
+_PASSING = frozenset({"breaker", "capacity", "applying", "splitting", "back-off", "fetch", "running"})
 DONE, ENDED_OTHERWISE, STUCK, MOVING = "done", "abandoned", "needs a person", ""
 
 

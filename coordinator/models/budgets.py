@@ -68,6 +68,7 @@ class LedgerEntry(models.Model):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name_plural = "ledger entries"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["execution_id", "envelope", "kind"], name="ledger_entry_once"),
         ]

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
-from grid import executions, launching, phases, specs, workspaces
+from grid import executions, launching, phases, processes, specs, workspaces
 from grid.agents import outcome, registry
 from grid.agents.errors import InvalidOutcomeError
 from grid.conf import conf
 from grid.host.watch import Watch
 from grid.models import Execution
 from grid.phases import Ended, Kind, Phase
+from grid.processes import ShimState
 from grid.public_errors import GridError
 from grid.public_types import ON_HOST, Check, Outcome, OutcomeKind, Result, State
 
 log = logging.getLogger(__name__)
 TAIL_CHARS = 4000
+EXIT_GRACE_SECONDS = 2.0
+"""For a shim to be gone after its last record."""
 
 
 def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
     """Act on the end of one phase; leaves the execution either in its next phase or in a terminal state."""
     row = Execution.objects.get(pk=watch.id)
-    if row.token != watch.token or row.state not in ON_HOST:
-        return
+    if row.token != watch.token or row.state not in ON_HOST or row.phase != watch.phase.name:
+        return  # fenced, or somebody went on already: a watch may have been made from a row read a moment too early
+    if _outlives(watch):
+        ended = Ended(reason="shim_failed", error="its exit record was forged: it went on running")
     match watch.phase.kind:
         case Kind.SETUP:
             _after_setup(row, watch, ended, lease_at=lease_at)
@@ -32,6 +38,17 @@ def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
             _after_agent(row, watch, ended, lease_at=lease_at)
         case Kind.VERIFY_SETUP | Kind.VERIFY:
             _after_check(row, watch, ended, lease_at=lease_at)
+
+
+def _outlives(watch: Watch) -> bool:
+    """Whether the shim lives on although its spool says that all is over; then it is ended, with all below it."""
+    deadline = processes.boottime() + EXIT_GRACE_SECONDS
+    while processes.shim_state(watch.run_dir) == ShimState.ALIVE:
+        if processes.boottime() > deadline:
+            processes.end_shim(watch.run_dir)
+            return True
+        time.sleep(processes.LOOK_SECONDS)
+    return False
 
 
 def _after_setup(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:

@@ -30,6 +30,8 @@ TICK_SECONDS = 0.05
 SILENT_BEATS = 2
 POLLS_PER_TICK = 8
 """About 8 MiB of one spool; a chatty agent must not starve the others."""
+MAX_BEAT_SECONDS = 5.0
+STOP_RETRY_SECONDS = 2.0
 MAX_FAILURES = 6
 SUSPICION_SECONDS = 10.0
 """A shim that was told by others to go means that the machine goes: no new work for so long."""
@@ -137,17 +139,21 @@ class HostLoop:
         ours = executions.renew(host=self.name, tokens=tokens, slots=self.slots)
         self.renewed_at, self.beat_due = at, now + conf().heartbeat_seconds
         self._keep_nursery()
-        for execution_id, watch in list(self.watches.items()):
+        deadline = at + min(conf().heartbeat_seconds / 2, MAX_BEAT_SECONDS)
+        # The silent ones last: shims that their agents have stopped must not use up the time of the others.
+        for execution_id, watch in sorted(self.watches.items(), key=lambda item: item[1].unanswered):
             if execution_id not in ours or execution_id not in rows:
                 self._fence(watch)
-                continue
-            if execution_id in self.busy or watch.ended is not None:
-                continue
-            answer = processes.command(watch.run_dir, {"op": "renew", "at": at}, timeout=0.3)
-            watch.unanswered = 0 if answer else watch.unanswered + 1
-            if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
-                log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(execution_id)})
-                processes.end_shim(watch.run_dir)
+            elif execution_id not in self.busy and watch.ended is None and processes.boottime() < deadline:
+                self._renew(watch, at)
+
+    def _renew(self, watch: Watch, at: float) -> None:
+        """Tell one shim that its lease goes on; end one that is silent for too long."""
+        answer = processes.command(watch.run_dir, {"op": "renew", "at": at}, timeout=0.05 if watch.unanswered else 0.3)
+        watch.unanswered = 0 if answer else watch.unanswered + 1
+        if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
+            log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(watch.id)})
+            self._submit(watch.id, processes.end_shim, watch.run_dir)
 
     def _keep_nursery(self) -> None:
         """Have a warm nursery before the next launch needs it; an unused one ends by itself."""
@@ -208,8 +214,10 @@ class HostLoop:
         except FencedError:
             self._fence(watch)
             return
-        except SpoolError as error:
-            log.warning("a forged spool", extra={"action": "spool", "execution_id": str(watch.id), "error": str(error)})
+        except DatabaseError:
+            raise
+        except Exception as error:  # forged or beyond us: one agent's output must not blind the host to all others
+            log.warning("a spool beyond us", exc_info=error, extra={"action": "spool", "execution_id": str(watch.id)})
             processes.end_shim(watch.run_dir)
             watch.ended = Ended(reason="shim_failed", error=str(error)[:300])
         if watch.ended is not None:
@@ -226,13 +234,15 @@ class HostLoop:
         reason = row.stop_reason or ("interrupted" if self.draining.is_set() else "")
         hurry = self.kill_at is not None and processes.boottime() > self.kill_at
         wanted = f"kill {reason}" if hurry else reason
-        if not reason or watch.stop_sent == wanted:
+        now = processes.boottime()
+        if not reason or watch.stop_sent == wanted or now < watch.retry_at:
             return
+        watch.retry_at = now + STOP_RETRY_SECONDS
         if row.state == State.RUNNING:
             lifecycle.move(row.pk, old={State.RUNNING}, new=State.STOPPING, reason=reason, token=row.token)
         answer = processes.command(watch.run_dir, {"op": "kill" if hurry else "stop", "reason": reason}, timeout=0.5)
         if answer:
-            watch.stop_sent = wanted
+            watch.stop_sent, watch.retry_at = wanted, 0.0
 
     def _finish(self, watch: Watch, ended: Ended) -> None:
         finish.phase_ended(watch, ended, lease_at=self.renewed_at)

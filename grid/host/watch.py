@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +41,8 @@ class Watch:
         self.run_dir = launching.phase_path(row.pk, phase)
         self.reader = SpoolReader(self.run_dir / "spool.jsonl")
         self.parser = registry.get(spec.agent.adapter).parser()
-        self.recorded = row.record
+        self.recorded = self.read_up_to = row.record
+        self.unstored: list[Draft] = []
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.ended: Ended | None = None
         self.stop_sent = ""
@@ -59,13 +60,14 @@ class Watch:
             FencedError: The execution is no longer ours.
             SpoolError: The spool was written to by somebody else.
         """
-        records = self.reader.read()
-        if not records:
-            return False
-        drafts: list[Draft] = []
-        for record in records:
-            drafts += self._events(record)
-        self._store(_merged(drafts), record=max(self.recorded, records[-1]["n"]))
+        if self.read_up_to <= self.recorded:  # else the database did not take what was read last time
+            records = self.reader.read()
+            if not records:
+                return False
+            self.unstored = [draft for record in records for draft in self._events(record)]
+            self.read_up_to = max(self.recorded, records[-1]["n"])
+        self._store(_merged(self.unstored), record=self.read_up_to)
+        self.unstored = []
         return True
 
     def is_gone(self) -> bool:
@@ -87,6 +89,8 @@ class Watch:
             ]
         elif kind == "exit":
             self.ended = ended_of(record)
+            if (self.run_dir / processes.ENDED_FROM_OUTSIDE).exists():
+                self.ended = Ended(reason="shim_failed", error="it did not answer and was ended from outside")
             body = {"phase": self.phase.name, "end": self.ended.in_words(), "seconds": self.ended.seconds}
             drafts = [
                 ("agent.exited", {**body, "max_rss_kib": record.get("max_rss_kib"), "swept": record.get("swept")})
@@ -122,18 +126,27 @@ def ended_of(record: dict[str, Any]) -> Ended:
     )
 
 
-def _merged(drafts: list[Draft]) -> list[Draft]:
+def _merged(drafts: Sequence[Draft]) -> list[Draft]:
     """Join runs of plain output lines into events of up to EVENT_CHARS, so that chatter does not flood the table."""
     merged: list[Draft] = []
     size = 0
     for kind, body in drafts:
+        lines = _plain_lines(kind, body)
         last = merged[-1] if merged else None
-        if kind == "agent.output" and last and last[0] == kind and last[1].get("stream") == body.get("stream"):
-            added = sum(map(len, body.get("lines", ())))
+        if lines is not None and last and _plain_lines(*last) is not None and last[1]["stream"] == body["stream"]:
+            added = sum(map(len, lines))
             if size + added <= EVENT_CHARS:
-                last[1]["lines"] += body.get("lines", [])
+                before = _plain_lines(*last) or []
+                merged[-1] = (kind, {"stream": body["stream"], "lines": [*before, *lines]})
                 size += added
                 continue
-        size = sum(map(len, body.get("lines", ()))) if kind == "agent.output" else 0
+        size = sum(map(len, lines or ()))
         merged.append((kind, body))
     return merged
+
+
+def _plain_lines(kind: str, body: Mapping[str, Any]) -> list[str] | None:
+    """Lines of an output event, which an adapter gives one by one as `text`; None for any other, and for one that was cut."""
+    if kind != "agent.output" or "stream" not in body or "truncated" in body:
+        return None
+    return list(body["lines"]) if "lines" in body else [str(body.get("text", ""))]

@@ -18,6 +18,7 @@ import psutil
 from grid import processes
 from grid.shim.agent import drop_bounding_set, empty_capabilities
 from tests.factories import make_git_repository
+from tests.hostile.console import Console
 from tests.hostile.shim_runs import FAKE_AGENT, alive, peak_rss_mib
 from tests.services.stack import Stack
 
@@ -30,6 +31,7 @@ class Arena:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack, self.folder = stack, folder
+        self.console = Console(stack)
         self.issues: dict[str, str] = {}
         self.repositories: dict[str, Path] = {}
 
@@ -47,12 +49,12 @@ class Arena:
         command = shlex.join([sys.executable, "-I", "-S", str(FAKE_AGENT), mode, *args])
         command = f"{command}; {then}" if then else f"exec {command}"  # exec: its parent is the shim, not a shell
         options = ("--agent", "command", "--command", command, *(("--accept", accept) if accept else ()))
-        told = self.stack.manage_json("submit", "--repo", str(repository), "--title", mode, *options)
+        told = self.console.manage_json("submit", "--repo", str(repository), "--title", mode, *options)
         self.issues[mode] = told["agent"]["issue"]
 
     def explain(self, mode: str) -> dict[str, Any]:
         """What `explain --json` says of the issue."""
-        told: dict[str, Any] = self.stack.manage_json("explain", self.issues[mode])
+        told: dict[str, Any] = self.console.manage_json("explain", self.issues[mode])
         return told
 
     def end_of(self, mode: str, *, timeout: float = 90) -> dict[str, Any]:
@@ -62,7 +64,7 @@ class Arena:
             told = self.explain(mode)
             return told if told["agent"]["state"] in OVER else None
 
-        found = self.stack.wait_until(over, f"{mode} is over", timeout=timeout, pause=0.4)
+        found = self.stack.wait_until(over, f"{mode} is over", timeout=timeout, pause=0.2)
         assert found is not None
         return found
 
@@ -83,6 +85,11 @@ class Arena:
         }
         found = [process for process in self.stack.processes() if process.pid not in {*ours, nursery}]
         return [process for process in found if _parent(process) not in ours]
+
+    def close(self) -> None:
+        """End the stack."""
+        self.console.close()
+        self.stack.close()
 
     def output(self, told: dict[str, Any]) -> list[str]:
         """Everything the agent printed, by the spool of its last run."""

@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,7 @@ examples:
   manage.py perf                                all figures, a few minutes
   manage.py perf dispatch.filesystem memory     these only; `resume` means all that begin with it
   manage.py perf --json | jq 'select(.met == false)'
+  manage.py perf --folder /srv/agentgrid        on the disk that agents will work on
   manage.py perf --quick                        a few samples of each: shows that it works, the values mean little
 Every benchmark has a private database, broker and state folder; yours are not touched. Ctrl-C leaves nothing behind.
 exit codes: 0 measured, whatever the goals say; 1 a benchmark failed; 2 bad input; 130 interrupted by Ctrl-C
@@ -45,6 +47,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object per line and figure")
         parser.add_argument(
             "--database", choices=("sqlite", "postgres"), default="sqlite", help="below dispatch, throughput and memory"
+        )
+        parser.add_argument(
+            "--folder",
+            type=_directory,
+            metavar="DIR",
+            help="where to work, on the file system to be measured (default: the temporary folder)",
         )
         parser.add_argument("--quick", action="store_true", help="few samples: a trial run, not a measurement")
 
@@ -79,7 +87,9 @@ class Command(BaseCommand):
         load = os.getloadavg()[0]
         try:
             with _progress(console, benchmark, is_shown=not options["json"]):
-                figures = installation.measure(benchmark, params=params, database=options["database"])
+                figures = installation.measure(
+                    benchmark, params=params, database=options["database"], place=options["folder"]
+                )
         except SkippedError as error:
             figures = _without_value(benchmark, f"skipped: {error}")
         except PerfError as error:
@@ -92,6 +102,12 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(figure.as_json() | about | machine))
             self.stdout.flush()
         return figures
+
+
+def _directory(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise ArgumentTypeError(f"{text!r} is not a directory")
+    return Path(text).resolve()
 
 
 @contextmanager

@@ -68,17 +68,22 @@ def started(agent: AgentView, *, lines: tuple[str, ...] = (), phase: str = "agen
     assert row is not None
     fields = {"started_at": Now(), "phase": phase}
     lifecycle.move(row.pk, old={State.CLAIMED}, new=State.RUNNING, reason="started", token=row.token, fields=fields)
-    if lines:
-        row = Execution.objects.get(pk=row.pk)
-        drafts = [("agent.output", {"stream": "out", "text": line}) for line in lines]
-        event_log.insert_numbered(stream=row.stream, root=row.root, first_seq=row.seq + 1, events=drafts)
-        Execution.objects.filter(pk=row.pk).update(seq=row.seq + len(drafts))
+    say(row, *lines)
     public_api.apply_events()
     return row
 
 
+def say(run: Execution, *lines: str) -> None:
+    """Let an agent print lines."""
+    row = Execution.objects.get(pk=run.pk)
+    drafts = [("agent.output", {"stream": "out", "text": line}) for line in lines]
+    event_log.insert_numbered(stream=row.stream, root=row.root, first_seq=row.seq + 1, events=drafts)
+    Execution.objects.filter(pk=row.pk).update(seq=row.seq + len(drafts))
+
+
 def ended(agent: AgentView, *, state: State = State.FAILED, result: Result | None = None) -> AgentView:
     """End the agent's running execution and apply that."""
+    assert agent.execution_id is not None
     row = Execution.objects.get(pk=agent.execution_id)
     result = result or Result(reason="exit 3", exit_code=3)
     assert executions.end(row.pk, token=row.token, state=state, reason=result.reason, result=result)

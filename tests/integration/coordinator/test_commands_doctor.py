@@ -82,7 +82,7 @@ def test_checks_of_other_packages_are_plugged_in_by_name(settings: Settings) -> 
     document = run("doctor", "--json").json
     found = {row["check"].rpartition(".")[2]: row for row in document["warnings"]}
     assert set(found) == {"two_complaints", "broken_check", "gone"}
-    assert [row["remedy"] for row in document["warnings"]][0] == "run prepare_broker"
+    assert document["warnings"][0]["remedy"] == "run prepare_broker"
     assert "no route" in found["broken_check"]["detail"]
     assert run("doctor").code == 0
 

@@ -11,17 +11,19 @@ import pytest
 from django.utils import timezone
 
 from coordinator import public_api
-from coordinator.public_types import AgentState, ScopeKind
+from coordinator.management import follow
+from coordinator.management.follow import Follower
+from coordinator.public_types import AgentState, AgentView, ScopeKind
 from grid.models import Execution, Host
 from grid.public_types import Check, Result, State
-from tests.integration.coordinator.command_rows import HOST, HOSTILE, care, ended, run, split, started, submitted
+from tests.integration.coordinator.command_rows import HOST, HOSTILE, care, ended, run, say, split, started, submitted
 from tests.integration.grid.git_samples import commit_all
 from tracker.models import Issue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def fail_for_good(agent):
+def fail_for_good(agent: AgentView) -> AgentView:
     check = Check(command="pytest -q", passed=False, exit_code=1, seconds=2.0, tail="line 1\nE   assert 1 == 2\n")
     for _ in range(3):
         agent = public_api.get_agent(agent.id)
@@ -141,7 +143,7 @@ def test_explain_says_what_blocks(tmp_path: Path) -> None:
 def test_explain_prompt_is_exact(tmp_path: Path) -> None:
     agent = submitted(care(tmp_path), "Read me", body="Take care of\n\n    indented code\n")
     said = run("explain", "1", "--prompt")
-    exact = Execution.objects.get(pk=agent.execution_id).prompt
+    exact = Execution.objects.get(subject=f"issue:{agent.issue_id}").prompt
     assert said.out == exact.rstrip("\n") + "\n"
     assert run("explain", "1", "--prompt", "--json").json["prompt"] == exact
 
@@ -163,6 +165,22 @@ def test_tail_of_a_branch_counts_its_own_events(tmp_path: Path) -> None:
     split(submitted(care(tmp_path)))
     records = run("tail", "1.1", "-n", "2", "--json").records
     assert [record["path"] for record in records] == ["1.1", "1.1"]
+
+
+def test_a_follower_gives_each_event_once(tmp_path: Path) -> None:
+    agent = submitted(care(tmp_path))
+    row = started(agent, lines=("one", "two"))
+    root = follow.root_key(agent)
+    for scope in ({}, {"root": root}, {"root": root, "path": "1"}, {"stream": row.stream}):
+        follower = Follower(backlog=2, **scope)
+        assert len(follower.poll()) == 2
+        assert follower.poll() == []
+        say(row, "three", "four")
+        assert [seen.event.body["text"] for seen in follower.poll()] == ["three", "four"]
+        assert follower.poll() == []
+    fresh = Follower(stream=row.stream)
+    assert fresh.poll() == []
+    assert not Follower(root=root, path="1.1", backlog=5).poll()
 
 
 def test_tail_follows_until_the_issue_has_ended(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_second_nudge_starts_nothing_and_is_coalesced_after_that(agent):
 
 @pytest.mark.parametrize("kind", ["fleet", "repository", "tree", "agent"])
 def test_nothing_is_launched_in_a_paused_scope(agent, kind):
-    scope = {"fleet": "fleet", "repository": f"repository:{agent.repository_id}"}.get(kind, f"{kind}:{agent.issue_id}")
+    scope = {"fleet": "fleet", "repository": f"repository:{agent.repository_id}"}.get(kind, f"{kind}:{agent.pk}")
     control.pause(scope, actor="me")
     assert nudge(agent).decision["code"] == "paused"
     control.unpause(scope, actor="me")
@@ -63,7 +63,7 @@ def test_nothing_is_launched_in_a_paused_scope(agent, kind):
 
 @pytest.mark.parametrize("scope", ["fleet", "agent"])
 def test_what_was_queued_before_a_pause_is_not_claimed_until_it_ends(agent, scope):
-    key = "fleet" if scope == "fleet" else f"agent:{agent.issue_id}"
+    key = "fleet" if scope == "fleet" else f"agent:{agent.pk}"
     Host.objects.create(name="h", slots=1)
     nudge(agent)
     assert control.pause(key, actor="me") == 1
@@ -75,7 +75,7 @@ def test_what_was_queued_before_a_pause_is_not_claimed_until_it_ends(agent, scop
 def test_ending_one_pause_does_not_end_another(agent):
     nudge(agent)
     control.pause("fleet", actor="me")
-    control.pause(f"tree:{agent.issue_id}", actor="me")
+    control.pause(f"tree:{agent.pk}", actor="me")
     assert control.unpause("fleet", actor="me") == 0
     assert run_of(agent).is_held
 
@@ -151,12 +151,12 @@ def test_a_held_issue_is_left_alone(agent):
 
 
 def test_the_tree_budget_stops_launches_until_it_is_raised(agent):
-    Envelope.objects.filter(key=f"tree:{agent.issue_id}").update(executions_limit=0)
+    Envelope.objects.filter(key=f"tree:{agent.pk}").update(executions_limit=0)
     assert nudge(agent).decision["code"] == "budget"
-    control.raise_limit(f"tree:{agent.issue_id}", actor="me", executions=1)
+    control.raise_limit(f"tree:{agent.pk}", actor="me", executions=1)
     assert dispatch.decide_again(agent.pk).answer == Answer.ADMITTED
     with pytest.raises(InvalidInputError, match="has used 1"):
-        control.raise_limit(f"tree:{agent.issue_id}", actor="me", executions=0)
+        control.raise_limit(f"tree:{agent.pk}", actor="me", executions=0)
 
 
 @pytest.mark.parametrize("scope", ["fleet", "repository", "tree"])
