@@ -115,7 +115,9 @@ def _switched_off(facts: Facts) -> Decision | None:
     if facts.paused:
         return defer("paused", f"the {facts.paused} is paused")
     if facts.rest_until and facts.rest_until > facts.now and facts.source not in BY_HAND:
-        return defer("breaker", "the last runs of the whole fleet all failed; nudge one by hand to try", facts.rest_until)
+        return defer(
+            "breaker", "the last runs of the whole fleet all failed; nudge one by hand to try", facts.rest_until
+        )
     if facts.is_held:
         return defer("held", "a person holds the issue (label agent:hold, or assigned to a person)")
     return None

@@ -207,6 +207,7 @@ def view(row: Envelope) -> EnvelopeView:
         key=row.key,
         kind=ScopeKind(row.kind),
         paused_at=row.paused_at,
+        rest_until=row.rest_until,
         live=row.live,
         max_live=row.max_live,
         executions_limit=row.executions_limit,

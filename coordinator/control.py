@@ -13,13 +13,14 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import budgets, dispatch, lifecycle, outcomes, tree
+from coordinator import budgets, dispatch, lifecycle, outcomes, roster, tree, wake
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
 from grid import public_api as grid
 from grid.public_types import LIVE, ON_HOST
 from tracker import public_api as tracker
+from tracker.public_errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ def pause(scope: str, *, actor: str) -> int:
         How many queued executions are held back.
     """
     with transaction.atomic():
+        roster.ensure_scope(scope)
         envelope = budgets.pause(scope, actor=actor, now=timezone.now())
         held = grid.hold(is_held=True, subjects=_subjects(envelope))
         audit(actor, "pause", scope, {"held": held})
@@ -133,6 +135,18 @@ def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
         row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
         audit(actor, "nudge", f"agent:{agent_id}", {"reason": reason[:300], "answer": row.answer})
     return row
+
+
+def retry_write(key: str, *, actor: str) -> None:
+    """Take up a tracker write that failed for ever, and those that failed because of it. Raises AgentNotFoundError."""
+    try:
+        with transaction.atomic():
+            tracker.retry_write(key)
+            repository_id = tracker.repository_of_write(key)
+            audit(actor, "retry_write", key, {"repository": repository_id})
+            wake.drain_outbox(repository_id)
+    except NotFoundError as error:
+        raise AgentNotFoundError(f"no write {key!r} waits to be retried; `doctor` lists those that failed") from error
 
 
 def raise_limit(scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None) -> Envelope:

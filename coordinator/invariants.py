@@ -141,7 +141,7 @@ def writes_are_carried_out() -> Iterator[Violation]:
             law="9 a tracker write happens once",
             subject=write.key,
             detail=write.error[:300],
-            remedy="fix what the message says, then retry the write in the admin (Operations)",
+            remedy=f"fix what the message says, then `manage.py retry --write {write.key}`",
         )
 
 

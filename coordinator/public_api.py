@@ -42,6 +42,11 @@ def retry(agent_id: int, *, actor: str) -> Decision | None:
     return queries.decision(control.retry(agent_id, actor=actor).decision)
 
 
+def retry_write(key: str, *, actor: str) -> None:
+    """Take up a tracker write that failed for ever. Raises AgentNotFoundError."""
+    control.retry_write(key, actor=actor)
+
+
 def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
     """End an agent and everything below it. Raises NotAllowedError, AgentNotFoundError."""
     return control.cancel(agent_id, actor=actor, reason=reason)

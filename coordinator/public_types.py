@@ -116,6 +116,8 @@ class EnvelopeView:
     key: str
     kind: ScopeKind
     paused_at: datetime | None
+    rest_until: datetime | None
+    """Of the fleet: its breaker is open until then, because everything failed lately."""
     live: int
     max_live: int | None
     executions_limit: int | None

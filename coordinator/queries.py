@@ -225,14 +225,15 @@ def envelopes() -> list[EnvelopeView]:
 def scope_names(views: Iterable[EnvelopeView]) -> dict[str, str]:
     """What people call these scopes, by key: `the fleet`, `local/app`, `tree of local/app#12`, `local/app#13`."""
     numbers = {view.key: int(view.key.rpartition(":")[2]) for view in views if view.kind != ScopeKind.FLEET}
-    of_repository = {pk for key, pk in numbers.items() if key.startswith("repository:")}
-    repositories = {row.id: row.scope for row in tracker.list_repositories()} if of_repository else {}
-    issues = tracker.get_issues([pk for key, pk in numbers.items() if not key.startswith("repository:")])
+    repositories = {row.id: row.scope for row in tracker.list_repositories()}
+    owners = dict(Agent.objects.filter(pk__in=set(numbers.values())).values_list("pk", "issue_id"))
+    issues = tracker.get_issues(owners.values())
+    refs = {pk: str(issues[issue_id].ref) for pk, issue_id in owners.items()}
     names = {budgets.FLEET: "the fleet"}
-    for key, pk in numbers.items():
-        ref = str(issues[pk].ref) if pk in issues else key
-        scope = repositories.get(pk, key)
-        names[key] = {"repository": scope, "tree": f"tree of {ref}"}.get(key.partition(":")[0], ref)
+    for key, number in numbers.items():
+        ref = refs.get(number, key)
+        by_kind = {"repository": repositories.get(number, key), "tree": f"tree of {ref}"}
+        names[key] = by_kind.get(key.partition(":")[0], ref)
     return names
 
 

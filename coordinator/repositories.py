@@ -124,7 +124,9 @@ def cap_tree(envelope: Envelope, limits: EffectivePolicy) -> None:
 def _stored(row: RepositoryPolicy) -> Policy | None:
     try:
         return policy_file.load_policy(row.policy)
-    except InvalidInputError as error:  # written by another version of this program; the next refresh reads the file anew
+    except (
+        InvalidInputError
+    ) as error:  # written by another version of this program; the next refresh reads the file anew
         log.warning("stored policy not read", extra={"action": "policy", "error": str(error)[:300]})
         return None
 

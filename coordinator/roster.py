@@ -33,6 +33,19 @@ def repository_envelope(repository_id: int, *, max_live: int | None = None) -> E
     return _capped(row, cap)
 
 
+def ensure_scope(key: str) -> None:
+    """Make the envelope of the fleet or of a known repository before its first agent does."""
+    kind, _, number = key.partition(":")
+    if kind == budgets.FLEET:
+        fleet_envelope()
+    elif (
+        kind == ScopeKind.REPOSITORY
+        and number.isdecimal()
+        and any(r.id == int(number) for r in tracker.list_repositories())
+    ):
+        repository_envelope(int(number))
+
+
 def take_on(
     *,
     issue_id: int,

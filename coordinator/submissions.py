@@ -51,7 +51,9 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
             if is_new and agent.envelope.parent is not None:
                 limits = repositories.effective_policy(repositories.policy_of(repository_id))
                 repositories.cap_tree(agent.envelope.parent, limits)
-            nudge = dispatch.nudge(agent.pk, source=Source.OPERATOR, reason=f"submitted by {actor}")
+            # Again is not a person's retry: a script that submits hourly must not wake what failed or is blocked.
+            source = Source.OPERATOR if is_new else Source.SWEEP
+            nudge = dispatch.nudge(agent.pk, source=source, reason=f"submitted by {actor}")
             control.audit(actor, "submit", str(issue.ref), {"new": is_new, "answer": nudge.answer})
     except InvalidError as error:
         raise InvalidInputError(str(error)) from error

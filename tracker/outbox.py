@@ -80,6 +80,14 @@ def due_repositories(now: datetime) -> list[int]:
     return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
+def repository_of(key: str) -> int:
+    """Id of the write's repository. Raises NotFoundError."""
+    found = Operation.objects.filter(key=key).values_list("repository_id", flat=True).first()
+    if found is None:
+        raise NotFoundError(f"There is no write {key!r}.")
+    return found
+
+
 def retry(key: str) -> None:
     """Take a write that failed for ever up again, and with it those that failed only because of it.
 

@@ -271,6 +271,15 @@ def retry_write(key: str) -> None:
     outbox.retry(key)
 
 
+def repository_of_write(key: str) -> int:
+    """Id of the repository that a write belongs to.
+
+    Raises:
+        NotFoundError: No such write.
+    """
+    return outbox.repository_of(key)
+
+
 def _check_tracker(name: str) -> None:
     if name != Repository.Kind.LOCAL:
         raise InvalidError(f"This version has no tracker {name[:40]!r}; use 'local'.", field="tracker")

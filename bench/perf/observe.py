@@ -57,8 +57,9 @@ def with_children(pids: Iterable[int]) -> list[psutil.Process]:
 
 
 def cpu_seconds(pids: Mapping[str, int], *, state_dir: Path) -> dict[str, float]:
-    """Processor time used so far: of each worker itself, of what it ran (git), and of shims with their agents."""
-    used = {}
+    """Processor time used so far: of each worker, of what it ran (git), of shims with their agents, of who nudges."""
+    own = psutil.Process().cpu_times()
+    used = {"nudging": own.user + own.system}
     for name, pid in pids.items():
         times = [psutil.Process(pid).cpu_times()]
         times += [child.cpu_times() for child in psutil.Process(pid).children()]  # of a pool

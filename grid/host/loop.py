@@ -22,7 +22,6 @@ from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
 from grid.phases import Ended
 from grid.processes import ShimState
-from grid.public_errors import SpoolError
 from grid.public_types import ON_HOST, Result, State
 
 log = logging.getLogger(__name__)
@@ -206,11 +205,7 @@ class HostLoop:
 
     def _follow(self, watch: Watch, row: Execution | None) -> None:
         try:
-            for _ in range(POLLS_PER_TICK):
-                if not watch.poll():
-                    break
-            if watch.ended is None and watch.is_gone():
-                watch.ended = Ended(reason="killed", error="the shim died")
+            watch.catch_up(polls=POLLS_PER_TICK)
         except FencedError:
             self._fence(watch)
             return

@@ -20,6 +20,8 @@ from grid.public_types import ON_HOST, LaunchSpec
 from grid.spool import SpoolReader
 
 EVENT_CHARS = 12_000
+LINE_OVERHEAD = 4
+"""Quotes, comma and space around a line in JSON, so that empty lines count too."""
 TAIL_LINES = 60
 
 
@@ -49,6 +51,18 @@ class Watch:
         self.unanswered = 0
         self.failures = 0
         self.retry_at = 0.0
+
+    def catch_up(self, *, polls: int) -> None:
+        """Take in what there is, at most so many chunks of it, and notice a shim that died without a last word.
+
+        Raises:
+            FencedError, SpoolError: As `poll`.
+        """
+        for _ in range(polls):
+            if not self.poll():
+                break
+        if self.is_gone():
+            self.ended = Ended(reason="killed", error="the shim died")
 
     def poll(self) -> bool:
         """Take in what the shim wrote since the last call.
@@ -129,24 +143,22 @@ def ended_of(record: dict[str, Any]) -> Ended:
 def _merged(drafts: Sequence[Draft]) -> list[Draft]:
     """Join runs of plain output lines into events of up to EVENT_CHARS, so that chatter does not flood the table."""
     merged: list[Draft] = []
+    run: list[str] = []
     size = 0
     for kind, body in drafts:
         lines = _plain_lines(kind, body)
-        last = merged[-1] if merged else None
-        if lines is not None and last and _plain_lines(*last) is not None and last[1]["stream"] == body["stream"]:
-            added = sum(map(len, lines))
-            if size + added <= EVENT_CHARS:
-                before = _plain_lines(*last) or []
-                merged[-1] = (kind, {"stream": body["stream"], "lines": [*before, *lines]})
-                size += added
-                continue
-        size = sum(map(len, lines or ()))
-        merged.append((kind, body))
+        added = sum(len(line) + LINE_OVERHEAD for line in lines)
+        if lines and run and merged[-1][1]["stream"] == body["stream"] and size + added <= EVENT_CHARS:
+            run += lines
+            size += added
+            continue
+        run, size = list(lines), added
+        merged.append((kind, {"stream": body["stream"], "lines": run} if lines else body))
     return merged
 
 
-def _plain_lines(kind: str, body: Mapping[str, Any]) -> list[str] | None:
-    """Lines of an output event, which an adapter gives one by one as `text`; None for any other, and for one that was cut."""
+def _plain_lines(kind: str, body: Mapping[str, Any]) -> Sequence[str]:
+    """Lines of an output event, which adapters give one by one as `text`; none of any other, nor of one that was cut."""
     if kind != "agent.output" or "stream" not in body or "truncated" in body:
-        return None
-    return list(body["lines"]) if "lines" in body else [str(body.get("text", ""))]
+        return ()
+    return body["lines"] if "lines" in body else [str(body.get("text", ""))]

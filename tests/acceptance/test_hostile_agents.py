@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,17 +136,22 @@ def test_it_ends_honestly_and_leaves_no_process(
     else:
         assert told["agent"]["state"] == "failed"
         assert last["state"] in told["agent"]["blocked_reason"] or reason in told["agent"]["blocked_reason"]
-        assert (last["result"]["head"] or last["base"]) == last["base"]  # nothing is passed off as work
     people_read = arena.console.manage("explain", arena.issues[words[0]])
     assert reason in people_read
     assert not {"\x00", "\x1b", "\x07", "\u202e"} & set(people_read)
 
 
 def test_what_they_did_besides_is_kept_whole(arena: Arena) -> None:
-    arena.end_of("strange-outcome")
+    done = [words[0] for words, expected, _ in QUICK if expected == ["succeeded"]]
+    for mode in done:
+        arena.end_of(mode)
     repository = arena.repositories["patient"]
-    (branch,) = git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads/agent/*strange*").split()
-    assert "odd.txt" in git(repository, "ls-tree", "-r", "--name-only", branch)
+    branches = git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
+    names = [arena.explain(mode)["agent"]["branch"] for mode in done]
+    assert sorted(branches) == sorted(["main", *names])  # nothing of the others is passed off as work
+    assert "odd.txt" in git(
+        repository, "ls-tree", "-r", "--name-only", arena.explain("strange-outcome")["agent"]["branch"]
+    )
     assert git(repository, "status", "--porcelain") == ""
     assert git(repository, "branch", "--show-current") == "main"
 
@@ -161,9 +167,15 @@ def test_memory_stayed_below_200_mib(arena: Arena, peaks: dict[str, float]) -> N
 def test_after_all_of_them_nothing_is_left_and_every_law_holds(arena: Arena) -> None:
     for mode in arena.issues:
         arena.end_of(mode)
-    arena.stack.wait_until(lambda: not arena.others(), "nothing of the agents is left", timeout=5)
+    deadline = time.monotonic() + 5
+    while left := arena.others():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
     assert arena.agents_of({"executions": []}, MARK) == []
     assert arena.console.manage_json("doctor")["violations"] == []
+    log = arena.stack.logs("executions")
+    assert "Traceback" not in log
+    assert "ERROR" not in log
 
 
 # --- Secrets -----------------------------------------------------------------------------------------------------
@@ -215,7 +227,6 @@ def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Calla
     assert states(told) == ["succeeded"]
     facts = json.loads(arena.output(told)[0])
     assert facts["found"] == []
-    assert facts["parent_fds"] == "Permission denied"
     assert facts["fds"] == [0, 1, 2]
     assert not {"SECRET_KEY", "DATABASE_URL", "ANTHROPIC_API_KEY", "AGENTGRID_STATE_DIR"} & set(facts["env"])
     # An acceptance command, which runs what the agent wrote, finds no more.

@@ -80,9 +80,8 @@ class Arena:
     def others(self) -> list[psutil.Process]:
         """Living processes of the stack that are neither a worker nor the nursery nor short helpers of a worker."""
         nursery = processes.nursery_pid(self.stack.state_dir / "host")
-        ours = {
-            self.stack.pid(name) for name in ("control", "executions", "beat", "web") if self.stack.is_running(name)
-        }
+        workers = ("control", "executions", "beat", "web")
+        ours = {self.stack.pid(name) for name in workers if self.stack.is_running(name)} | {self.console.pid}
         found = [process for process in self.stack.processes() if process.pid not in {*ours, nursery}]
         return [process for process in found if _parent(process) not in ours]
 

@@ -18,7 +18,9 @@ from grid.models import Execution, Host
 from grid.public_types import Check, Result, State
 from tests.integration.coordinator.command_rows import HOST, HOSTILE, care, ended, run, say, split, started, submitted
 from tests.integration.grid.git_samples import commit_all
+from tracker import public_api as tracker
 from tracker.models import Issue
+from tracker.public_types import IssueDraft
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -192,11 +194,19 @@ def test_tail_follows_until_the_issue_has_ended(tmp_path: Path) -> None:
 
 
 def test_budget_show_names_the_scopes(tmp_path: Path) -> None:
-    submitted(care(tmp_path))
+    repository = care(tmp_path)
+    tracker.create_issue(
+        repository_id=repository.id, draft=IssueDraft(title="Nobody's")
+    )  # ids of issues and agents differ
+    held = submitted(repository)
+    run("pause", "2")
     said = run("budget", "show")
-    assert "tree of local/app#1" in said.out
+    assert f"tree of {held.issue}  " in said.out
+    assert f"\n{held.issue}  " in said.out
+    assert "the fleet" in said.out
+    assert "\nlocal/app  " in said.out
     assert "1 reserved of 100" in said.out
-    assert run("budget", "show", "--tree", "1", "--json").json["envelopes"][0]["kind"] == "tree"
+    assert run("budget", "show", "--tree", "2", "--json").json["envelopes"][0]["kind"] == "tree"
 
 
 def test_an_unknown_issue_is_bad_input(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import control, dispatch, invariants, outcomes, queries
+from coordinator import budgets, control, dispatch, invariants, outcomes, queries, submissions
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
-from coordinator.public_errors import InvalidInputError, NotAllowedError
-from coordinator.public_types import AgentState, Answer, Source
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
+from coordinator.public_types import AgentState, Answer, Source, Submission
 from grid import executions
 from grid.models import Execution, Host
 from grid.public_types import Result, State
 from tests.factories import make_agent, make_child, make_git_repository
 from tracker import public_api as tracker
+from tracker.public_types import Write, WriteKind
 
 
 @pytest.fixture
@@ -179,3 +180,30 @@ def test_a_broker_that_is_down_fails_no_act(agent, settings, django_capture_on_c
     finally:
         celery_app.conf.update(broker_url=before)
     assert run_of(agent).state == "queued"
+
+
+def test_submitting_again_does_not_wake_what_failed(agent):
+    submission = Submission(title="Do it", adapter="command", options={"command": "true"})
+    first, _, is_new = submissions.submit(repository_id=agent.repository_id, submission=submission, actor="me")
+    assert is_new
+    Agent.objects.filter(pk=first.pk).update(state=AgentState.FAILED, execution=None, is_applied=True)
+    second, nudge_row, is_new = submissions.submit(repository_id=agent.repository_id, submission=submission, actor="me")
+    assert (second.pk, is_new, nudge_row.answer) == (first.pk, False, Answer.REFUSED)
+
+
+def test_the_fleet_can_be_paused_before_anything_was_submitted(db):
+    assert control.pause("fleet", actor="me") == 0
+    with pytest.raises(AgentNotFoundError):
+        control.pause("repository:99", actor="me")
+
+
+def test_a_write_that_failed_for_ever_is_tried_again_by_hand(agent):
+    write = Write(key="close:x", kind=WriteKind.CLOSE, payload={"ref": "999", "reason": "completed"})
+    tracker.wish(agent.repository_id, [write])
+    tracker.drain(agent.repository_id, now=budgets.now())
+    assert [violation.subject for violation in invariants.writes_are_carried_out()] == ["close:x"]
+    control.retry_write("close:x", actor="me")
+    assert list(invariants.writes_are_carried_out()) == []
+    assert AuditEntry.objects.get(action="retry_write").target == "close:x"
+    with pytest.raises(AgentNotFoundError):
+        control.retry_write("nothing", actor="me")

@@ -254,7 +254,8 @@ def test_a_branch_of_a_tree_is_drawn_as_a_tree() -> None:
 
 def test_limits_say_where_they_come_from() -> None:
     tree = EnvelopeView(
-        key="tree:1", kind=ScopeKind.TREE, paused_at=None, live=0, max_live=3, executions_limit=50, executions_reserved=0,
+        key="tree:1", kind=ScopeKind.TREE, paused_at=None,
+        rest_until=None, live=0, max_live=3, executions_limit=50, executions_reserved=0,
         executions_spent=0, wall_limit_seconds=100, wall_reserved_seconds=0, wall_spent_seconds=0,
     )  # fmt: skip
     limits = {"tree_executions": 50, "tree_wall_seconds": 100}

@@ -1,0 +1,95 @@
+"""`manage.py perf` on real workers, with few samples. Nothing is said about speed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from django.conf import settings
+
+KEYS = ["name", "value", "unit", "floor", "ratio", "goal", "met", "note"]
+
+
+def start(*args: str, folder: Path, **changes: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "perf", *args, "--folder", str(folder)],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "AGENTGRID_STATE_DIR": str(folder.parent / "operators"), **changes},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_naming(folder: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(str(folder) in part for part in process.cmdline()):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "place"
+    place.mkdir()
+    return place
+
+
+@pytest.mark.timeout(180)
+def test_dispatch_and_resume_are_measured_on_private_installations(folder):
+    operators = f"sqlite:///{folder.parent}/operators.sqlite3"
+    perf = start(
+        "dispatch.filesystem", "resume.query.sqlite", "--quick", "--json", folder=folder, DATABASE_URL=operators
+    )
+    output, errors = perf.communicate(timeout=170)
+    assert perf.returncode == 0, errors
+    figures = {figure["name"]: figure for figure in map(json.loads, output.splitlines())}
+    assert list(figures) == ["dispatch.filesystem.p50", "dispatch.filesystem.p95", "resume.query.sqlite"]
+    for figure in figures.values():
+        assert list(figure)[: len(KEYS)] == KEYS
+        assert figure["unit"] == "ms" and figure["note"] == ""
+        assert figure["value"] > 0 and figure["floor"] > 0
+        assert figure["ratio"] == pytest.approx(figure["value"] / figure["floor"], rel=0.05)
+    dispatch, resume = figures["dispatch.filesystem.p50"], figures["resume.query.sqlite"]
+    assert dispatch["met"] is (dispatch["value"] <= dispatch["floor"] + 40)
+    assert dispatch["split_p50"]["claim_to_agent"] > 0 and dispatch["samples"] == 3
+    assert resume["agents"] == 10_000 and resume["due"] == 100
+    assert list(folder.iterdir()) == [], "the private folders are gone"
+    assert processes_naming(folder) == []
+    assert not (folder.parent / "operators.sqlite3").exists(), "the operator's database was not even opened"
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_stops_and_removes_everything(folder):
+    perf = start("throughput.commit", "--quick", folder=folder)
+    deadline = time.monotonic() + 60
+    # Once an agent has run there is a nursery, which belongs to no worker any more.
+    while not list(folder.glob("*/state/runs/*/phases/agent")):
+        assert perf.poll() is None, perf.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert processes_naming(folder) != []
+    perf.send_signal(signal.SIGINT)
+    output, errors = perf.communicate(timeout=40)
+    assert perf.returncode == 130, output + errors
+    assert list(folder.iterdir()) == []
+    assert processes_naming(folder) == []
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(folder):
+    perf = start("dispatsh", folder=folder)
+    _, errors = perf.communicate(timeout=60)
+    assert perf.returncode == 2
+    assert "no benchmark 'dispatsh'" in errors and "dispatch.filesystem" in errors
