@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from coordinator.admission import Full
 from coordinator.models import Envelope, LedgerEntry
-from coordinator.public_errors import AgentNotFoundError
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError
 from coordinator.public_types import EnvelopeView, ScopeKind
 
 FLEET = "fleet"
@@ -155,6 +155,29 @@ def unpause(key: str) -> Envelope:
     """Open a scope again. Raises AgentNotFoundError."""
     Envelope.objects.filter(key=key).update(paused_at=None, paused_by="")
     return get(key)
+
+
+def set_limits(key: str, *, executions: int | None, wall_seconds: int | None) -> tuple[Envelope, Envelope]:
+    """Change what a scope may use; None leaves a limit as it is. Returns the row before and after.
+
+    Raises:
+        AgentNotFoundError: No such scope.
+        InvalidInputError: A limit would be lower than what is used or reserved.
+    """
+    before = get(key)
+    wanted = {"executions_limit": executions, "wall_limit_seconds": wall_seconds}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    # The condition is part of the UPDATE: a launch in between must not end up above the new limit.
+    fits = Q(pk=before.pk)
+    if executions is not None:
+        fits &= Q(executions_reserved__lte=executions - F("executions_spent"))
+    if wall_seconds is not None:
+        fits &= Q(wall_reserved_seconds__lte=wall_seconds - F("wall_spent_seconds"))
+    if changes and not Envelope.objects.filter(fits).update(**changes):
+        used = before.executions_reserved + before.executions_spent
+        used_wall = before.wall_reserved_seconds + before.wall_spent_seconds
+        raise InvalidInputError(f"{key} has used {used} executions and {used_wall} wall seconds; give more than that")
+    return before, get(key)
 
 
 def rest(until: datetime | None) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from coordinator import budgets, dispatch, lifecycle, outcomes, roster, tree, wake
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
-from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
+from coordinator.public_errors import AgentNotFoundError, NotAllowedError
 from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
 from grid import public_api as grid
 from grid.public_types import LIVE, ON_HOST
@@ -121,7 +121,7 @@ def retry(agent_id: int, *, actor: str) -> Nudge:
                 agent,
                 new=AgentState.QUEUED,
                 reason=f"taken up again by {actor}",
-                fields={"ended_at": None, "blocked_reason": "", "is_applied": True},
+                fields={"ended_at": None, "blocked_reason": ""},
             )
         row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}")
         audit(actor, "retry", f"agent:{agent_id}", before)
@@ -152,23 +152,12 @@ def retry_write(key: str, *, actor: str) -> None:
 def raise_limit(scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None) -> Envelope:
     """Raise what a scope may use. Raises InvalidInputError when a limit would be lower than what is used."""
     with transaction.atomic():
-        envelope = budgets.get(scope)
-        before = {"executions": envelope.executions_limit, "wall_seconds": envelope.wall_limit_seconds}
-        used = envelope.executions_reserved + envelope.executions_spent
-        used_wall = envelope.wall_reserved_seconds + envelope.wall_spent_seconds
-        if (executions is not None and executions < used) or (wall_seconds is not None and wall_seconds < used_wall):
-            raise InvalidInputError(
-                f"{scope} has used {used} executions and {used_wall} wall seconds; give more than that"
-            )
-        if executions is not None:
-            envelope.executions_limit = executions
-        if wall_seconds is not None:
-            envelope.wall_limit_seconds = wall_seconds
-        envelope.save(update_fields=["executions_limit", "wall_limit_seconds"])
+        before, envelope = budgets.set_limits(scope, executions=executions, wall_seconds=wall_seconds)
         agents = [agent.pk for agent in _agents_in(envelope)]
         Nudge.objects.filter(agent__in=agents, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
         after = {"executions": envelope.executions_limit, "wall_seconds": envelope.wall_limit_seconds}
-        audit(actor, "raise_limit", scope, {"before": before, "after": after})
+        old = {"executions": before.executions_limit, "wall_seconds": before.wall_limit_seconds}
+        audit(actor, "raise_limit", scope, {"before": old, "after": after})
     return envelope
 
 

@@ -1,4 +1,4 @@
-"""Bring accepted work together: onto the agent's branch, into the parent's, out to the source. Git only, no rows.
+"""Bring accepted work together: onto the agent's branch, into the parent's, out to the source. Git outside transactions.
 
 Every step may be repeated: what is there already stays as it is.
 """
@@ -64,6 +64,18 @@ def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
         against = grid.branch_head(repository=repository, branch=agent.parent.branch)
         return Integrated(head=head, conflict=error.paths, against=against)
     return Integrated(head=head, parent_head=merged.commit)
+
+
+def note_head(agent: Agent) -> str:
+    """Write down where an agent's branch stands after a merge, and return it.
+
+    Of two merges at once the later head stays: the row is changed only from what it was before git was asked.
+    """
+    while True:
+        known = Agent.objects.values_list("head", flat=True).get(pk=agent.pk)
+        head = grid.branch_head(repository=key(agent), branch=agent.branch)
+        if Agent.objects.filter(pk=agent.pk, head=known).update(head=head):
+            return head
 
 
 def publish(agent: Agent, commit: str) -> None:

@@ -9,7 +9,7 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from coordinator import budgets
-from coordinator.models import Agent, Envelope, Nudge
+from coordinator.models import Agent, Envelope, LedgerEntry, Nudge
 from coordinator.public_types import AgentState, Violation
 from grid import public_api as grid
 from tracker import public_api as tracker
@@ -55,6 +55,24 @@ def budgets_add_up() -> Iterator[Violation]:
                 subject=envelope.key,
                 detail=f"ledger says {wrong}",
                 remedy="report this with the ledger's rows of this envelope; it is a bug",
+            )
+
+
+def reservations_are_settled() -> Iterator[Violation]:
+    """Law 2: an execution that has ended holds nothing in reserve."""
+    settled = LedgerEntry.objects.filter(kind=LedgerEntry.Kind.SETTLE).values("execution_id")
+    waiting = LedgerEntry.objects.filter(kind=LedgerEntry.Kind.RESERVE).exclude(execution_id__in=settled)
+    ids = set(waiting.values_list("execution_id", flat=True)[:10_000])
+    old = timezone.now() - STALE
+    known = {run.id: run for run in grid.find_executions(ids=ids, limit=10_000)}
+    for execution_id in ids:
+        run = known.get(execution_id)
+        if run is None or (run.ended_at is not None and run.ended_at < old):
+            yield Violation(
+                law="2 a reservation is released once",
+                subject=str(execution_id),
+                detail=f"the execution is {run.state if run else 'unknown'}, and its reservation is still held",
+                remedy="start `beat` and a `control` worker; if it stays, report it: it is a bug",
             )
 
 
@@ -168,6 +186,7 @@ def tree_is_sound() -> Iterator[Violation]:
 LAWS: tuple[Callable[[], Iterator[Violation]], ...] = (
     one_live_execution,
     budgets_add_up,
+    reservations_are_settled,
     tree_is_sound,
     no_expired_lease,
     events_have_no_gap,

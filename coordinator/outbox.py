@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from coordinator import dispatch, lifecycle, proposals, roster, tree
 from coordinator.models import Agent
-from coordinator.public_types import AgentState, Source
+from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_api as grid
 from tracker import public_api as tracker
 from tracker.public_errors import TrackerError
-from tracker.public_types import Ref, WriteKind, WriteResult
+from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 log = logging.getLogger(__name__)
 MAX_ROUNDS = 20
@@ -34,15 +34,28 @@ def drain(repository_id: int) -> int:
 
 def _react(repository_id: int, results: list[WriteResult]) -> None:
     splits = {result.key.split(":")[1] for result in results if result.key.startswith("split:")}
-    for agent in Agent.objects.filter(execution_id__in=[UUID(text) for text in splits], is_splitting=True):
-        adopt_children(agent.pk)
+    for agent in Agent.objects.filter(execution_id__in=[UUID(text) for text in splits]):
+        if agent.state in ENDED:
+            _close_unwanted(agent, results)
+        elif agent.is_splitting:
+            adopt_children(agent.pk)
     for result in results:
         if result.error:
             log.warning(
                 "tracker write failed", extra={"action": "outbox", "key": result.key, "error": result.error[:300]}
             )
-        if result.kind == WriteKind.CLOSE and result.is_done:
+        if result.kind == WriteKind.CLOSE and result.is_done and result.key.startswith("close:"):
             _unblock(int(result.key.split(":")[1]))
+
+
+def _close_unwanted(agent: Agent, results: list[WriteResult]) -> None:
+    """Sub-issues that were being created while their parent was cancelled."""
+    prefix = proposals.write_key(agent.execution_id, "") if agent.execution_id else ""
+    made = [result.value["key"] for result in results if result.key.startswith(prefix) and result.value.get("key")]
+    payloads = [{"ref": key, "reason": str(CloseReason.NOT_PLANNED)} for key in made]
+    writes = [Write(key=f"unwanted:{agent.pk}:{p['ref']}", kind=WriteKind.CLOSE, payload=p) for p in payloads]
+    with transaction.atomic():
+        tree.write(agent, *writes)
 
 
 def adopt_children(agent_id: int) -> bool:
@@ -52,7 +65,7 @@ def adopt_children(agent_id: int) -> bool:
         Whether the split is complete now.
     """
     agent = Agent.objects.select_related("repository", "envelope__parent").get(pk=agent_id)
-    if not agent.is_splitting or agent.execution_id is None:
+    if not agent.is_splitting or agent.execution_id is None or agent.state in ENDED:
         return False
     outcome = grid.get_execution(agent.execution_id).result.outcome
     children = {child.key: child for child in outcome.children} if outcome else {}

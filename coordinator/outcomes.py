@@ -92,6 +92,8 @@ def _apply(agent: Agent, run: ExecutionView) -> None:
                 f"quarantined: {agent.crashes + 1} crashes in a row",
                 crashes=agent.crashes + 1,
             )
+        case State.CANCELLED if agent.nudges.filter(is_open=True).exists():
+            _again(agent, run, reason="its cancelled run has ended", delay=0.0, attempts=agent.attempts)
         case State.CANCELLED:
             _block(agent, run, "its execution was cancelled; nudge it to go on")
         case State.OVER_BUDGET:
@@ -180,16 +182,13 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
     if done.conflict:
         _conflict(agent, run, done)
         return
+    if agent.parent is not None and done.parent_head:
+        integration.note_head(agent.parent)
     with transaction.atomic():
         if not _move(
             agent, run, AgentState.DONE, run.result.reason or "done", head=done.head, **_succeeded(run.result.outcome)
         ):
             return
-        if agent.parent_id and done.parent_head:
-            # One small read under the parent's lock, so that of two merges the later one's head stays.
-            parent = Agent.objects.select_for_update(of=("self",)).select_related("repository").get(pk=agent.parent_id)
-            head = grid.branch_head(repository=integration.key(parent), branch=parent.branch)
-            Agent.objects.filter(pk=parent.pk).update(head=head)
         for child in children.all:
             if child.state in ATTENTION:
                 abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
@@ -266,14 +265,22 @@ def _resume_check(agent: Agent) -> dict[str, Any]:
 
 def abandon(agent: Agent, *, reason: str) -> bool:
     """End an agent without its work; closes the issue when it was one of ours. Call it in a transaction."""
-    if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields={"blocked_reason": reason[:1000]}):
+    fields = {"blocked_reason": reason[:1000], "is_splitting": False}
+    if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
         return False
+    if agent.is_splitting and agent.execution_id is not None:
+        tracker.withdraw(proposals.write_keys(agent.execution_id, _proposed(agent.execution_id)), now=timezone.now())
     agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
     tree.show_state(agent)
     if agent.parent_id:
         key = tracker.get_issue(agent.issue_id).ref.key
         tree.write(agent, close_issue(agent, key=key, reason=CloseReason.NOT_PLANNED))
     return True
+
+
+def _proposed(execution_id: UUID) -> tuple[str, ...]:
+    outcome = grid.get_execution(execution_id).result.outcome
+    return tuple(child.key for child in outcome.children) if outcome else ()
 
 
 def tell_parent(agent: Agent, reason: str) -> None:

@@ -53,6 +53,11 @@ def write_key(execution_id: UUID, child_key: str) -> str:
     return f"split:{execution_id}:{child_key}"
 
 
+def write_keys(execution_id: UUID, child_keys: Sequence[str]) -> list[str]:
+    """Operation keys of all sub-issues of one split."""
+    return [write_key(execution_id, key) for key in child_keys]
+
+
 def writes(children: Sequence[ChildProposal], *, execution_id: UUID, parent_key: str) -> list[Write]:
     """The creates, each linked to its parent and blockers by the tracker."""
     return [

@@ -31,8 +31,11 @@ def _forget_the_operators_environment() -> None:
 
     DATABASE_URL of the shell stays: it says which database the tests run against.
     """
+    os.environ["AGENTGRID_READ_DOTENV"] = (
+        "False"  # an xdist worker inherits it so, and nothing of the operator's with it
+    )
     before = dict(os.environ)
-    for name in list(os.environ):
+    for name in set(os.environ) - {"AGENTGRID_READ_DOTENV"}:
         if OURS.match(name):
             del os.environ[name]
     if (ROOT / ".env").is_file():
@@ -41,14 +44,13 @@ def _forget_the_operators_environment() -> None:
             if os.environ.get(name.strip()) == value.strip().strip("'\""):
                 del os.environ[name.strip()]
     polluted = before != dict(os.environ)
-    os.environ["AGENTGRID_READ_DOTENV"] = "False"
     if polluted:  # pytest-django has read the settings before any conftest is imported
         fresh = importlib.reload(sys.modules["agentgrid.settings"])
         databases = django_settings.DATABASES
         for name in filter(str.isupper, dir(fresh)):
             setattr(django_settings, name, getattr(fresh, name))
         databases.clear()  # django.db.connections holds on to this very dictionary
-        databases.update(fresh.DATABASES)
+        databases.update(connections.configure_settings(fresh.DATABASES))
         django_settings.DATABASES = databases
 
 

@@ -62,6 +62,18 @@ def results(keys: Iterable[str]) -> dict[str, WriteResult]:
     return found
 
 
+def withdraw(keys: Iterable[str], *, now: datetime) -> int:
+    """Take back writes that nobody has attempted yet, in the caller's transaction; returns how many.
+
+    One under way is carried out: its caller undoes it when the result comes in.
+    """
+    taken = 0
+    for some in batched(keys, _KEYS_PER_QUERY):
+        rows = Operation.objects.filter(_PENDING, key__in=some, attempts=0)
+        taken += rows.update(state=Operation.State.SUPERSEDED, finished_at=now, value={"withdrawn": True})
+    return taken
+
+
 def failed(*, limit: int) -> list[WriteResult]:
     """Writes that failed for ever and wait for an operator, the latest first."""
     rows = Operation.objects.filter(state=Operation.State.FAILED).order_by("-finished_at", "-id")

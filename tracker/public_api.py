@@ -231,6 +231,11 @@ def wish(repository_id: int, writes: Sequence[Write]) -> None:
     outbox.wish(repository_id, writes)
 
 
+def withdraw(keys: Iterable[str], *, now: datetime) -> int:
+    """Take back writes that nobody has attempted yet, in the caller's transaction; returns how many."""
+    return outbox.withdraw(keys, now=now)
+
+
 def drain(repository_id: int, *, now: datetime, limit: int = 50, seconds: float = 20) -> list[WriteResult]:
     """Carry out the repository's due writes in order, at most `limit`; call it outside any transaction.
 

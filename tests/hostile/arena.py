@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import sys
 import threading
@@ -155,8 +156,9 @@ def without_capabilities() -> Iterator[ThreadPoolExecutor]:
     """
 
     def give_up() -> None:
-        drop_bounding_set()
-        empty_capabilities()
+        if os.geteuid() == 0:
+            drop_bounding_set()
+            empty_capabilities()
 
     with ThreadPoolExecutor(max_workers=1, initializer=give_up) as thread:
         yield thread

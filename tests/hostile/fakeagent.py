@@ -359,13 +359,27 @@ def forge(run_dir: str) -> None:
 
 def forge_exit(mark: str) -> None:
     """Mode: claim in the own spool that all is over and well, and go on working in the dark."""
+    _forge(json.dumps({"n": 99, "t": "exit", "reason": "exited", "code": 0, "signal": None}), mark)
+
+
+def forge_nonsense() -> None:
+    """Mode: write a record into the own spool that no shim would write, to make its reader stumble."""
+    _forge(json.dumps({"n": 99, "t": "exit", "reason": [], "wall_s": "nonsense"}))
+
+
+def forge_garbage() -> None:
+    """Mode: write into the own spool what is no record at all."""
+    _forge("\x00 garbage")
+
+
+def _forge(line: str, mark: str = "") -> None:
     spool = os.path.join(os.path.dirname(os.path.expanduser("~")), "phases", "agent", "spool.jsonl")
     with open("answer.txt", "w") as target:
         target.write("42\n")
     say(type="start", mark=mark)
     time.sleep(0.3)
     with open(spool, "a") as target:
-        target.write(json.dumps({"n": 99, "t": "exit", "reason": "exited", "code": 0, "signal": None}) + "\n")
+        target.write(f"{line}\n")
     sleep_for_ever()
 
 
@@ -392,8 +406,8 @@ def secrets(canary_hex: str, *folders: str) -> None:
         path for path in paths if "environ" in path or not path.startswith((f"/proc/{os.getpid()}/fd", "/proc/self"))
     ]
     found = [path for path in [*paths, *_files_below(*folders)] if canary in _regular(path)]
-    git = subprocess.run(["git", "config", "--list", "--show-origin"], capture_output=True, check=False)
-    if canary in git.stdout:
+    config = subprocess.run(["/bin/sh", "-c", "git config --list"], capture_output=True, check=False)
+    if canary in config.stdout:
         found.append("git config")
     try:
         parent_fds = ", ".join(os.readlink(path) for path in os.scandir(f"/proc/{os.getppid()}/fd"))

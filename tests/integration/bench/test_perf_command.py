@@ -14,6 +14,8 @@ import psutil
 import pytest
 from django.conf import settings
 
+from bench.perf import processes
+
 KEYS = ["name", "value", "unit", "floor", "ratio", "goal", "met", "note"]
 
 
@@ -86,6 +88,24 @@ def test_ctrl_c_stops_and_removes_everything(folder):
     assert perf.returncode == 130, output + errors
     assert list(folder.iterdir()) == []
     assert processes_naming(folder) == []
+
+
+def test_nothing_that_names_the_folder_survives_nor_what_is_below_it(folder):
+    # As a nursery: its command line names the folder, those below it are in sessions of their own and name nothing.
+    script = "setsid sleep 300 & sleep 300; exit # $0"
+    mother = subprocess.Popen(["/bin/sh", "-c", script, str(folder)], stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 10
+        while len(children := psutil.Process(mother.pid).children(recursive=True)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert processes.kill_all_naming(folder) == 3
+        assert mother.wait(5) == -signal.SIGKILL
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        mother.kill()
+        mother.wait()
 
 
 def test_an_unknown_name_is_answered_with_those_there_are(folder):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
-from coordinator import budgets, control, dispatch, invariants, outcomes, queries, submissions
+from coordinator import budgets, control, dispatch, invariants, outbox, outcomes, queries, submissions
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Answer, Source, Submission
-from grid import executions
+from grid import executions, lifecycle
 from grid.models import Execution, Host
-from grid.public_types import Result, State
+from grid.public_types import ChildProposal, Outcome, OutcomeKind, Result, State
 from tests.factories import make_agent, make_child, make_git_repository
 from tracker import public_api as tracker
+from tracker.models import Operation, Repository
 from tracker.public_types import Write, WriteKind
 
 
@@ -207,3 +210,63 @@ def test_a_write_that_failed_for_ever_is_tried_again_by_hand(agent):
     assert AuditEntry.objects.get(action="retry_write").target == "close:x"
     with pytest.raises(AgentNotFoundError):
         control.retry_write("nothing", actor="me")
+
+
+def test_a_retry_right_after_a_cancel_waits_for_the_old_run_and_leaks_no_reservation(agent):
+    Host.objects.create(name="h", slots=1)
+    nudge(agent)
+    old = executions.claim(run_of(agent).pk, host="h")
+    control.cancel(agent.pk, actor="me")
+    assert control.retry(agent.pk, actor="me").decision["code"] == "running"
+    executions.end(old.pk, token=old.token, state=State.CANCELLED, reason="cancelled", result=Result())
+    assert outcomes.apply(old.pk)
+    assert (run_of(agent).state, run_of(agent).pk != old.pk) == ("queued", True)
+    assert Envelope.objects.get(key="fleet").live == 1
+    assert invariants.violations() == []
+
+
+def test_the_doctor_sees_a_reservation_that_nobody_released(agent):
+    Host.objects.create(name="h", slots=1)
+    nudge(agent)
+    run = executions.claim(run_of(agent).pk, host="h")
+    executions.end(run.pk, token=run.token, state=State.CANCELLED, reason="cancelled", result=Result())
+    assert list(invariants.reservations_are_settled()) == []
+    Execution.objects.update(ended_at=timezone.now() - timedelta(minutes=4))
+    assert [violation.subject for violation in invariants.reservations_are_settled()] == [str(run.pk)]
+
+
+def split(agent: Agent, *keys: str) -> None:
+    """End the agent's run with a split whose sub-issues wait in the outbox."""
+    Host.objects.get_or_create(name="h", defaults={"slots": 1})
+    nudge(agent)
+    run = executions.claim(run_of(agent).pk, host="h")
+    lifecycle.move(run.pk, old={State.CLAIMED}, new=State.RUNNING, reason="started")
+    children = tuple(ChildProposal(key=key, title=key, body="") for key in keys)
+    outcome = Outcome(kind=OutcomeKind.SPLIT, children=children)
+    executions.end(run.pk, token=run.token, state=State.SUCCEEDED, reason="split", result=Result(outcome=outcome))
+    # Another process drains just now: nothing is created yet.
+    Repository.objects.update(outbox_lease_until=timezone.now() + timedelta(minutes=1))
+    outcomes.apply(run.pk)
+    assert Agent.objects.get(pk=agent.pk).is_splitting
+
+
+def test_cancelling_a_splitting_parent_creates_no_sub_issue_any_more(agent):
+    split(agent, "a", "b")
+    control.cancel(agent.pk, actor="me")
+    Repository.objects.update(outbox_lease_until=None)
+    outbox.drain(agent.repository_id)
+    assert tracker.children_ids(agent.issue_id) == []
+    assert Agent.objects.count() == 1
+    assert invariants.violations() == []
+
+
+def test_a_sub_issue_created_while_its_parent_was_cancelled_is_closed_again(agent):
+    split(agent, "a")
+    Operation.objects.filter(key__startswith="split:").update(attempts=1)  # under way as the cancel comes
+    control.cancel(agent.pk, actor="me")
+    Repository.objects.update(outbox_lease_until=None)
+    outbox.drain(agent.repository_id)
+    outbox.drain(agent.repository_id)
+    made = tracker.children_ids(agent.issue_id)
+    assert [tracker.get_issue(pk).is_open for pk in made] == [False]
+    assert Agent.objects.count() == 1

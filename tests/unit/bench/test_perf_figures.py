@@ -50,7 +50,7 @@ def test_names_choose_benchmarks_whole_by_prefix_or_by_figure():
     assert [one.name for one in select([])] == names
     assert [one.name for one in select(["resume"])] == ["resume.query.sqlite", "resume.query.postgres"]
     assert [one.name for one in select(["dispatch.sqs.p95", "memory.agent"])] == ["dispatch.sqs", "memory.agent"]
-    with pytest.raises(PerfError, match="dispatch.filesystem"):
+    with pytest.raises(PerfError, match=r"dispatch\.filesystem"):
         select(["resum"])
 
 
