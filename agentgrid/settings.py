@@ -6,7 +6,6 @@ Every variable is listed with a comment in `.env.example`; a test compares the t
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
+
+from agentgrid.secrets import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -31,8 +32,8 @@ IS_PRODUCTION = env.bool("AGENTGRID_PRODUCTION", False)
 if not SECRET_KEY:
     if IS_PRODUCTION:
         raise ImproperlyConfigured("Set SECRET_KEY (or SECRET_KEY_FILE): production has no default.")
-    # Stable on one machine so that sessions survive a restart; worthless elsewhere.
-    SECRET_KEY = "embedded-" + hashlib.sha256(str(STATE_DIR).encode()).hexdigest()
+    # Made once for each state folder, so that sessions survive a restart.
+    SECRET_KEY = kept_secret(STATE_DIR / "secret_key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 INSTALLED_APPS = [
@@ -120,9 +121,9 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-else:
-    _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
-    _database["CONN_HEALTH_CHECKS"] = True
+# Kept between tasks and requests: opening SQLite with its pragmas costs as much as a small task.
+_database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
+_database["CONN_HEALTH_CHECKS"] = not _database["ENGINE"].endswith("sqlite3")
 
 # --- Cache -----------------------------------------------------------------------------------------------------
 

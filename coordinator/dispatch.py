@@ -65,7 +65,9 @@ def decide_again(agent_id: int) -> Decision | None:
 def _locked(agent_id: int) -> Agent:
     # Of itself only: locking the joined rows as well would make every launch wait for its neighbours.
     rows = Agent.objects.select_for_update(of=("self",))
-    return rows.select_related("envelope__parent__parent__parent", "repository", "execution", "parent").get(pk=agent_id)
+    return rows.select_related("envelope__parent__parent__parent", "repository", "execution", "parent", "issue").get(
+        pk=agent_id
+    )
 
 
 def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:

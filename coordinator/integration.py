@@ -32,7 +32,8 @@ def keep(agent: Agent, commit: str) -> str:
     tip = grid.branch_head(repository=repository, branch=agent.branch)
     if not tip:
         start = commit or agent.base
-        grid.set_branch(repository=repository, branch=agent.branch, commit=start, expected="")
+        if grid.set_branch(repository=repository, branch=agent.branch, commit=start, expected=""):
+            return start
         tip = grid.branch_head(repository=repository, branch=agent.branch)
     if not commit or tip == commit:
         return tip

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import briefing, budgets, dispatch, integration, lifecycle, outbox, proposals, reports, tree
+from coordinator import briefing, budgets, dispatch, integration, lifecycle, outbox, proposals, reports, tree, wake
 from coordinator.conf import conf
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
@@ -45,7 +45,9 @@ def apply(execution_id: UUID) -> bool:
     Returns:
         False when there is nothing to apply, or not yet: its scope is paused, and nothing may happen there.
     """
-    agents = Agent.objects.select_related("envelope__parent__parent__parent", "repository", "parent__repository")
+    agents = Agent.objects.select_related(
+        "envelope__parent__parent__parent", "repository", "parent__repository", "issue"
+    )
     agent = agents.filter(execution_id=execution_id, is_applied=False).first()
     if agent is None:
         return False
@@ -240,7 +242,8 @@ def _move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **fiel
         if not lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields):
             transaction.set_rollback(True)
             return False
-        tree.show_state(agent)
+        if new != AgentState.DONE:  # its issue is closed, which takes the label off
+            tree.show_state(agent)
         if new in ATTENTION:
             issue = tracker.get_issue(agent.issue_id)
             tree.write(agent, reports.comment(agent, run, issue_key=issue.ref.key))
@@ -273,8 +276,8 @@ def abandon(agent: Agent, *, reason: str) -> bool:
     agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
     tree.show_state(agent)
     if agent.parent_id:
-        key = tracker.get_issue(agent.issue_id).ref.key
-        tree.write(agent, close_issue(agent, key=key, reason=CloseReason.NOT_PLANNED))
+        tree.write(agent, close_issue(agent, key=agent.issue.key, reason=CloseReason.NOT_PLANNED))
+    wake.drain_outbox(agent.repository_id)
     return True
 
 
@@ -295,4 +298,5 @@ def close_issue(agent: Agent, *, key: str, reason: CloseReason) -> Write:
         key=f"close:{agent.pk}:{agent.executions}:{reason}",
         kind=WriteKind.CLOSE,
         payload={"ref": key, "reason": str(reason)},
+        coalesce=tree.label_of(agent),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from coordinator import wake
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
 from tracker import public_api as tracker
@@ -106,24 +105,27 @@ def subtree_ids(agent: Agent) -> list[int]:
 
 
 def show_state(agent: Agent) -> None:
-    """Wish for the label that tells people where the issue stands; later wishes replace unstarted ones."""
-    shown = SHOWN[AgentState(agent.state)]
-    issue = tracker.get_issue(agent.issue_id)
-    if issue.agent_state == shown:
-        return
+    """Wish for the label that tells people where the issue stands; later wishes replace unstarted ones.
+
+    Nobody is woken for it: the next drain or sweep carries it out, and a short run needs no label at all.
+    """
     write(
         agent,
         Write(
             # The count makes the key new for each run of the agent, so that a label may come back.
             key=f"agent:{agent.pk}:state:{agent.executions}:{agent.attempts}:{agent.state}",
             kind=WriteKind.SET_STATE,
-            payload={"ref": issue.ref.key, "state": str(shown)},
-            coalesce=f"state:{agent.issue_id}",
+            payload={"ref": agent.issue.key, "state": str(SHOWN[AgentState(agent.state)])},
+            coalesce=label_of(agent),
         ),
     )
 
 
+def label_of(agent: Agent) -> str:
+    """What the writes to an issue's state label have in common; closing an issue takes the label off as well."""
+    return f"state:{agent.issue_id}"
+
+
 def write(agent: Agent, *writes: Write) -> None:
-    """Wish for tracker writes in the caller's transaction."""
+    """Wish for tracker writes in the caller's transaction; whoever does not drain afterwards wakes somebody who does."""
     tracker.wish(agent.repository_id, writes)
-    wake.drain_outbox(agent.repository_id)

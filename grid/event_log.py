@@ -38,8 +38,10 @@ def append(*, stream: str, root: str, events: Sequence[Draft]) -> int:
         The number of the last event.
     """
     with transaction.atomic():
-        EventStream.objects.get_or_create(name=stream, defaults={"root": root})
-        EventStream.objects.filter(name=stream).update(seq=F("seq") + len(events))
+        row = EventStream.objects.filter(name=stream)
+        if not row.update(seq=F("seq") + len(events)):
+            EventStream.objects.get_or_create(name=stream, defaults={"root": root})
+            row.update(seq=F("seq") + len(events))
         last = EventStream.objects.values_list("seq", flat=True).get(name=stream)
         insert_numbered(stream=stream, root=root, first_seq=last - len(events) + 1, events=events)
     return last

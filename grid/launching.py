@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,13 +107,19 @@ def still_ours(execution_id: UUID, token: int) -> bool:
 def _prepare(execution_id: UUID, spec: LaunchSpec) -> None:
     settings = conf()
     bare = settings.store_dir(spec.work.repository)
-    store.ensure(bare, spec.work.source)
-    if not store.has_commit(bare, spec.work.base):
-        store.fetch(bare, spec.work.source)
+    _have_commit(bare, spec.work.source, spec.work.base)
     run_dir = settings.run_dir(execution_id)
     (run_dir / "home" / "tmp").mkdir(parents=True, exist_ok=True)
     if not (run_dir / "workspace").exists():
         workspaces.create(store=bare, path=run_dir / "workspace", base=spec.work.base, branch=spec.work.branch)
+
+
+@functools.lru_cache(maxsize=1024)
+def _have_commit(bare: Path, source: str, commit: str) -> None:
+    """See that a commit is in the store; remembered, as stores never lose one. Raises WorkspaceError."""
+    store.ensure(bare, source)
+    if not store.has_commit(bare, commit):
+        store.fetch(bare, source)
 
 
 def _shim_spec(
