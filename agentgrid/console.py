@@ -47,7 +47,7 @@ def _words(event: Event, *, colour: bool) -> list[str]:
         case "killed":
             return [_paint(f"did not stop in time, killed pid {facts['pid']}", 31, colour=colour)]
         case "address":
-            return [f"dashboard at {facts['url']}"]
+            return [f"admin at {facts['url']}"]
         case "admin_created":
             return [f"first run: sign in as {facts['user']} with the password {facts['password']} (shown only now)"]
         case _:

@@ -181,7 +181,6 @@ def _launch(agent: Agent, row: Nudge, decision: Decision, situation: Situation) 
             "children_seen": situation.children.fingerprint,
         },
     )
-    tree.show_state(agent)
     row.execution_id = execution_id
     return decision
 

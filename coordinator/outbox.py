@@ -17,6 +17,7 @@ from tracker.public_errors import TrackerError
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 log = logging.getLogger(__name__)
+ROUND = 50
 MAX_ROUNDS = 20
 
 
@@ -24,11 +25,11 @@ def drain(repository_id: int) -> int:
     """Write what is due, in order, and react; returns how many writes were handled. Call it outside a transaction."""
     handled = 0
     for _ in range(MAX_ROUNDS):
-        results = tracker.drain(repository_id, now=timezone.now())
-        if not results:
-            break
-        handled += len(results)
+        results = tracker.drain(repository_id, now=timezone.now(), limit=ROUND)
         _react(repository_id, results)
+        handled += len(results)
+        if len(results) < ROUND:
+            break
     return handled
 
 

@@ -21,7 +21,7 @@ from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
 from grid.public_errors import GridError
-from grid.public_types import ExecutionView, Outcome, OutcomeKind, State
+from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason, Write, WriteKind
 
@@ -34,9 +34,14 @@ CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
 
 def started(execution_id: UUID) -> None:
     """The agent's process exists."""
-    agent = Agent.objects.filter(execution_id=execution_id, state=AgentState.QUEUED).first()
-    if agent is not None:
-        lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started")
+    live = [str(state) for state in LIVE]
+    agents = Agent.objects.select_related("issue")
+    agent = agents.filter(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live).first()
+    if agent is None:
+        return
+    with transaction.atomic():
+        if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
+            tree.show_state(agent)
 
 
 def apply(execution_id: UUID) -> bool:
@@ -163,8 +168,7 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
             **_succeeded(outcome),
         )
         if moved:
-            issue = tracker.get_issue(agent.issue_id)
-            tree.write(agent, *proposals.writes(outcome.children, execution_id=run.id, parent_key=issue.ref.key))
+            tree.write(agent, *proposals.writes(outcome.children, execution_id=run.id, parent_key=agent.issue.key))
 
 
 def _finish(agent: Agent, run: ExecutionView) -> None:
@@ -173,7 +177,7 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
     if children.moving:
         _move(agent, run, AgentState.WAITING, f"{children.moving} sub-issues are under way", **_resume_check(agent))
         return
-    issue = tracker.get_issue(agent.issue_id)
+    issue = agent.issue
     try:
         done = integration.integrate(agent, run.result.head if run.result.changed else agent.head, title=issue.title)
         if agent.parent is None and done.head and not done.conflict:
@@ -196,10 +200,10 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
                 abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
         tree.write(
             agent,
-            reports.comment(agent, run, issue_key=issue.ref.key),
-            close_issue(agent, key=issue.ref.key, reason=CloseReason.COMPLETED),
+            reports.comment(agent, run, issue_key=issue.key),
+            close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
         )
-        tell_parent(agent, f"{issue.ref} is done")
+        tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
 
 
 def _conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:

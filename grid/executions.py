@@ -1,4 +1,4 @@
-"""Executions from the outside: queue, claim, lease, stop, end. All time is the database's clock."""
+"""Executions from the outside: queue, claim, lease, stop, end. Dates and leases are the database's time, not the worker's."""
 
 from __future__ import annotations
 

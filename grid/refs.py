@@ -58,6 +58,12 @@ def checked_branch(branch: str) -> str:
 
 def head(store: Path, ref: str) -> str:
     """Commit that a ref (in full, `refs/…`) or a commit id names; empty when there is none."""
+    loose = store / ref
+    if ref.startswith("refs/") and ".." not in ref:  # a file as a rule, and read in no time
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = loose.read_text().strip()
+            if is_commit_id(text):
+                return text
     command = Command(args=["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], git_dir=store)
     completed = git.execute(command)
     return completed.output.strip() if completed.ok else ""

@@ -74,18 +74,17 @@ def drain(*, repository_id: int, tracker: Tracker, now: datetime, limit: int, se
         return []
     handled: list[WriteResult] = []
     try:
-        while len(handled) < limit and drainer.elapsed_seconds < seconds:
-            row = (
-                Operation.objects.filter(repository_id=repository_id, state=Operation.State.PENDING)
-                .order_by("id")
-                .first()
-            )
-            if row is None or (row.not_before and row.not_before > drainer.now):
+        pending = Operation.objects.filter(repository_id=repository_id, state=Operation.State.PENDING)
+        for row in pending.order_by("id")[:limit]:
+            if drainer.elapsed_seconds >= seconds or (row.not_before and row.not_before > drainer.now):
                 break
-            if not outbox.supersede_unstarted(row):
+            if not (row.coalesce and outbox.supersede_unstarted(row)):
                 _handle(drainer, row)
-            row.refresh_from_db()
+            if row.state == Operation.State.PENDING:  # replaced or taken back meanwhile, or it has to wait
+                row.refresh_from_db()
             handled.append(outbox.result(row))
+            if row.state == Operation.State.PENDING:
+                break
     except _LeaseLostError:
         logger.warning("outbox lease lost", extra={"action": "drain", "repository_id": repository_id})
     finally:
@@ -191,7 +190,10 @@ def _store(drainer: _Drainer, row: Operation, **fields: Any) -> None:
         fields["error"] = fields["error"][:_ERROR_MAX_CHARS]
     with transaction.atomic():
         _renew_lease(drainer)
-        Operation.objects.filter(pk=row.pk, state=Operation.State.PENDING).update(**fields)
+        stored = Operation.objects.filter(pk=row.pk, state=Operation.State.PENDING).update(**fields)
+    if stored:
+        for name, value in fields.items():
+            setattr(row, name, value)
 
 
 def _log_fault(row: Operation, error: Exception) -> None:

@@ -1,4 +1,8 @@
-"""The coordinator's tables. Only `coordinator.lifecycle` writes `Agent.state`; only `coordinator.budgets` writes envelopes."""
+"""The coordinator's tables.
+
+Only `coordinator.lifecycle` writes `Agent.state`. Only `coordinator.budgets` writes envelopes, but for `max_live` of fleet and
+repositories, which `coordinator.roster` keeps equal to settings and policy.
+"""
 
 from coordinator.models.agents import Agent
 from coordinator.models.audit import AuditEntry

@@ -74,7 +74,7 @@ class Agent(models.Model):
             models.CheckConstraint(condition=Q(state__in=sorted(AgentState)), name="agent_state_is_known"),
         ]
         indexes: ClassVar = [
-            # Not partial: SQLite does not match a partial index against the parameters that Django sends.
+            # Not partial: SQLite uses a partial index for `state = ?`, but not for `state IN (…)` (docs/decisions/0010).
             models.Index(fields=["state", "resume_due_at"], name="agent_resume_due"),
             models.Index(fields=["is_applied", "updated_at"], name="agent_unapplied"),
             models.Index(fields=["is_splitting", "updated_at"], name="agent_splitting"),

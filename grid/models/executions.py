@@ -69,7 +69,7 @@ class Execution(models.Model):
                 name="execution_on_host_has_lease",
             ),
         ]
-        # Not partial: SQLite does not match a partial index against the parameters that Django sends.
+        # Not partial: SQLite uses a partial index for `state = ?`, but not for `state IN (…)` (docs/decisions/0010).
         indexes: ClassVar = [
             models.Index(fields=["state", "is_held", "-priority", "created_at"], name="execution_next_queued"),
             models.Index(fields=["state", "lease_until"], name="execution_lease_expiry"),

@@ -19,7 +19,7 @@ from agentgrid.supervisor import KINDS, Event, Supervisor, stack
 
 _EXAMPLES = """
 examples:
-  manage.py up                      everything on this machine, dashboard at http://127.0.0.1:8000/
+  manage.py up                      everything on this machine, admin at http://127.0.0.1:8000/
   manage.py up --slots 8 --no-web   eight agents at a time, no web process
   manage.py up --json               one JSON object per line: started, output, exited, restarting, stopping, stopped
 Ctrl-C stops: agents save their work and are resumed by the next `up`. A second Ctrl-C does not wait for them.
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=_port, default=8000, help="of the dashboard on 127.0.0.1 (default: 8000)")
+        parser.add_argument("--port", type=_port, default=8000, help="of the admin on 127.0.0.1 (default: 8000)")
         parser.add_argument(
             "--slots", type=_slots, help="agents at a time on this machine (default: AGENTGRID_SLOTS or 4)"
         )
