@@ -107,6 +107,8 @@ def retry(agent_id: int, *, actor: str) -> Nudge:
     with transaction.atomic():
         agent = _get(agent_id)
         state = AgentState(agent.state)
+        if state == AgentState.ABANDONED and agent.execution_id is not None:
+            outcomes.apply(agent.execution_id)  # of an ended agent it only settles what its last run reserved
         if state == AgentState.DONE:
             raise NotAllowedError("it is done; submit a new issue for more work")
         if state in (AgentState.QUEUED, AgentState.RUNNING):

@@ -16,9 +16,8 @@ def restart(socket_dir: str) -> None:
     """`pg_ctl restart -m immediate`: every connection breaks as in a crash."""
     with psycopg.connect(host=socket_dir, user="postgres", dbname="postgres") as connection:
         data = connection.execute("SHOW data_directory").fetchone()
+        pg_ctl = Path(f"/proc/{connection.info.backend_pid}/exe").resolve().with_name("pg_ctl")
     assert data is not None
-    opts = Path(data[0], "postmaster.opts").read_text().split('" "')[0].split()
-    pg_ctl = Path(opts[0].strip('"')).with_name("pg_ctl")
     owner = Path(data[0]).stat().st_uid
     done = subprocess.run(
         [pg_ctl, "-D", data[0], "-m", "immediate", "-w", "-l", "/dev/null", "restart"],

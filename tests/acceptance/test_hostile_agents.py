@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -229,7 +230,9 @@ def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callab
             hex_of_it = secret.encode().hex()
             # All that lies in the state folder, the stores, other runs and the database among it, has our owner.
             look = (str(stack.state_dir), str(stack.folder), "/proc/self/cwd/")
-            again = f"python3 -I -S {FAKE_AGENT} secrets {hex_of_it} {stack.folder} && test -e work.txt"
+            again = (
+                f"python3 -I -S {shlex.quote(str(FAKE_AGENT))} secrets {hex_of_it} {stack.folder} && test -e work.txt"
+            )
             repository = arena.repository("app", idle_seconds=60)
             arena.submit("secrets", hex_of_it, *look, repository=repository, then="echo x > work.txt", accept=again)
             spools = stack.state_dir.glob
@@ -283,7 +286,7 @@ def test_postgresql_takes_what_they_print_and_keeps_no_secret(
     arena = Arena(stack.start(), tmp_path)
     request.addfinalizer(arena.console.close)
     repository = arena.repository("app", idle_seconds=60)
-    noise = f"python3 -I -S {FAKE_AGENT} binary"
+    noise = f"python3 -I -S {shlex.quote(str(FAKE_AGENT))} binary"
     arena.submit("binary", repository=repository, then="echo x > work.txt", accept=noise)
     arena.submit("nolf", repository=repository)
     arena.submit("strange-outcome", repository=repository)

@@ -103,7 +103,10 @@ def test_a_directory_longer_than_a_socket_path_works(runs: Runs) -> None:
 def test_a_native_program_gets_the_signals_and_umask_of_a_login_shell(runs: Runs) -> None:
     run = runs.begin("ok", argv=["/bin/sh", "-c", "yes | head -n 1; umask; grep SigIgn /proc/self/status"])
     assert run.exit()["code"] == 0
-    assert run.lines() == ["y", "0022", "SigIgn:\t0000000000000000"]
+    *said, ignored = run.lines()
+    assert said == ["y", "0022"]
+    # Signals 32 and 33 belong to the C library; GNU make leaves them ignored in everything below it.
+    assert int(ignored.split()[1], 16) & ~(3 << 31) == 0
     assert run.lines("err") == []
 
 
