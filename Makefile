@@ -1,7 +1,8 @@
 # Targets for people and for CI. Works with an empty HOME, a bare PATH and spaces in the path of the checkout.
 SHELL := /bin/sh
 PYTHON_IN_VENV := .venv/bin/python
-PYTEST_ARGS ?=
+# Two processes, whole files each: most tests wait for processes, few compute.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 ARGS ?=
 # What the operator keeps in .env must not reach the checks.
 CLEAN := AGENTGRID_READ_DOTENV=False
