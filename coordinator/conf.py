@@ -22,7 +22,7 @@ class CoordinatorConf:
     tree_wall_seconds: int
     retry_seconds: float
     is_working: bool
-    """The kill switch: False starts nothing anywhere."""
+    """False launches nothing more; what is queued or runs goes on. `pause --fleet` holds the queued ones, too."""
 
 
 def conf() -> CoordinatorConf:

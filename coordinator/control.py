@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import budgets, dispatch, lifecycle, outcomes, roster, tree, wake
+from coordinator import budgets, dispatch, endings, lifecycle, outcomes, roster, tree, wake
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, NotAllowedError
 from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
@@ -87,11 +87,11 @@ def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
         top = agents[0]
         why = f"cancelled by {actor}" + (f": {reason}" if reason else "")
         for agent in agents:
-            outcomes.abandon(agent, reason=why[:500])
+            endings.abandon(agent, reason=why[:500])
         live = grid.find_executions(subjects=[agent.subject for agent in agents], live=True)
         grid.request_stop([run.id for run in live], reason="cancelled")
         if top.pk == agent_id:
-            outcomes.tell_parent(top, f"{top.path} was cancelled")
+            endings.tell_parent(top, f"{top.path} was cancelled")
         audit(
             actor, "cancel", f"agent:{agent_id}", {"agents": len(agents), "running": touched.running, "reason": reason}
         )

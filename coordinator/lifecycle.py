@@ -57,7 +57,7 @@ def move(
     values: dict[str, Any] = {"state": str(new), "updated_at": Now(), **(fields or {})}
     if new in ENDED:
         values.setdefault("ended_at", Now())
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
         if not Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed]).update(**values):
             return False
         record(agent, "agent.state-changed", {"to": str(new), "reason": reason[:500]})

@@ -28,7 +28,8 @@ def drain(repository_id: int) -> int:
         results = tracker.drain(repository_id, now=timezone.now(), limit=ROUND)
         _react(repository_id, results)
         handled += len(results)
-        if len(results) < ROUND:
+        # Wishes that came while we held the lease found nobody else to carry them out.
+        if not results or repository_id not in tracker.due_repositories(timezone.now()):
             break
     return handled
 

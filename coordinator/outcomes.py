@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import briefing, budgets, dispatch, integration, lifecycle, outbox, proposals, reports, tree, wake
+from coordinator import briefing, budgets, dispatch, endings, integration, lifecycle, outbox, proposals, reports, tree
 from coordinator.conf import conf
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
@@ -23,7 +23,7 @@ from grid import public_api as grid
 from grid.public_errors import GridError
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
-from tracker.public_types import CloseReason, Write, WriteKind
+from tracker.public_types import CloseReason
 
 log = logging.getLogger(__name__)
 MAX_RETRY_SECONDS = 300.0
@@ -44,8 +44,12 @@ def started(execution_id: UUID) -> None:
             tree.show_state(agent)
 
 
-def apply(execution_id: UUID) -> bool:
+def apply(execution_id: UUID, *, drains: bool = True) -> bool:
     """Apply the end of one execution.
+
+    Args:
+        execution_id: The execution that ended.
+        drains: Carry out the tracker writes that come of it; a caller with several ends does it once for all.
 
     Returns:
         False when there is nothing to apply, or not yet: its scope is paused, and nothing may happen there.
@@ -71,7 +75,8 @@ def apply(execution_id: UUID) -> bool:
     if budgets.paused_scope(budgets.path_of(agent.envelope)):
         return False
     _apply(agent, run)
-    outbox.drain(agent.repository_id)
+    if drains:
+        outbox.drain(agent.repository_id)
     dispatch.decide_again(agent.pk)
     return True
 
@@ -197,13 +202,13 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
             return
         for child in children.all:
             if child.state in ATTENTION:
-                abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
+                endings.abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
         tree.write(
             agent,
             reports.comment(agent, run, issue_key=issue.key),
-            close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
+            endings.close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
         )
-        tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
+        endings.tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
 
 
 def _conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:
@@ -251,7 +256,7 @@ def _move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **fiel
         if new in ATTENTION:
             issue = tracker.get_issue(agent.issue_id)
             tree.write(agent, reports.comment(agent, run, issue_key=issue.ref.key))
-            tell_parent(agent, f"{issue.ref} needs attention: {reason}"[:300])
+            endings.tell_parent(agent, f"{issue.ref} needs attention: {reason}"[:300])
     return True
 
 
@@ -268,39 +273,3 @@ def _resume_check(agent: Agent) -> dict[str, Any]:
         "resume_due_at": timezone.now() + FIRST_RESUME_CHECK,
         "resume_backoff_seconds": round(FIRST_RESUME_CHECK.total_seconds()),
     }
-
-
-def abandon(agent: Agent, *, reason: str) -> bool:
-    """End an agent without its work; closes the issue when it was one of ours. Call it in a transaction."""
-    fields = {"blocked_reason": reason[:1000], "is_splitting": False}
-    if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
-        return False
-    if agent.is_splitting and agent.execution_id is not None:
-        tracker.withdraw(proposals.write_keys(agent.execution_id, _proposed(agent.execution_id)), now=timezone.now())
-    agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
-    tree.show_state(agent)
-    if agent.parent_id:
-        tree.write(agent, close_issue(agent, key=agent.issue.key, reason=CloseReason.NOT_PLANNED))
-    wake.drain_outbox(agent.repository_id)
-    return True
-
-
-def _proposed(execution_id: UUID) -> tuple[str, ...]:
-    outcome = grid.get_execution(execution_id).result.outcome
-    return tuple(child.key for child in outcome.children) if outcome else ()
-
-
-def tell_parent(agent: Agent, reason: str) -> None:
-    """Nudge the parent, in the caller's transaction."""
-    if agent.parent_id:
-        dispatch.nudge(agent.parent_id, source=Source.CHILD, reason=reason)
-
-
-def close_issue(agent: Agent, *, key: str, reason: CloseReason) -> Write:
-    """The wish to close an agent's issue."""
-    return Write(
-        key=f"close:{agent.pk}:{agent.executions}:{reason}",
-        kind=WriteKind.CLOSE,
-        payload={"ref": key, "reason": str(reason)},
-        coalesce=tree.label_of(agent),
-    )

@@ -6,8 +6,11 @@ guards nothing.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
@@ -48,8 +51,10 @@ def apply_events() -> int:
         if not grid.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
             continue
         for _, event in batch:
-            _take_up(event.kind, event.stream.removeprefix("execution:"))
+            _take_up(event.kind, UUID(event.stream.removeprefix("execution:")))
             handled += 1
+        for repository_id in tracker.due_repositories(timezone.now()):
+            _guarded(outbox.drain, repository_id)
 
 
 def sweep() -> dict[str, int]:
@@ -123,15 +128,17 @@ def housekeeping() -> dict[str, int]:
     return found
 
 
-def _take_up(kind: str, execution: str) -> None:
-    act = outcomes.apply if kind == ENDED else outcomes.started
-    _guarded(act, execution)
+def _take_up(kind: str, execution_id: UUID) -> None:
+    if kind == ENDED:
+        _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
+    else:
+        _guarded(outcomes.started, execution_id)
 
 
-def _guarded(act: object, argument: object) -> int:
+def _guarded[T](act: Callable[[T], object], argument: T) -> int:
     """One bad row must not keep the others waiting; the sweep comes back to it."""
     try:
-        return bool(act(argument))  # type: ignore[operator]  # one of the functions above
+        return bool(act(argument))
     except DatabaseError:
         raise
     except Exception:

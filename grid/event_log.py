@@ -37,7 +37,7 @@ def append(*, stream: str, root: str, events: Sequence[Draft]) -> int:
     Returns:
         The number of the last event.
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         row = EventStream.objects.filter(name=stream)
         if not row.update(seq=F("seq") + len(events)):
             EventStream.objects.get_or_create(name=stream, defaults={"root": root})

@@ -64,7 +64,7 @@ def move(
     values: dict[str, Any] = {"state": new, "seq": F("seq") + 1, **(fields or {})}
     if new in TERMINAL:
         values |= {"ended_at": Now(), "reason": reason[:500]}
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
         rows = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
         if token is not None:
             rows = rows.filter(token=token)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
@@ -260,11 +261,11 @@ class HostLoop:
         if row is not None:
             launching.start(row, lease_at=at)
 
-    def _submit(self, execution_id: UUID, function: object, *args: object, **kwargs: object) -> None:
+    def _submit(self, execution_id: UUID, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         def run() -> None:
             try:
                 close_old_connections()
-                function(*args, **kwargs)  # type: ignore[operator]  # a bound function of this class or its modules
+                function(*args, **kwargs)
             finally:
                 self.wake.set()
 

@@ -1,0 +1,50 @@
+"""How agents end: abandoned without their work, their issue closed, their parent told. Call these in a transaction."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from coordinator import dispatch, lifecycle, proposals, tree, wake
+from coordinator.models import Agent
+from coordinator.public_types import AgentState, Source
+from grid import public_api as grid
+from tracker import public_api as tracker
+from tracker.public_types import CloseReason, Write, WriteKind
+
+
+def abandon(agent: Agent, *, reason: str) -> bool:
+    """End an agent without its work; closes the issue when it was one of ours. Call it in a transaction."""
+    fields = {"blocked_reason": reason[:1000], "is_splitting": False, "not_before": None}
+    if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
+        return False
+    if agent.is_splitting and agent.execution_id is not None:
+        tracker.withdraw(proposals.write_keys(agent.execution_id, _proposed(agent.execution_id)), now=timezone.now())
+    agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+    tree.show_state(agent)
+    if agent.parent_id:
+        tree.write(agent, close_issue(agent, key=agent.issue.key, reason=CloseReason.NOT_PLANNED))
+    wake.drain_outbox(agent.repository_id)
+    return True
+
+
+def _proposed(execution_id: UUID) -> tuple[str, ...]:
+    outcome = grid.get_execution(execution_id).result.outcome
+    return tuple(child.key for child in outcome.children) if outcome else ()
+
+
+def tell_parent(agent: Agent, reason: str) -> None:
+    """Nudge the parent, in the caller's transaction."""
+    if agent.parent_id:
+        dispatch.nudge(agent.parent_id, source=Source.CHILD, reason=reason)
+
+
+def close_issue(agent: Agent, *, key: str, reason: CloseReason) -> Write:
+    """The wish to close an agent's issue."""
+    return Write(
+        key=f"close:{agent.pk}:{agent.executions}:{reason}",
+        kind=WriteKind.CLOSE,
+        payload={"ref": key, "reason": str(reason)},
+        coalesce=tree.label_of(agent),
+    )
