@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 WORKERS = ("control", "executions", "beat")
 TITLE = "Add text statistics"
 WAIT_SECONDS = 150
+START_SECONDS = 30
 
 
 class DemoFailedError(Exception):
@@ -121,6 +122,7 @@ class Demo:
             for spec in supervisor.stack(WORKERS, broker_kind="gridfs"):
                 with (self.folder / f"{spec.name}.log").open("ab") as log:
                     running.append(supervisor.spawn(spec, environment=self._environment(), output=log.fileno()))
+            self._wait_for_host(running)
             yield
         finally:
             for process in running:
@@ -131,6 +133,14 @@ class Demo:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+    def _wait_for_host(self, running: list[subprocess.Popen[bytes]]) -> None:
+        """The host opens the nursery's socket once it takes work."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.folder / "state" / "host" / "nursery.sock").exists():
+            if time.monotonic() > deadline or any(process.poll() is not None for process in running):
+                raise DemoFailedError(f"the workers did not start; logs: {self.folder}/*.log")
+            time.sleep(0.05)
 
     def _environment(self) -> Mapping[str, str]:
         """Ours without what points elsewhere: a demo must not touch the user's database, broker or keys."""

@@ -6,10 +6,11 @@ It may die at any moment: what it knows is in the database and in the run direct
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -44,7 +45,8 @@ class HostLoop:
         self.name, self.slots = name, slots
         self.watches: dict[UUID, Watch] = {}
         self.busy: dict[UUID, Future[None]] = {}
-        self.pool = ThreadPoolExecutor(max_workers=max(2, min(slots, 4)), thread_name_prefix="grid-finish")
+        self.pool_size = max(2, min(slots, 4))
+        self.pool = ThreadPoolExecutor(max_workers=self.pool_size, thread_name_prefix="grid-finish")
         self.thread = threading.Thread(target=self._run, name="grid-host", daemon=True)
         self.wake, self.draining, self.stopped = threading.Event(), threading.Event(), threading.Event()
         self.beat_due = 0.0
@@ -82,8 +84,20 @@ class HostLoop:
         self.wake.set()
         self.thread.join(seconds)
         self.stopped.set()
+        self._close_connections()
         self.pool.shutdown(wait=False, cancel_futures=True)
         processes.retire_nursery(conf().host_dir)
+
+    def _close_connections(self) -> None:
+        """Each thread of the pool has a database connection of its own, which only it can close."""
+        together = threading.Barrier(self.pool_size)
+
+        def close() -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(1.0)  # so that no thread takes two of these
+            connection.close()
+
+        wait([self.pool.submit(close) for _ in range(self.pool_size)], timeout=3.0)
 
     def _run(self) -> None:
         failures = 0

@@ -35,11 +35,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, folder: Path | None, json: bool, **options: Any) -> None:
         target = (folder or settings.STATE_DIR / "demo").resolve()
         try:
-            facts = Demo(folder=target, say=self.stdout.write).run()
+            facts = Demo(folder=target, say=self._say).run()
         except DemoFailedError as error:
             raise CommandError(str(error)) from error
         if json:
             self.stdout.write(dumps(facts))
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()  # the commands in between write to the same place by themselves
 
 
 def dumps(facts: dict[str, Any]) -> str:
