@@ -6,20 +6,18 @@ It may die at any moment: what it knows is in the database and in the run direct
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import connection
 from django.db.models.functions import Now
 
 from grid import executions, launching, lifecycle, phases, processes, specs
 from grid.conf import conf
 from grid.host import finish, identity
+from grid.host.errands import Errands
 from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
 from grid.phases import Ended
@@ -44,11 +42,9 @@ class HostLoop:
     def __init__(self, *, name: str, slots: int) -> None:
         self.name, self.slots = name, slots
         self.watches: dict[UUID, Watch] = {}
-        self.busy: dict[UUID, Future[None]] = {}
-        self.pool_size = max(2, min(slots, 4))
-        self.pool = ThreadPoolExecutor(max_workers=self.pool_size, thread_name_prefix="grid-finish")
         self.thread = threading.Thread(target=self._run, name="grid-host", daemon=True)
         self.wake, self.draining, self.stopped = threading.Event(), threading.Event(), threading.Event()
+        self.errands = Errands(threads=max(2, min(slots, 4)), when_done=self.wake.set)
         self.beat_due = 0.0
         self.renewed_at = processes.boottime()
         self.kill_at: float | None = None
@@ -84,20 +80,8 @@ class HostLoop:
         self.wake.set()
         self.thread.join(seconds)
         self.stopped.set()
-        self._close_connections()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.errands.close()
         processes.retire_nursery(conf().host_dir)
-
-    def _close_connections(self) -> None:
-        """Each thread of the pool has a database connection of its own, which only it can close."""
-        together = threading.Barrier(self.pool_size)
-
-        def close() -> None:
-            with contextlib.suppress(threading.BrokenBarrierError):
-                together.wait(1.0)  # so that no thread takes two of these
-            connection.close()
-
-        wait([self.pool.submit(close) for _ in range(self.pool_size)], timeout=3.0)
 
     def _run(self) -> None:
         failures = 0
@@ -114,7 +98,7 @@ class HostLoop:
             except Exception:
                 failures += 1
                 log.exception("the host loop met a bug and goes on", extra={"action": "host"})
-            if self.draining.is_set() and not failures and not self.watches and not self.busy and self._is_empty():
+            if self.draining.is_set() and not failures and not self.watches and not self.errands and self._is_empty():
                 break
             self.wake.wait(min(5.0, TICK_SECONDS * 2**failures))
             self.wake.clear()
@@ -127,7 +111,7 @@ class HostLoop:
         self._beat(rows, now)
         self._adopt(rows)
         for execution_id, watch in list(self.watches.items()):
-            if execution_id not in self.busy:
+            if execution_id not in self.errands:
                 self._follow(watch, rows.get(execution_id))
         self._collect()
         if not self.draining.is_set() and now > self.suspicious_until and len(rows) < self.slots:
@@ -158,7 +142,7 @@ class HostLoop:
         for execution_id, watch in sorted(self.watches.items(), key=lambda item: item[1].unanswered):
             if execution_id not in ours or execution_id not in rows:
                 self._fence(watch)
-            elif execution_id not in self.busy and watch.ended is None and processes.boottime() < deadline:
+            elif execution_id not in self.errands and watch.ended is None and processes.boottime() < deadline:
                 self._renew(watch, at)
 
     def _renew(self, watch: Watch, at: float) -> None:
@@ -167,7 +151,7 @@ class HostLoop:
         watch.unanswered = 0 if answer else watch.unanswered + 1
         if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
             log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(watch.id)})
-            self._submit(watch.id, processes.end_shim, watch.run_dir)
+            self.errands.send(watch.id, processes.end_shim, watch.run_dir)
 
     def _keep_nursery(self) -> None:
         """Have a warm nursery before the next launch needs it; an unused one ends by itself."""
@@ -176,7 +160,9 @@ class HostLoop:
 
     def _is_stuck(self, row: Execution) -> bool:
         """A claim whose launcher died: not renewed, so that the sweep ends it."""
-        return row.state == State.CLAIMED and row.pk not in self.watches and row.pk not in self.busy and self._old(row)
+        return (
+            row.state == State.CLAIMED and row.pk not in self.watches and row.pk not in self.errands and self._old(row)
+        )
 
     def _old(self, row: Execution) -> bool:
         return (
@@ -189,7 +175,7 @@ class HostLoop:
     def _adopt(self, rows: dict[UUID, Execution], *, is_start: bool = False) -> None:
         """Begin to watch what runs here and is not watched: new launches, and at start what the last host left."""
         for execution_id, row in rows.items():
-            if execution_id in self.watches or execution_id in self.busy:
+            if execution_id in self.watches or execution_id in self.errands:
                 continue
             if not row.phase:
                 if is_start:
@@ -212,7 +198,7 @@ class HostLoop:
             self._lost(row, "the worker died before the agent was started")
             return
         self.watches[row.pk] = watch
-        self._submit(watch.id, launching.start_phase, watch.id, watch.spec, watch.phase, lease_at=self.renewed_at)
+        self.errands.send(watch.id, launching.start_phase, watch.id, watch.spec, watch.phase, lease_at=self.renewed_at)
 
     def _lost(self, row: Execution, reason: str) -> None:
         state = executions.crash_state(row.crashes)
@@ -236,7 +222,7 @@ class HostLoop:
                 self.suspicious_until = processes.boottime() + SUSPICION_SECONDS
                 self._announce(processes.boottime())
             if processes.boottime() >= watch.retry_at:
-                self._submit(watch.id, self._finish, watch, watch.ended)
+                self.errands.send(watch.id, self._finish, watch, watch.ended)
         elif row is not None:
             self._deliver_stop(watch, row)
 
@@ -266,8 +252,8 @@ class HostLoop:
     def _fill(self, free: int) -> None:
         """A freed slot takes the next queued row at once, without waiting for a message."""
         for execution_id in executions.next_queued(limit=free):
-            if execution_id not in self.busy:
-                self._submit(execution_id, self._launch, execution_id)
+            if execution_id not in self.errands:
+                self.errands.send(execution_id, self._launch, execution_id)
 
     def _launch(self, execution_id: UUID) -> None:
         at = processes.boottime()
@@ -275,23 +261,10 @@ class HostLoop:
         if row is not None:
             launching.start(row, lease_at=at)
 
-    def _submit(self, execution_id: UUID, function: Callable[..., object], *args: object, **kwargs: object) -> None:
-        def run() -> None:
-            try:
-                close_old_connections()
-                function(*args, **kwargs)
-            finally:
-                self.wake.set()
-
-        self.busy[execution_id] = self.pool.submit(run)
-
     def _collect(self) -> None:
         """Forget finished errands; a failed one is tried again at the next tick, as its watch is still there."""
-        for execution_id, future in list(self.busy.items()):
-            if not future.done():
-                continue
-            del self.busy[execution_id]
-            error, watch = future.exception(), self.watches.get(execution_id)
+        for execution_id, error in self.errands.collect():
+            watch = self.watches.get(execution_id)
             if error is None:
                 self.watches.pop(execution_id, None)
                 continue
