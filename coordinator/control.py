@@ -98,6 +98,33 @@ def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
     return touched
 
 
+def tops_in(scope: str) -> list[int]:
+    """The topmost agents of a scope that have not ended, oldest first. Raises AgentNotFoundError."""
+    agents = _agents_in(budgets.get(scope))
+    inside = {agent.pk for agent in agents}
+    return sorted(agent.pk for agent in agents if agent.parent_id not in inside)
+
+
+def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
+    """End everything in the fleet, a repository, a tree or below an agent. What is submitted later is not touched.
+
+    Raises:
+        NotAllowedError: Nothing in it is under way.
+        AgentNotFoundError: No such scope.
+    """
+    with transaction.atomic():
+        tops = tops_in(scope)
+        if not tops:
+            raise NotAllowedError("nothing in it is under way")
+        touched = [cancel(agent_id, actor=actor, reason=reason) for agent_id in tops]
+        audit(actor, "cancel_scope", scope, {"agents": tops, "reason": reason})
+    return Touched(
+        agents=tuple(pk for one in touched for pk in one.agents),
+        queued=sum(one.queued for one in touched),
+        running=sum(one.running for one in touched),
+    )
+
+
 def retry(agent_id: int, *, actor: str) -> Nudge:
     """Give an agent that waits for a person, or was cancelled, fresh attempts and start it.
 

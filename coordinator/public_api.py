@@ -52,6 +52,16 @@ def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
     return control.cancel(agent_id, actor=actor, reason=reason)
 
 
+def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
+    """End everything in a scope (`scope_of`). Raises NotAllowedError, AgentNotFoundError."""
+    return control.cancel_scope(scope, actor=actor, reason=reason)
+
+
+def preview_scope(scope: str) -> Touched:
+    """What `cancel_scope` would touch. Raises AgentNotFoundError."""
+    return control.preview(control.tops_in(scope))
+
+
 def pause(scope: str, *, actor: str) -> int:
     """Close a scope (`scope_of`); returns how many queued runs are held. Raises AgentNotFoundError."""
     return control.pause(scope, actor=actor)

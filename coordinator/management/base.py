@@ -111,7 +111,7 @@ def add_issue(parser: CommandParser, *, optional: bool = False, more: str = "") 
     )
 
 
-def add_scope(parser: CommandParser) -> None:
+def add_scope(parser: CommandParser, *, issue_help: str = "this agent alone, not its sub-issues") -> None:
     """The arguments that name a scope: exactly one of them."""
     scope = parser.add_mutually_exclusive_group(required=True)
     scope.add_argument("--fleet", action="store_true", help="everything")
@@ -119,7 +119,7 @@ def add_scope(parser: CommandParser) -> None:
         "--repo", metavar="REPO", type=text(4000), help="a repository: its path, or its name (local/app)"
     )
     scope.add_argument("--tree", metavar="ISSUE", type=text(300), help="an issue's whole tree")
-    scope.add_argument("issue", nargs="?", metavar="ISSUE", type=text(300), help="this agent alone, not its sub-issues")
+    scope.add_argument("issue", nargs="?", metavar="ISSUE", type=text(300), help=issue_help)
 
 
 def scope_of(options: dict[str, Any]) -> tuple[str, str, AgentView | None]:

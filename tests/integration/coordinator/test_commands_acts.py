@@ -158,6 +158,17 @@ def test_cancel_ends_everything_below(tmp_path: Path) -> None:
     assert run("cancel", "1", "--yes").code == 1
 
 
+@pytest.mark.parametrize("scope", [("--fleet",), ("--tree", "1.1"), ("--repo", "app")])
+def test_cancel_ends_a_whole_scope(tmp_path: Path, scope: tuple[str, ...]) -> None:
+    split(submitted(care(tmp_path)))
+    assert run("cancel", *scope).code == 2
+    said = run("cancel", *scope, "--yes")
+    assert said.code == 0, said.error
+    assert "3 agents, 1 queued and 0 running" in said.out
+    assert set(Agent.objects.values_list("state", flat=True)) == {AgentState.ABANDONED}
+    assert run("cancel", *scope, "--yes").code == 1
+
+
 def test_retry_gives_a_cancelled_agent_another_chance(tmp_path: Path) -> None:
     agent = submitted(care(tmp_path))
     public_api.cancel(agent.id, actor="cli:test")

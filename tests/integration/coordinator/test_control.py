@@ -270,3 +270,19 @@ def test_a_sub_issue_created_while_its_parent_was_cancelled_is_closed_again(agen
     made = tracker.children_ids(agent.issue_id)
     assert [tracker.get_issue(pk).is_open for pk in made] == [False]
     assert Agent.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["fleet", "repository", "tree", "agent"])
+def test_everything_in_a_scope_is_cancelled_and_nothing_else(agent, kind, tmp_path):
+    child = make_child(agent)
+    stranger = make_agent(make_git_repository(tmp_path / "other"))
+    for row in (child, stranger):
+        nudge(row)
+    scope = {"fleet": "fleet", "repository": f"repository:{agent.repository_id}"}.get(kind, f"{kind}:{agent.pk}")
+    touched = control.cancel_scope(scope, actor="me")
+    assert {state(agent), state(child)} == {AgentState.ABANDONED}
+    assert state(stranger) == (AgentState.ABANDONED if kind == "fleet" else AgentState.QUEUED)
+    assert (len(touched.agents), touched.queued) == ((3, 2) if kind == "fleet" else (2, 1))
+    if kind != "fleet":
+        with pytest.raises(NotAllowedError, match="under way"):
+            control.cancel_scope(scope, actor="me")
