@@ -68,7 +68,7 @@ def agents(rows: Iterable[Agent]) -> list[AgentView]:
             repository_id=row.repository_id,
             state=AgentState(row.state),
             is_held=facts[row.issue_id].held,
-            paused_by=budgets.paused_scope(budgets.path_of(row.envelope)),
+            paused_by="" if row.state in ENDED else budgets.paused_scope(budgets.path_of(row.envelope)),
             attempts=row.attempts,
             crashes=row.crashes,
             executions=row.executions,
