@@ -224,6 +224,22 @@ COORDINATOR_TREE_WALL_SECONDS = env.int("AGENTGRID_TREE_WALL_SECONDS", 8 * 3600)
 COORDINATOR_RETRY_SECONDS = env.float("AGENTGRID_RETRY_SECONDS", 10.0)
 COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
 
+# --- GitHub: read through tracker.conf ---------------------------------------------------------------------------------
+
+TRACKER_GITHUB_API_URL = env.str("GITHUB_API_URL", "https://api.github.com")
+TRACKER_GITHUB_GIT_URL = env.str("GITHUB_GIT_URL", "https://github.com")
+TRACKER_GITHUB_APP_ID = env.str("GITHUB_APP_ID", "")
+# Platforms that keep variables on one line write the PEM's line ends as \\n.
+TRACKER_GITHUB_APP_KEY = env.str("GITHUB_APP_PRIVATE_KEY", "").replace("\\n", "\n")
+TRACKER_GITHUB_TOKEN = env.str("GITHUB_TOKEN", "")
+TRACKER_GITHUB_WEBHOOK_SECRETS = [env.str("GITHUB_WEBHOOK_SECRET", ""), env.str("GITHUB_WEBHOOK_SECRET_OLD", "")]
+TRACKER_GITHUB_OWNERS = env.list("GITHUB_OWNERS", default=[])
+TRACKER_GITHUB_ALLOWED_BOTS = env.list("GITHUB_ALLOWED_BOTS", default=[])
+TRACKER_GITHUB_MACHINE_USER = env.str("GITHUB_MACHINE_USER", "")
+TRACKER_GITHUB_SECONDS_BETWEEN_WRITES = env.float("GITHUB_SECONDS_BETWEEN_WRITES", 1.0)
+# Where people reach this installation: the links in comments.
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+
 # --- Logs ------------------------------------------------------------------------------------------------------
 
 LOGGING = {

@@ -104,3 +104,30 @@ class Tracker(Protocol):
 
     def close(self, ref: Ref, reason: CloseReason) -> None:
         """Close the issue and take its state label away; an issue already closed keeps its reason."""
+
+    def reopen(self, ref: Ref) -> None:
+        """Open the issue again; does nothing when it is open."""
+
+    def set_label(self, ref: Ref, name: str, *, present: bool) -> None:
+        """Put a label that shows no state on, or take it off; whichever is so already stays.
+
+        Raises:
+            InvalidError: No name for a label, a state label, or too many labels.
+        """
+
+
+class CodeHost(Protocol):
+    """Where changes are proposed to people. Trackers without pull requests have none."""
+
+    def open_change(self, ref: Ref, *, head: str, base: str, title: str, body: str) -> Ref:
+        """The one open pull request of our branch `head`, opened as a draft unless it exists; its texts are updated.
+
+        Args:
+            ref: The issue it is for.
+
+        Raises:
+            InvalidError: The branch does not exist there, or has no commit that `base` lacks.
+        """
+
+    def mark_ready(self, ref: Ref, *, head: str) -> None:
+        """Make the draft of our branch ready for review; does nothing when it is, or when it is not open any more."""

@@ -74,8 +74,7 @@ def drain(*, repository_id: int, tracker: Tracker, now: datetime, limit: int, se
         return []
     handled: list[WriteResult] = []
     try:
-        pending = Operation.objects.filter(repository_id=repository_id, state=Operation.State.PENDING)
-        for row in pending.order_by("id")[:limit]:
+        for row in outbox.ready(repository_id, now=now)[:limit]:
             if drainer.elapsed_seconds >= seconds or (row.not_before and row.not_before > drainer.now):
                 break
             if not (row.coalesce and outbox.supersede_unstarted(row)):

@@ -10,11 +10,11 @@ from datetime import datetime
 from itertools import batched
 
 from django.db import transaction
-from django.db.models import Exists, F, Max, Min, OuterRef, Q, Subquery
+from django.db.models import Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from tracker import writes
-from tracker.models import Operation, Repository
+from tracker import labels, writes
+from tracker.models import Issue, Operation, Repository
 from tracker.public_errors import InvalidError, NotFoundError
 from tracker.public_types import Write, WriteKind, WriteResult
 
@@ -46,6 +46,8 @@ def wish(repository_id: int, wished: Sequence[Write]) -> None:
                     kind=write.kind,
                     payload=payloads[write.key],
                     coalesce=write.coalesce,
+                    subject=writes.subject(payloads[write.key])[:50],
+                    rests_until=write.not_before,
                 )
                 for write in wished
             ],
@@ -80,9 +82,14 @@ def failed(*, limit: int) -> list[WriteResult]:
     return [result(row) for row in rows[:limit]]
 
 
+def ready(repository_id: int, *, now: datetime) -> QuerySet[Operation]:
+    """Pending writes in order, without those that rest and those on issues that a person holds."""
+    return _awake(Operation.objects.filter(repository_id=repository_id), now=now)
+
+
 def due_repositories(now: datetime) -> list[int]:
     """Active repositories whose next write may be carried out now and which nobody drains."""
-    pending = Operation.objects.filter(_PENDING, repository=OuterRef("pk")).order_by("id")
+    pending = _awake(Operation.objects.filter(repository=OuterRef("pk")), now=now)
     rows = (
         Repository.objects.filter(Exists(pending), is_active=True)
         .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now))
@@ -142,6 +149,18 @@ def supersede_unstarted(row: Operation) -> bool:
         return False
     _supersede(row.repository_id, {row.coalesce})
     return Operation.objects.filter(pk=row.pk, state=Operation.State.SUPERSEDED).exists()
+
+
+def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:
+    """Pending ones that need not wait by themselves; writes of other issues go past those that must.
+
+    A person who holds an issue, or has taken it over, is not written over. What answers that person's own command is
+    let through, or the label that holds could never be taken off.
+    """
+    people = Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False)
+    held = Issue.objects.filter(people, repository=OuterRef("repository"), key=OuterRef("subject"))
+    answers = Q(kind__in=[WriteKind.SET_LABEL, WriteKind.REACT])
+    return rows.filter(_PENDING, Q(rests_until=None) | Q(rests_until__lte=now), answers | ~Exists(held)).order_by("id")
 
 
 def _supersede(repository_id: int, coalesce: Collection[str]) -> None:

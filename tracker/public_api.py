@@ -157,6 +157,15 @@ def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
     return queries.facts(issue_ids)
 
 
+def comments(issue_id: int) -> list[CommentView]:
+    """The comments we know of, oldest first, each with its author's trust.
+
+    Raises:
+        NotFoundError: No such issue.
+    """
+    return queries.comments(queries.issue(issue_id))
+
+
 def refresh(issue_id: int) -> None:
     """Read the issue again from its tracker into our mirror; the local tracker's rows are the truth already.
 

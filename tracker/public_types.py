@@ -74,6 +74,8 @@ class IssueView:
     created_at: datetime
     updated_at: datetime
     url: str = ""
+    author_trust: Trust = Trust.NONE
+    """Of its author when it was last read; NONE also where nobody looked it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ class CommentView:
     body: str
     created_at: datetime
     edited_at: datetime | None
+    trust: Trust = Trust.NONE
+    """Of its author when it was last read; NONE also where nobody looked it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,10 @@ class WriteKind(enum.StrEnum):
     CLOSE = "close"
     ASSIGN = "assign"
     REACT = "react"
+    SET_LABEL = "set_label"
+    REOPEN = "reopen"
+    OPEN_CHANGE = "open_change"
+    MARK_READY = "mark_ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,10 @@ class Write:
         close           ref, reason
         assign          ref, actor
         react           ref, kind, comment?  (id of a comment)
+        set_label       ref, name, present  (labels that show no state; `agent:hold` is one)
+        reopen          ref
+        open_change     ref, head, base, title, body  (a draft; text and title of an open one are brought up to date)
+        mark_ready      ref, head  (the open draft of this branch becomes ready for review)
     """
 
     key: str
@@ -147,6 +159,8 @@ class Write:
     payload: Mapping[str, Any]
     coalesce: str = ""
     """An unstarted write with the same non-empty value is replaced by this one (status edits)."""
+    not_before: datetime | None = None
+    """Rests until then without holding up the writes behind it (edits that may wait)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +176,7 @@ class WriteResult:
     """True when it failed and will not be tried again."""
     attempts: int
     value: Mapping[str, Any] = field(default_factory=dict)
-    """Of a done `create_issue`: `{"key": "12"}`; of `upsert_comment`: `{"id": "…"}`."""
+    """Of a done `create_issue`: `{"key": "12"}`; of `upsert_comment`: `{"id": "…"}`; of `open_change`: `{"key": "15"}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,3 +190,110 @@ class IssueFacts:
     """For people, e.g. `label agent:hold`; empty unless held."""
     open_blockers: tuple[Ref, ...]
     """Open issues that this one waits for, sorted."""
+
+
+# --- pull requests --------------------------------------------------------------------------------------------------
+
+
+class ChecksState(enum.StrEnum):
+    """What the tracker's own checks (CI) say of a commit."""
+
+    NONE = ""
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeView:
+    """A pull request as last read."""
+
+    repository_id: int
+    ref: Ref
+    """Its scope and number."""
+    head_branch: str
+    head_sha: str
+    base_branch: str
+    title: str
+    is_open: bool
+    is_merged: bool
+    is_draft: bool
+    is_ours: bool
+    """Opened by us, from a branch of the repository itself."""
+    url: str
+    checks: ChecksState
+    updated_at: datetime
+
+
+class FeedbackKind(enum.StrEnum):
+    """How people and checks answer a pull request."""
+
+    REVIEW = "review"
+    """A submitted review that asks for changes, or comments."""
+    COMMENT = "comment"
+    """A comment in the conversation."""
+    REVIEW_COMMENT = "review_comment"
+    """A comment on a line."""
+    CHECK = "check"
+    """A check that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One thing said about a pull request."""
+
+    id: str
+    """Stable for the tracker: `review_comment:7000000123`; of a check `check:NAME:HEAD_SHA`."""
+    kind: FeedbackKind
+    author: str
+    trust: Trust
+    """Of the author; of a check, ADMIN when it belongs to the repository's own CI."""
+    text: str
+    """Body of the comment, or the last lines of the check's log."""
+    path: str
+    """File it is about, or empty."""
+    line: int | None
+    head_sha: str
+    """Commit it is about."""
+    asks_for_changes: bool
+    """False for an approval, which needs no rework."""
+    created_at: datetime
+
+
+# --- what comes in --------------------------------------------------------------------------------------------------
+
+
+class HintKind(enum.StrEnum):
+    """What a delivery or a sweep says may have changed. A hint is never the new state: that is read from the tracker."""
+
+    ISSUE = "issue"
+    COMMENT = "comment"
+    CHANGE = "change"
+    """A pull request, its reviews or its checks."""
+    PUSH = "push"
+    INSTALLATION = "installation"
+    PING = "ping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """Something happened; go and look."""
+
+    kind: HintKind
+    action: str
+    """The tracker's word: `opened`, `labeled`, `created`, …; `sweep` when nobody knows."""
+    scope: str
+    key: str = ""
+    """Issue or pull request; empty for a push or an installation."""
+    actor: str = ""
+    """Who did it; empty when nobody knows (sweeps)."""
+    actor_is_bot: bool = False
+    label: str = ""
+    """Of `labeled` and `unlabeled`."""
+    assignee: str = ""
+    """Of `assigned` and `unassigned`."""
+    comment_id: str = ""
+    head_sha: str = ""
+    """Commit that checks or a push are about."""
+    branch: str = ""
+    installation_id: int | None = None

@@ -18,6 +18,7 @@ from tracker.public_types import (
     IssueView,
     Ref,
     RepositoryView,
+    Trust,
 )
 
 _IDS_PER_QUERY = 5_000  # SQLite takes 32,766 parameters in one statement
@@ -127,13 +128,15 @@ def issue_view(row: Issue) -> IssueView:
         agent_state=state,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        url=row.url,
+        author_trust=Trust(row.author_trust or Trust.NONE),
     )
 
 
 def comment_view(comment: Comment, ref: Ref) -> CommentView:
     """The comment as a value."""
     return CommentView(
-        id=str(comment.pk),
+        id=str(comment.remote_id or comment.pk),
         ref=ref,
         author=comment.author,
         is_ours=comment.is_ours,
@@ -141,7 +144,14 @@ def comment_view(comment: Comment, ref: Ref) -> CommentView:
         body=comment.body,
         created_at=comment.created_at,
         edited_at=comment.edited_at,
+        trust=Trust(comment.author_trust or Trust.NONE),
     )
+
+
+def comments(issue_row: Issue) -> list[CommentView]:
+    """The comments of an issue, oldest first; one query."""
+    ref = Ref(issue_row.repository.scope, issue_row.key)
+    return [comment_view(row, ref) for row in Comment.objects.filter(issue=issue_row).order_by("created_at", "id")]
 
 
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:

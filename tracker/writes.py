@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tracker import limits
-from tracker.base import Tracker
+from tracker.base import CodeHost, Tracker
 from tracker.public_errors import InvalidError
 from tracker.public_types import AgentState, CloseReason, IssueDraft, Ref, Write, WriteKind
 
@@ -37,6 +37,10 @@ def _is_object(value: object) -> bool:
 
 def _is_state(value: object) -> bool:
     return value in [state.value for state in AgentState]
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_reason(value: object) -> bool:
@@ -77,6 +81,10 @@ _FIELDS: dict[WriteKind, tuple[_Field, ...]] = {
     WriteKind.CLOSE: (_REF, _Field("reason", _is_reason, "a CloseReason")),
     WriteKind.ASSIGN: (_REF, _Field("actor", _is_text, "a login")),
     WriteKind.REACT: (_REF, _Field("kind", _is_text, "a text"), _Field("comment", _is_text, "a text", is_needed=False)),
+    WriteKind.SET_LABEL: (_REF, _Field("name", _is_text, "a text"), _Field("present", _is_flag, "true or false")),
+    WriteKind.REOPEN: (_REF,),
+    WriteKind.OPEN_CHANGE: (_REF, *(_Field(name, _is_text, "a text") for name in ("head", "base", "title", "body"))),
+    WriteKind.MARK_READY: (_REF, _Field("head", _is_text, "a text")),
 }
 _REFERENCES = ("ref", "parent", "child", "after", "blockers")
 
@@ -117,6 +125,12 @@ def predecessors(payload: Mapping[str, Any]) -> set[str]:
     return {value["from"] for value in values if isinstance(value, dict)}
 
 
+def subject(payload: Mapping[str, Any]) -> str:
+    """Key of the issue that a write is about; empty when that is still to be created."""
+    named = payload.get("ref") or payload.get("child") or payload.get("parent") or ""
+    return named if isinstance(named, str) else ""
+
+
 def resolved(payload: Mapping[str, Any], created: Mapping[str, str]) -> dict[str, Any]:
     """The payload with every `{"from": KEY}` replaced by the key of the issue that write created."""
 
@@ -128,7 +142,7 @@ def resolved(payload: Mapping[str, Any], created: Mapping[str, str]) -> dict[str
     return {name: real(value) if name in _REFERENCES else value for name, value in payload.items()}
 
 
-def perform(
+def perform(  # noqa: C901 - one line for each kind of write
     *,
     tracker: Tracker,
     scope: str,
@@ -166,6 +180,21 @@ def perform(
             value["assigned"] = tracker.assign(ref("ref"), payload["actor"])
         case WriteKind.REACT:
             tracker.react(ref("ref"), payload["kind"], payload.get("comment", ""))
+        case WriteKind.SET_LABEL:
+            tracker.set_label(ref("ref"), payload["name"], present=payload["present"])
+        case WriteKind.REOPEN:
+            tracker.reopen(ref("ref"))
+        case WriteKind.OPEN_CHANGE:
+            texts = {name: payload[name] for name in ("head", "base", "title", "body")}
+            value["key"] = _code_host(tracker).open_change(ref("ref"), **texts).key
+        case WriteKind.MARK_READY:
+            _code_host(tracker).mark_ready(ref("ref"), head=payload["head"])
+
+
+def _code_host(tracker: Tracker) -> CodeHost:
+    if "pull_requests" not in tracker.capabilities:
+        raise InvalidError("This tracker has no pull requests.", field="kind")
+    return cast(CodeHost, tracker)
 
 
 def _create(*, tracker: Tracker, scope: str, key: str, payload: Mapping[str, Any], value: dict[str, Any]) -> None:

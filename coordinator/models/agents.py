@@ -55,6 +55,12 @@ class Agent(models.Model):
     is_splitting = models.BooleanField(default=False)
     """The sub-issues of the last split are not all agents yet."""
 
+    approved_sha = models.CharField(max_length=64, blank=True)
+    """SHA-256 of the title and body that somebody who may steer has approved; empty: whatever the tracker says."""
+    approved_by = models.CharField(max_length=100, blank=True)
+    reworks = models.PositiveIntegerField(default=0)
+    """Runs caused by feedback on its pull request since a person's last word."""
+
     decision = models.JSONField(null=True, blank=True)
     """The last answer to a nudge, for `explain`."""
     not_before = models.DateTimeField(null=True, blank=True)

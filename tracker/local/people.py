@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tracker import labels, limits, queries
 from tracker.local import rows, structure
-from tracker.local.tracker import LocalTracker, assign, create_issue, insert_comment
-from tracker.models import IssueAssignee, IssueLabel
+from tracker.local.tracker import LocalTracker, assign, create_issue, insert_comment, put_label
+from tracker.models import IssueAssignee
 from tracker.public_errors import InvalidError
 from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraft, IssueView, Ref
 
@@ -61,13 +61,7 @@ def set_label(*, ref: Ref, name: str, present: bool) -> None:
             elif issue.agent_state == state:
                 rows.touch(issue, agent_state=AgentState.NONE)
             return
-        found = IssueLabel.objects.filter(issue=issue, name__iexact=name)
-        if present and not found.exists():
-            limits.labels([*IssueLabel.objects.filter(issue=issue).values_list("name", flat=True), name])
-            IssueLabel.objects.create(issue=issue, name=name)
-            rows.touch(issue)
-        elif not present and found.delete()[0]:
-            rows.touch(issue)
+        put_label(issue, name, present=present)
 
 
 def set_assignee(*, ref: Ref, login: str, present: bool) -> None:
@@ -99,10 +93,7 @@ def close(*, ref: Ref, reason: CloseReason) -> None:
 
 def reopen(*, ref: Ref) -> None:
     """Open the issue again; does nothing when it is open."""
-    with rows.writing(ref.scope):
-        issue = rows.issue(ref)
-        if not issue.is_open:
-            rows.touch(issue, is_open=True, close_reason="", closed_at=None)
+    LocalTracker().reopen(ref)
 
 
 def _person(login: str, *, field: str) -> str:

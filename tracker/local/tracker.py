@@ -155,6 +155,21 @@ class LocalTracker:
                 state = AgentState.NONE
                 rows.touch(issue, now=now, is_open=False, close_reason=reason, closed_at=now, agent_state=state)
 
+    def reopen(self, ref: Ref) -> None:
+        """See `Tracker.reopen`."""
+        with rows.writing(ref.scope):
+            issue = rows.issue(ref)
+            if not issue.is_open:
+                rows.touch(issue, is_open=True, close_reason="", closed_at=None)
+
+    def set_label(self, ref: Ref, name: str, *, present: bool) -> None:
+        """See `Tracker.set_label`."""
+        (name,) = limits.labels([name])
+        if labels.state_of(name) is not None:
+            raise InvalidError(f"{name} shows a state; use set_state.", field="name")
+        with rows.writing(ref.scope):
+            put_label(rows.issue(ref), name, present=present)
+
 
 def create_issue(*, scope: str, draft: IssueDraft, author: str, dedupe_key: str) -> IssueView:
     """The one issue of a dedupe key, created unless it exists; an empty key always creates.
@@ -184,10 +199,31 @@ def insert_comment(
         raise InvalidError(f"#{issue.key} has {limits.COMMENTS_MAX} comments; open another issue.", field="ref")
     now = timezone.now()
     rows.touch(issue, now=now)
-    is_ours = author == rows.OURSELVES
     return Comment.objects.create(
-        issue=issue, author=author, is_ours=is_ours, slot=slot, body=body, data=data or {}, created_at=now
+        issue=issue,
+        author=author,
+        is_ours=author == rows.OURSELVES,
+        author_trust=LocalTracker().permission(issue.repository.scope, author),
+        slot=slot,
+        body=body,
+        data=data or {},
+        created_at=now,
     )
+
+
+def put_label(issue: Issue, name: str, *, present: bool) -> None:
+    """Put a label on or take it off. Call it under `rows.writing`.
+
+    Raises:
+        InvalidError: The issue has too many.
+    """
+    found = IssueLabel.objects.filter(issue=issue, name__iexact=name)
+    if present and not found.exists():
+        limits.labels([*IssueLabel.objects.filter(issue=issue).values_list("name", flat=True), name])
+        IssueLabel.objects.create(issue=issue, name=name)
+        rows.touch(issue)
+    elif not present and found.delete()[0]:
+        rows.touch(issue)
 
 
 def assign(*, issue: Issue, login: str, is_ours: bool) -> bool:

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from tracker.models.comments import Comment, Reaction
+from tracker.models.github import Change, Delivery, Installation, Permission, Quota
 from tracker.models.issues import Dependency, Issue, IssueAssignee, IssueLabel
 from tracker.models.operations import Operation
 from tracker.models.repositories import Repository
 
-__all__ = ["Comment", "Dependency", "Issue", "IssueAssignee", "IssueLabel", "Operation", "Reaction", "Repository"]
+__all__ = [
+    "Change",
+    "Comment",
+    "Delivery",
+    "Dependency",
+    "Installation",
+    "Issue",
+    "IssueAssignee",
+    "IssueLabel",
+    "Operation",
+    "Permission",
+    "Quota",
+    "Reaction",
+    "Repository",
+]

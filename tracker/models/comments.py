@@ -18,11 +18,20 @@ class Comment(models.Model):
     slot = models.CharField(max_length=40, blank=True, default="")
     body = models.TextField(blank=True)
     data = models.JSONField(default=dict, blank=True, help_text="Facts behind the text of a comment of ours.")
+    remote_id = models.BigIntegerField(null=True, blank=True, help_text="The tracker's own number for it.")
+    author_trust = models.CharField(
+        max_length=8, blank=True, default="", help_text="What its author might do when it was read."
+    )
     created_at = models.DateTimeField()
     edited_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(
+                fields=["issue", "remote_id"],
+                condition=Q(remote_id__isnull=False),
+                name="tracker_comment_one_per_remote_id",
+            ),
             models.UniqueConstraint(
                 fields=["issue", "slot"], condition=~Q(slot=""), name="tracker_comment_one_per_slot"
             ),

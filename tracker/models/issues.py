@@ -39,6 +39,14 @@ class Issue(models.Model):
     dedupe_key = models.CharField(
         max_length=limits.NAME_MAX_CHARS + 20, blank=True, default="", help_text="Creating with it again finds this."
     )
+    remote_id = models.BigIntegerField(
+        null=True, blank=True, help_text="The tracker's own number for it, unlike its key."
+    )
+    url = models.CharField(max_length=500, blank=True, default="")
+    author_trust = models.CharField(
+        max_length=8, blank=True, default="", help_text="What its author might do when it was read."
+    )
+    synced_at = models.DateTimeField(null=True, blank=True, help_text="When it was last read whole from its tracker.")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -46,6 +54,11 @@ class Issue(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["repository", "key"], name="tracker_issue_one_per_key"),
+            models.UniqueConstraint(
+                fields=["repository", "remote_id"],
+                condition=Q(remote_id__isnull=False),
+                name="tracker_issue_one_per_remote_id",
+            ),
             models.UniqueConstraint(
                 fields=["repository", "dedupe_key"],
                 condition=~Q(dedupe_key=""),

@@ -22,6 +22,10 @@ class Operation(models.Model):
         CLOSE = WriteKind.CLOSE, "close"
         ASSIGN = WriteKind.ASSIGN, "assign"
         REACT = WriteKind.REACT, "react"
+        SET_LABEL = WriteKind.SET_LABEL, "label"
+        REOPEN = WriteKind.REOPEN, "reopen"
+        OPEN_CHANGE = WriteKind.OPEN_CHANGE, "open pull request"
+        MARK_READY = WriteKind.MARK_READY, "mark ready for review"
 
     class State(models.TextChoices):
         PENDING = "pending", "pending"
@@ -36,7 +40,14 @@ class Operation(models.Model):
     coalesce = models.CharField(max_length=limits.NAME_MAX_CHARS, blank=True, default="")
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)
     attempts = models.PositiveIntegerField(default=0, help_text="Counted before each call.")
-    not_before = models.DateTimeField(null=True, blank=True)
+    subject = models.CharField(
+        max_length=50,
+        blank=True,
+        default="",
+        help_text="Key of the issue it is about, as far as it existed when wished for.",
+    )
+    not_before = models.DateTimeField(null=True, blank=True, help_text="Of a failed one: it and those behind it wait.")
+    rests_until = models.DateTimeField(null=True, blank=True, help_text="It alone waits; those behind it go first.")
     error = models.TextField(blank=True, default="")
     failed_with = models.CharField(
         max_length=limits.NAME_MAX_CHARS,

@@ -19,6 +19,12 @@ class Repository(models.Model):
     source = models.CharField(max_length=1_000, help_text="Path or URL that git clones from.")
     default_branch = models.CharField(max_length=250)
     is_active = models.BooleanField(default=True, help_text="Unset: nothing is listed, started or written.")
+    remote_id = models.BigIntegerField(null=True, blank=True, help_text="The tracker's own number; survives renames.")
+    installation_id = models.BigIntegerField(null=True, blank=True, help_text="Of our GitHub App on its account.")
+    swept_until = models.DateTimeField(
+        null=True, blank=True, help_text="Changes before this have been read; the next sweep starts a little earlier."
+    )
+    swept_at = models.DateTimeField(null=True, blank=True, help_text="When the last sweep ended.")
     created_at = models.DateTimeField(auto_now_add=True)
     last_number = models.PositiveBigIntegerField(default=0, help_text="Of the local tracker's issues.")
     outbox_token = models.PositiveBigIntegerField(default=0, help_text="Grows with every drainer; fences the old one.")

@@ -19,6 +19,10 @@ GOOD: dict[WriteKind, dict[str, Any]] = {
     WriteKind.CLOSE: {"ref": "1", "reason": "completed"},
     WriteKind.ASSIGN: {"ref": "1", "actor": "alice"},
     WriteKind.REACT: {"ref": "1", "kind": "eyes", "comment": "7"},
+    WriteKind.SET_LABEL: {"ref": "1", "name": "agent:hold", "present": True},
+    WriteKind.REOPEN: {"ref": "1"},
+    WriteKind.OPEN_CHANGE: {"ref": "1", "head": "agent/1-x", "base": "main", "title": "T", "body": "B"},
+    WriteKind.MARK_READY: {"ref": "1", "head": "agent/1-x"},
 }
 OPTIONAL = {"body", "labels", "parent", "blockers", "after", "data", "comment"}
 
