@@ -27,6 +27,7 @@ LEASE_SECONDS = 60
 FIRST_PAUSE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 300
 LONGEST_QUOTA_PAUSE_SECONDS = 2 * 3_600
+_LONGEST_QUOTA_PAUSE = timedelta(seconds=LONGEST_QUOTA_PAUSE_SECONDS)
 ATTEMPTS_MAX = 50
 """Four hours of back-off. Then the write fails for ever, so that one poisonous write cannot hold a queue."""
 _ERROR_MAX_CHARS = 1_000
@@ -121,17 +122,19 @@ def _renew_lease(drainer: _Drainer) -> None:
 
 
 def _handle(drainer: _Drainer, row: Operation) -> None:
-    created, failed_key = _created_by(row)
+    created, failed_key = created_by(row)
     if failed_key:
-        reason = f"The write it depends on failed: {failed_key}. Repair and retry that one."
-        _store(drainer, row, state=Operation.State.FAILED, error=reason, failed_with=failed_key)
+        _store(drainer, row, **failed_with(failed_key, now=drainer.now))
     elif _mark_attempt(drainer, row):
-        _call(drainer, row, writes.resolved(row.payload, created))
+        ended = attempted(tracker=drainer.tracker, scope=drainer.scope, row=row, created=created, now=drainer.now)
+        _store(drainer, row, **ended)
 
 
-def _created_by(row: Operation) -> tuple[dict[str, str], str]:
+def created_by(row: Operation) -> tuple[dict[str, str], str]:
     """Issue keys made by the writes that this one refers to, or the key of one that has no issue to offer."""
     needed = writes.predecessors(row.payload)
+    if not needed:
+        return {}, ""
     created: dict[str, str] = {}
     for earlier in Operation.objects.filter(key__in=needed, repository_id=row.repository_id).order_by("id"):
         if earlier.state != Operation.State.DONE:
@@ -139,6 +142,12 @@ def _created_by(row: Operation) -> tuple[dict[str, str], str]:
         created[earlier.key] = earlier.value["key"]
     missing = needed - created.keys()
     return created, min(missing) if missing else ""
+
+
+def failed_with(key: str, *, now: datetime) -> dict[str, Any]:
+    """The columns of a write that cannot be tried, because the one it depends on failed."""
+    reason = f"The write it depends on failed: {key}. Repair and retry that one."[:_ERROR_MAX_CHARS]
+    return {"state": Operation.State.FAILED, "error": reason, "failed_with": key, "finished_at": now}
 
 
 def _mark_attempt(drainer: _Drainer, row: Operation) -> bool:
@@ -150,43 +159,34 @@ def _mark_attempt(drainer: _Drainer, row: Operation) -> bool:
         return bool(unchanged.update(attempts=row.attempts, attempted_at=drainer.now))
 
 
-def _call(drainer: _Drainer, row: Operation, payload: Mapping[str, Any]) -> None:
+def attempted(
+    *, tracker: Tracker, scope: str, row: Operation, created: Mapping[str, str], now: datetime
+) -> dict[str, Any]:
+    """Carry one write out, its attempt counted already, and return the columns that say how it ended."""
     value: dict[str, Any] = {}
+    payload = writes.resolved(row.payload, created)
+    kind = WriteKind(row.kind)
     try:
-        writes.perform(
-            tracker=drainer.tracker,
-            scope=drainer.scope,
-            key=row.key,
-            kind=WriteKind(row.kind),
-            payload=payload,
-            value=value,
-        )
+        writes.perform(tracker=tracker, scope=scope, key=row.key, kind=kind, payload=payload, value=value)
     except (NotFoundError, ForbiddenError, InvalidError) as error:
-        _store(drainer, row, state=Operation.State.FAILED, error=_text(error), value=value)
+        return {"state": Operation.State.FAILED, "error": _text(error), "value": value, "finished_at": now}
     except RateLimitedError as error:
         # Nothing was done, so it does not count as an attempt, and a later edit may still replace it.
-        longest = drainer.now + timedelta(seconds=LONGEST_QUOTA_PAUSE_SECONDS)
-        until = min(max(error.retry_at, drainer.now + timedelta(seconds=1)), longest)
-        _store(drainer, row, error=_text(error), not_before=until, attempts=row.attempts - 1)
+        until = min(max(error.retry_at, now + timedelta(seconds=1)), now + _LONGEST_QUOTA_PAUSE)
+        return {"error": _text(error), "not_before": until, "attempts": row.attempts - 1}
     except Exception as error:
         # Unavailable, Conflict, or a fault of ours: a queue must outlive any single write.
         _log_fault(row, error)
         if row.attempts >= ATTEMPTS_MAX:
-            reason = f"Gave up after {row.attempts} attempts: {_text(error)}"
-            _store(drainer, row, state=Operation.State.FAILED, error=reason, value=value)
-        else:
-            until = drainer.now + timedelta(seconds=pause_seconds(row.attempts))
-            _store(drainer, row, error=_text(error), not_before=until, value=value)
-    else:
-        _store(drainer, row, state=Operation.State.DONE, error="", value=value, not_before=None)
+            reason = f"Gave up after {row.attempts} attempts: {_text(error)}"[:_ERROR_MAX_CHARS]
+            return {"state": Operation.State.FAILED, "error": reason, "value": value, "finished_at": now}
+        until = now + timedelta(seconds=pause_seconds(row.attempts))
+        return {"error": _text(error), "not_before": until, "value": value}
+    return {"state": Operation.State.DONE, "error": "", "value": value, "not_before": None, "finished_at": now}
 
 
 def _store(drainer: _Drainer, row: Operation, **fields: Any) -> None:
     """Write the result down, unless another drainer has taken over."""
-    if "state" in fields:
-        fields["finished_at"] = drainer.now
-    if "error" in fields:
-        fields["error"] = fields["error"][:_ERROR_MAX_CHARS]
     with transaction.atomic():
         _renew_lease(drainer)
         stored = Operation.objects.filter(pk=row.pk, state=Operation.State.PENDING).update(**fields)
@@ -201,4 +201,4 @@ def _log_fault(row: Operation, error: Exception) -> None:
 
 
 def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}"[:_ERROR_MAX_CHARS]

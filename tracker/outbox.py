@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import batched
 
 from django.db import transaction
-from django.db.models import Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from tracker import labels, writes
@@ -149,6 +149,14 @@ def supersede_unstarted(row: Operation) -> bool:
         return False
     _supersede(row.repository_id, {row.coalesce})
     return Operation.objects.filter(pk=row.pk, state=Operation.State.SUPERSEDED).exists()
+
+
+def supersede_all(repository_id: int) -> None:
+    """Give every unstarted write up that a later one replaces; wishes that did not see each other left them."""
+    rows = Operation.objects.filter(_PENDING, ~Q(coalesce=""), repository_id=repository_id)
+    doubled = rows.order_by().values("coalesce").annotate(count=Count("id")).filter(count__gt=1)
+    if values := set(doubled.values_list("coalesce", flat=True)):
+        _supersede(repository_id, values)
 
 
 def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:

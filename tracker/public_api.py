@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 
 from tracker import drain as drainer
-from tracker import labels, limits, outbox, queries
+from tracker import drain_here, labels, limits, outbox, queries
 from tracker.base import Tracker
 from tracker.local import people
 from tracker.local.tracker import OPERATOR, LocalTracker
@@ -258,7 +258,8 @@ def drain(repository_id: int, *, now: datetime, limit: int = 50, seconds: float 
         RuntimeError: Called inside a transaction.
     """
     tracker = tracker_for(repository_id)
-    return drainer.drain(repository_id=repository_id, tracker=tracker, now=now, limit=limit, seconds=seconds)
+    act = drain_here.drain if isinstance(tracker, LocalTracker) else drainer.drain
+    return act(repository_id=repository_id, tracker=tracker, now=now, limit=limit, seconds=seconds)
 
 
 def results(keys: Iterable[str]) -> dict[str, WriteResult]:
