@@ -60,18 +60,17 @@ def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int) 
         False when a level is paused, full or spent. Nothing is written then.
     """
     ids = [envelope.pk for envelope in path]
-    with transaction.atomic():
-        # Locked in one order; the conditions are checked on the locked rows by the UPDATE itself.
-        list(Envelope.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk", flat=True))
+    with transaction.atomic(savepoint=False):
+        # Locked in one order, and only those with room: what a waiter sees after the wait is checked anew.
         open_rows = Envelope.objects.filter(_has_room(wall_seconds), pk__in=ids)
-        taken = open_rows.update(
+        locked = open_rows.select_for_update().order_by("pk").values_list("pk", flat=True)
+        if len(locked) != len(ids):
+            return False
+        Envelope.objects.filter(pk__in=ids).update(
             live=F("live") + 1,
             executions_reserved=F("executions_reserved") + 1,
             wall_reserved_seconds=F("wall_reserved_seconds") + wall_seconds,
         )
-        if taken != len(ids):
-            transaction.set_rollback(True)
-            return False
         LedgerEntry.objects.bulk_create(
             LedgerEntry(
                 envelope_id=pk,

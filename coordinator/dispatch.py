@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -17,6 +17,7 @@ from coordinator import admission, briefing, budgets, lifecycle, tree, wake
 from coordinator.admission import Facts
 from coordinator.briefing import RunPlan
 from coordinator.conf import conf
+from coordinator.lifecycle import Draft
 from coordinator.models import Agent, Envelope, Nudge, RepositoryPolicy
 from coordinator.public_types import AgentState, Answer, Decision, Source
 from coordinator.tree import Children
@@ -44,9 +45,9 @@ def nudge(agent_id: int, *, source: Source, reason: str = "", not_before: dateti
         if row is not None:
             _coalesce(row, source=source, reason=reason)
         else:
-            row = Nudge.objects.create(agent=agent, source=source, reason=reason[:500])
+            row = Nudge(agent=agent, source=source, reason=reason[:500])  # stored with its answer
         if not_before is not None:
-            _answer(agent, row, admission.defer("back-off", reason or "later", not_before))
+            _tell(agent, row, _answer(row, admission.defer("back-off", reason or "later", not_before)))
         else:
             _decide(agent, row)
     return row
@@ -54,6 +55,8 @@ def nudge(agent_id: int, *, source: Source, reason: str = "", not_before: dateti
 
 def decide_again(agent_id: int) -> Decision | None:
     """Decide an agent's open nudge anew; None when it has none."""
+    if not Nudge.objects.filter(agent_id=agent_id, is_open=True).exists():
+        return None
     with transaction.atomic():
         agent = _locked(agent_id)
         row = Nudge.objects.filter(agent=agent, is_open=True).first()
@@ -93,8 +96,12 @@ def _decide(agent: Agent, row: Nudge) -> Decision:
     facts = gather(agent, situation, source=Source(row.source))
     decision = admission.decide(facts)
     if decision.answer == Answer.ADMITTED:
-        decision = _launch(agent, row, decision, situation)
-    _answer(agent, row, decision)
+        decision, row.execution_id = _reserve_and_queue(agent, decision, situation)
+    told = _answer(row, decision)
+    if row.execution_id is not None and decision.answer == Answer.ADMITTED:
+        _start(agent, row, decision, situation, told=told)
+    else:
+        _tell(agent, row, told)
     return decision
 
 
@@ -153,51 +160,57 @@ def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
     )
 
 
-def _launch(agent: Agent, row: Nudge, decision: Decision, situation: Situation) -> Decision:
-    """Reserve, queue and move the agent; the reservation and the constraint have the last word."""
+def _reserve_and_queue(agent: Agent, decision: Decision, situation: Situation) -> tuple[Decision, UUID | None]:
+    """Reserve and queue an execution; the reservation and the constraint have the last word."""
     plan, execution_id = situation.plan, uuid4()
     if not budgets.reserve(path=situation.path, execution_id=execution_id, wall_seconds=plan.wall_seconds):
         until = timezone.now() + admission.CAPACITY_RETRY
-        return admission.defer("capacity", "another launch took the last place", until)
+        return admission.defer("capacity", "another launch took the last place", until), None
     spec = briefing.launch_spec(
         agent, plan=plan, mode=Mode(decision.mode), children=situation.children, path=situation.path
     )
     if grid.launch(spec, execution_id=execution_id) is None:
         budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0)
-        return admission.defer("running", "another execution of this issue is live")
-    lifecycle.move(
-        agent,
-        new=AgentState.QUEUED,
-        reason=f"{decision.mode}: {row.reason or row.source}",
-        fields={
-            "execution_id": execution_id,
-            "is_applied": False,
-            "executions": agent.executions + 1,
-            "base": agent.base or plan.base,
-            "next_mode": "",
-            "not_before": None,
-            "resume_due_at": None,
-            "blocked_reason": "",
-            "children_seen": situation.children.fingerprint,
-        },
-    )
-    row.execution_id = execution_id
-    return decision
+        return admission.defer("running", "another execution of this issue is live"), None
+    return decision, execution_id
 
 
-def _answer(agent: Agent, row: Nudge, decision: Decision) -> None:
+def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *, told: Draft | None) -> None:
+    """Move the agent whose execution is queued."""
+    fields = {
+        "execution_id": row.execution_id,
+        "is_applied": False,
+        "executions": agent.executions + 1,
+        "base": agent.base or situation.plan.base,
+        "next_mode": "",
+        "not_before": None,
+        "resume_due_at": None,
+        "blocked_reason": "",
+        "children_seen": situation.children.fingerprint,
+        "decision": row.decision,
+    }
+    reason = f"{decision.mode}: {row.reason or row.source}"
+    lifecycle.move(agent, new=AgentState.QUEUED, reason=reason, fields=fields, also=[told] if told else [])
+
+
+def _answer(row: Nudge, decision: Decision) -> Draft | None:
+    """Store the answer; returns the event that tells it, None when it says nothing new."""
     is_open = decision.answer == Answer.DEFERRED
     stored = _plain(decision)
     changed = row.decision is None or {**row.decision, "until": None} != {**stored, "until": None}
     row.answer, row.decision, row.is_open = decision.answer, stored, is_open
     row.not_before = (decision.until or timezone.now() + RECHECK) if is_open else None
     row.answered_at = timezone.now()
-    row.save(update_fields=["answer", "decision", "is_open", "not_before", "answered_at", "execution_id"])
-    if changed:
-        Agent.objects.filter(pk=agent.pk).update(decision=stored, updated_at=Now())
-        lifecycle.record(
-            agent, f"nudge.{decision.answer}", {"nudge": row.pk, "source": row.source, "reason": row.reason, **stored}
-        )
+    row.save()
+    if not changed:
+        return None
+    return f"nudge.{decision.answer}", {"nudge": row.pk, "source": row.source, "reason": row.reason, **stored}
+
+
+def _tell(agent: Agent, row: Nudge, told: Draft | None) -> None:
+    if told is not None:
+        Agent.objects.filter(pk=agent.pk).update(decision=row.decision, updated_at=Now())
+        lifecycle.record(agent, told)
 
 
 def _plain(decision: Decision) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -11,6 +11,8 @@ from django.db.models.functions import Now
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState
 from grid import public_api as grid
+
+type Draft = tuple[str, dict[str, Any]]
 
 A = AgentState
 ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
@@ -38,6 +40,8 @@ def move(
     reason: str,
     old: Collection[AgentState] = (),
     fields: Mapping[str, Any] | None = None,
+    only_if: Mapping[str, Any] | None = None,
+    also: Sequence[Draft] = (),
 ) -> bool:
     """Move an agent, with one event row in the same transaction.
 
@@ -46,9 +50,11 @@ def move(
         old: States to move from; by default the believed one.
         reason: One line for people.
         fields: Further columns to set in the same UPDATE.
+        only_if: Further conditions of the UPDATE.
+        also: Further events of the same transaction, kind and body each.
 
     Returns:
-        False when the row was in another state by now. Nothing is written then.
+        False when the row was in another state by now, or a condition did not hold. Nothing is written then.
     """
     believed = [AgentState(state) for state in old] or [AgentState(agent.state)]
     for state in believed:
@@ -58,13 +64,14 @@ def move(
     if new in ENDED:
         values.setdefault("ended_at", Now())
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
-        if not Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed]).update(**values):
+        rows = Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed], **(only_if or {}))
+        if not rows.update(**values):
             return False
-        record(agent, "agent.state-changed", {"to": str(new), "reason": reason[:500]})
+        record(agent, ("agent.state-changed", {"to": str(new), "reason": reason[:500]}), *also)
     agent.state = str(new)
     return True
 
 
-def record(agent: Agent, kind: str, body: dict[str, Any]) -> None:
-    """Add an event to the agent's stream, in the caller's transaction."""
-    grid.append_events(stream=agent.stream, root=agent.root_key, events=[(kind, body)])
+def record(agent: Agent, *events: Draft) -> None:
+    """Add events, kind and body each, to the agent's stream, in the caller's transaction."""
+    grid.append_events(stream=agent.stream, root=agent.root_key, events=events)

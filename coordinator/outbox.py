@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db import transaction
@@ -13,7 +14,6 @@ from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_api as grid
 from tracker import public_api as tracker
-from tracker.public_errors import TrackerError
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,9 @@ def _react(repository_id: int, results: list[WriteResult]) -> None:
             log.warning(
                 "tracker write failed", extra={"action": "outbox", "key": result.key, "error": result.error[:300]}
             )
-        if result.kind == WriteKind.CLOSE and result.is_done and result.key.startswith("close:"):
-            _unblock(int(result.key.split(":")[1]))
+    closed = [r for r in results if r.kind == WriteKind.CLOSE and r.is_done and r.key.startswith("close:")]
+    if closed:
+        _unblock({int(result.key.split(":")[1]) for result in closed})
 
 
 def _close_unwanted(agent: Agent, results: list[WriteResult]) -> None:
@@ -110,14 +111,9 @@ def _split_failed(agent: Agent, error: str) -> bool:
     return False
 
 
-def _unblock(agent_id: int) -> None:
-    """An issue was closed: look at those that waited for it."""
-    agent = Agent.objects.filter(pk=agent_id).first()
-    if agent is None:
-        return
-    try:
-        waiting = tracker.blocked_by_me(agent.issue_id)
-    except TrackerError:
-        return
-    for blocked in Agent.objects.filter(issue_id__in=waiting).exclude(pk=agent.pk):
+def _unblock(agent_ids: Collection[int]) -> None:
+    """Their issues were closed: look at those that waited for them."""
+    closed = Agent.objects.filter(pk__in=agent_ids).values_list("issue_id", flat=True)
+    waiting = tracker.blocked_by(list(closed))
+    for blocked in Agent.objects.filter(issue_id__in=waiting).exclude(pk__in=agent_ids) if waiting else ():
         dispatch.nudge(blocked.pk, source=Source.BLOCKER, reason="an issue it waited for was closed")

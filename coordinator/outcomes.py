@@ -238,18 +238,16 @@ def _block(agent: Agent, run: ExecutionView, reason: str) -> None:
 
 def _move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **fields: Any) -> bool:
     """Move the agent and mark the end as applied, in one transaction; False when somebody else has."""
-    with transaction.atomic():
-        mine = Agent.objects.filter(pk=agent.pk, execution_id=run.id, is_applied=False)
-        if not mine.update(is_applied=True):
-            return False
+    with transaction.atomic(savepoint=False):
         if new in ATTENTION:
             fields["blocked_reason"] = reason[:1000]
         if new == AgentState.WAITING:
             fields = {**_resume_check(agent), **fields}
         if run.result.outcome is not None and run.result.outcome.summary:
             fields.setdefault("summary", run.result.outcome.summary)
-        if not lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields):
-            transaction.set_rollback(True)
+        fields["is_applied"] = True
+        mine = {"execution_id": run.id, "is_applied": False}
+        if not lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields, only_if=mine):
             return False
         if new != AgentState.DONE:  # its issue is closed, which takes the label off
             tree.show_state(agent)

@@ -85,8 +85,10 @@ def take_on(
                 budgets.rename(above, agent.root_key)
             lifecycle.record(
                 agent,
-                "agent.created",
-                {"issue": str(issue.ref), "path": agent.path, "parent": parent.pk if parent else None},
+                (
+                    "agent.created",
+                    {"issue": str(issue.ref), "path": agent.path, "parent": parent.pk if parent else None},
+                ),
             )
     return agent
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Max
+from django.db.models import Max
 from django.db.models.functions import Now
 
 from grid.models import Event, EventCursor, EventStream
@@ -38,13 +38,21 @@ def append(*, stream: str, root: str, events: Sequence[Draft]) -> int:
         The number of the last event.
     """
     with transaction.atomic(savepoint=False):
-        row = EventStream.objects.filter(name=stream)
-        if not row.update(seq=F("seq") + len(events)):
+        last = _reserve(stream, len(events))
+        if last is None:
             EventStream.objects.get_or_create(name=stream, defaults={"root": root})
-            row.update(seq=F("seq") + len(events))
-        last = EventStream.objects.values_list("seq", flat=True).get(name=stream)
+            last = _reserve(stream, len(events)) or 0
         insert_numbered(stream=stream, root=root, first_seq=last - len(events) + 1, events=events)
     return last
+
+
+def _reserve(stream: str, count: int) -> int | None:
+    """Take the next numbers of a stream and return the last of them; None when there is no such stream yet."""
+    # By hand: Django has no UPDATE … RETURNING, and reading the row again would be one more statement for every event.
+    with connection.cursor() as db:
+        db.execute("UPDATE grid_eventstream SET seq = seq + %s WHERE name = %s RETURNING seq", [count, stream])
+        row = db.fetchone()
+    return row[0] if row else None
 
 
 def insert_numbered(*, stream: str, root: str, first_seq: int, events: Iterable[Draft]) -> None:

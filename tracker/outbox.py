@@ -36,8 +36,8 @@ def wish(repository_id: int, wished: Sequence[Write]) -> None:
     if len(wished) > WRITES_MAX:
         raise InvalidError(f"{len(wished)} writes in one wish; pass at most {WRITES_MAX} at a time.", field="writes")
     payloads = {write.key: writes.checked(write) for write in wished}
-    with transaction.atomic():
-        _check_keys(repository_id, wished, payloads)
+    _check_keys(repository_id, wished, payloads)
+    with transaction.atomic(savepoint=False):
         Operation.objects.bulk_create(
             [
                 Operation(

@@ -14,7 +14,7 @@ from tracker.base import Tracker
 from tracker.local import people
 from tracker.local.tracker import OPERATOR, LocalTracker
 from tracker.models import Issue, Repository
-from tracker.public_errors import ForbiddenError, InvalidError
+from tracker.public_errors import ForbiddenError, InvalidError, NotFoundError
 from tracker.public_types import (
     CloseReason,
     CommentView,
@@ -99,8 +99,10 @@ def get_issue(issue_id: int) -> IssueView:
     Raises:
         NotFoundError: There is none.
     """
-    queries.issue(issue_id)
-    return queries.issue_views_by_id([issue_id])[issue_id]
+    found = queries.issue_views_by_id([issue_id])
+    if issue_id not in found:
+        raise NotFoundError(f"There is no issue with id {issue_id}.")
+    return found[issue_id]
 
 
 def get_issues(issue_ids: Iterable[int]) -> dict[int, IssueView]:
@@ -146,10 +148,10 @@ def blocker_ids(issue_id: int) -> list[int]:
     return list(Issue.objects.filter(waiting_links__issue_id=issue_id).order_by("pk").values_list("pk", flat=True))
 
 
-def blocked_by_me(issue_id: int) -> list[int]:
-    """Ids of the open issues that wait for this one."""
-    waiting = Issue.objects.filter(blocker_links__blocker_id=issue_id, is_open=True)
-    return list(waiting.order_by("pk").values_list("pk", flat=True))
+def blocked_by(issue_ids: Collection[int]) -> list[int]:
+    """Ids of the open issues that wait for any of these."""
+    waiting = Issue.objects.filter(blocker_links__blocker_id__in=issue_ids, is_open=True)
+    return list(waiting.order_by("pk").values_list("pk", flat=True).distinct())
 
 
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:

@@ -149,12 +149,12 @@ def test_the_tree_is_read_by_ids(repository: RepositoryView) -> None:
     assert (public_api.parent_id(a), public_api.parent_id(parent)) == (parent, None)
     assert public_api.open_blockers(a) == [refs[b]]
     assert public_api.blocker_ids(a) == [b]
-    assert public_api.blocked_by_me(b) == [a]
+    assert public_api.blocked_by([b]) == [a]
     public_api.close_issue(b)
     assert public_api.open_blockers(a) == []
     public_api.reopen_issue(b)
     public_api.close_issue(a, reason=CloseReason.NOT_PLANNED)
-    assert public_api.blocked_by_me(b) == []
+    assert public_api.blocked_by([b]) == []
 
 
 def test_facts_tell_what_keeps_an_issue_from_running(repository: RepositoryView) -> None:
