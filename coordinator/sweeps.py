@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
@@ -25,10 +26,12 @@ from tracker import public_api as tracker
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
 STARTED, ENDED = "task.started", "task.ended"
-EVENTS_PER_BATCH = 5
-"""Small, so that several consumers share a burst; a batch is taken by moving the cursor past it first."""
+EVENTS_PER_BATCH = 10
+"""Small, so that several processes share a burst; a batch is taken by moving the cursor past it first."""
 UNAPPLIED_AFTER = timedelta(seconds=10)
 DUE_LIMIT = 200
+_events_wanted = threading.Event()
+_events_taken = threading.BoundedSemaphore(2)
 MAX_BACKOFF_SECONDS = 900
 
 
@@ -40,7 +43,22 @@ def claim_slot(name: str, *, every_seconds: float) -> bool:
 
 
 def apply_events() -> int:
-    """Take up what the grid reported since the last call; returns how many events."""
+    """Take up what the grid reported since the last call; returns how many events.
+
+    One thread of a process does it for all: several would only wait for each other, for the interpreter and for rows.
+    """
+    handled = 0
+    _events_wanted.set()
+    while _events_wanted.is_set() and _events_taken.acquire(blocking=False):
+        try:
+            _events_wanted.clear()  # before looking: who asks from now on is heard by the next round
+            handled += _apply_events()
+        finally:
+            _events_taken.release()
+    return handled
+
+
+def _apply_events() -> int:
     handled = 0
     while True:
         position = grid.cursor(CONSUMER)

@@ -72,10 +72,12 @@ def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool =
 
 def claim(execution_id: UUID, *, host: str) -> Execution | None:
     """Take one queued row for a host that has a free slot; None when it was taken, held, or no slot is free."""
+    if not _has_slot(Host.objects.filter(pk=host, draining_at__isnull=True).first()):
+        return None  # as a rule in a burst; seen without a lock
     with transaction.atomic():
         # Locked, so that two tasks of one host cannot both see the last free slot.
         row = Host.objects.select_for_update().filter(pk=host, draining_at__isnull=True).first()
-        if row is None or Execution.objects.filter(host=host, state__in=sorted(ON_HOST)).count() >= row.slots:
+        if not _has_slot(row):
             return None
         moved = lifecycle.move(
             execution_id,
@@ -91,6 +93,10 @@ def claim(execution_id: UUID, *, host: str) -> Execution | None:
             },
         )
         return Execution.objects.get(pk=execution_id) if moved else None
+
+
+def _has_slot(host: Host | None) -> bool:
+    return host is not None and Execution.objects.filter(host=host.pk, state__in=sorted(ON_HOST)).count() < host.slots
 
 
 def next_queued(*, limit: int = 1) -> list[UUID]:

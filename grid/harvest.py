@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from grid import git, refs, trees
+from grid import git, objects, refs, trees
 from grid.intake import History, Job, agent_refs, check_sizes, take_history
 from grid.public_errors import WorkspaceError
 
@@ -171,12 +171,12 @@ def _gather(job: Job, history: History, survey: trees.Survey) -> _Found:
 
 def _changes(job: Job, tip: str) -> list[tuple[str, str]]:
     """Status letter and path of each file that a commit changes."""
-    # A few kilobytes of nested trees can unfold into billions of files. This listing streams and is cut at its limit;
-    # every other command would first take them all into memory.
-    git.run(["ls-tree", "-r", "-z", "--name-only", tip], git_dir=job.store)
-    args = ["diff-tree", "-r", "-z", "--name-status", "--no-renames", job.base, tip]
-    fields = git.run(args, git_dir=job.store).split("\0")
-    changed = list(zip(fields[::2], fields[1::2], strict=False))
+    # Bounded, which no command of git is: a few kilobytes of nested trees can unfold into billions of files. Whatever
+    # git does with this commit from here on has the base's files and these.
+    try:
+        changed = objects.changed_files(job.store, base=job.base, tip=tip)
+    except objects.UnusualError as error:
+        raise WorkspaceError(f"the commit {tip} cannot be read: {error}") from error
     with trees.opened(job.workspace) as root:
         found = [trees.status(root, path) for _, path in changed]
     # Git is going to read each of these to see whether it changed after the commit.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import git, refs, trees
+from grid import git, objects, refs, trees
 from grid.git import Command
 from grid.public_errors import WorkspaceError
 
@@ -106,19 +106,17 @@ def take_history(job: Job, tip: str) -> History:
     """Bring a commit of the workspace into the store and compare it with the base; the base when it cannot be had."""
     if tip == job.base:
         return History(tip=tip, kind="same")
-    walk = Command(args=["rev-list", "--boundary", "--parents", tip, f"^{job.base}"], git_dir=job.store)
-    listed = _attempt(walk) if _import(job, tip) else None
-    if listed is None:
+    try:
+        ahead = objects.compare(job.store, tip=tip, base=job.base) if _import(job, tip) else None
+    except objects.UnusualError:
+        ahead = None
+    if ahead is None:
         job.notes.append(f"The commits up to {tip[:12]} could not be read; the files were taken as they are.")
         return History(tip=job.base, kind="same")
-    lines = listed.splitlines()
-    own = [line for line in lines if not line.startswith("-")]
-    if not own:
+    if not ahead.commits:
         return History(tip=tip, kind="behind")
-    kind: Literal["ahead", "foreign"] = "foreign"
-    if any(line.startswith(f"-{job.base}") for line in lines):
-        kind = "ahead"
-    return History(tip=tip, kind=kind, commits=len(own), has_merge=any(line.count(" ") > 1 for line in own))
+    kind: Literal["ahead", "foreign"] = "ahead" if ahead.descends else "foreign"
+    return History(tip=tip, kind=kind, commits=ahead.commits, has_merge=ahead.has_merge)
 
 
 def _import(job: Job, tip: str) -> bool:

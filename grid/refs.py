@@ -9,7 +9,7 @@ import time
 import unicodedata
 from pathlib import Path
 
-from grid import git
+from grid import git, objects
 from grid.git import Command, Completed
 from grid.public_errors import WorkspaceError
 
@@ -64,9 +64,21 @@ def head(store: Path, ref: str) -> str:
             text = loose.read_text().strip()
             if is_commit_id(text):
                 return text
+        if not loose.exists():
+            return _packed(store, ref)
     command = Command(args=["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], git_dir=store)
     completed = git.execute(command)
     return completed.output.strip() if completed.ok else ""
+
+
+def _packed(store: Path, ref: str) -> str:
+    """Commit of a ref that has no file of its own; packed after that file was looked for, it would be missed but once."""
+    try:
+        lines = (store / "packed-refs").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    found = next((line for line in lines if line.endswith(f" {ref}")), "")
+    return found[:40] if is_commit_id(found[:40]) else ""
 
 
 def has_commit(store: Path, commit: str) -> bool:
@@ -76,7 +88,10 @@ def has_commit(store: Path, commit: str) -> bool:
 
 def set_ref(store: Path, ref: str, new: str, expected_old: str | None) -> bool:
     """Move any ref by compare and swap (`expected_old` empty: create, None: whatever it was); False when it stood elsewhere."""
-    args = ["update-ref", "--no-deref", ref, checked_commit(new)]
+    checked_commit(new)
+    with contextlib.suppress(objects.UnusualError):
+        return objects.swap_ref(store, ref, new, expected_old)
+    args = ["update-ref", "--no-deref", ref, new]
     if expected_old is not None:
         args.append(expected_old or git.NO_COMMIT)
     command = Command(args=args, git_dir=store)

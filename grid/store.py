@@ -10,6 +10,7 @@ number of processes may work on one store. All functions raise WorkspaceError wh
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import random
 import re
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import git
+from grid import git, local_push
 from grid.git import Command
 from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
+from grid.objects import UnusualError
 from grid.public_errors import MergeConflictError, WorkspaceError
 from grid.refs import (
     branch_name,
@@ -200,6 +202,11 @@ def publish(store: Path, source: str, *, branch: str, commit: str, expected_old:
     if not ref.startswith(_AGENT_BRANCHES):
         raise WorkspaceError(f"refusing to push {branch}: only agent/ branches are ours")
     location, local = _locate(source)
+    if local and Path(location).is_dir():
+        with contextlib.suppress(UnusualError):
+            old = checked_commit(expected_old) if expected_old else None
+            if local_push.push(store, Path(location), ref=ref, commit=checked_commit(commit), expected_old=old):
+                return
     args = ["push", "--porcelain", "--no-verify", "--no-follow-tags", *([_RECEIVE_PACK] if local else [])]
     if expected_old:
         args.append(f"--force-with-lease={ref}:{checked_commit(expected_old)}")

@@ -1,4 +1,4 @@
-"""Carries out the writes of a tracker whose rows are in our own database.
+"""Carries out the writes of the local tracker, whose rows are in our own database.
 
 Nothing can get lost between the call and the note of its result, because both commit together: no lease, no attempt
 marked beforehand, and a batch of writes for the price of one transaction.
@@ -15,6 +15,7 @@ from django.db.models import Q
 from tracker import outbox
 from tracker.base import Tracker
 from tracker.drain import attempted, created_by, failed_with
+from tracker.local.tracker import LocalTracker
 from tracker.models import Operation, Repository
 from tracker.public_types import WriteResult
 
@@ -22,26 +23,27 @@ _BATCH = 20
 """Writes in one transaction: few enough that others wait for milliseconds only."""
 
 
-def drain(*, repository_id: int, tracker: Tracker, now: datetime, limit: int, seconds: float) -> list[WriteResult]:
+def drain(*, repository_id: int, now: datetime, limit: int, seconds: float) -> list[WriteResult]:
     """As `tracker.drain.drain`; whoever comes second waits for the first one's transaction."""
     started = time.monotonic()
     handled: list[WriteResult] = []
     while len(handled) < limit and (elapsed := time.monotonic() - started) < seconds:
         at_most = min(_BATCH, limit - len(handled))
-        rows = _batch(repository_id, tracker=tracker, now=now + timedelta(seconds=elapsed), at_most=at_most)
+        rows = _batch(repository_id, now=now + timedelta(seconds=elapsed), at_most=at_most)
         handled += [outbox.result(row) for row in rows]
         if len(rows) < at_most or rows[-1].state == Operation.State.PENDING:
             break
     return handled
 
 
-def _batch(repository_id: int, *, tracker: Tracker, now: datetime, at_most: int) -> list[Operation]:
+def _batch(repository_id: int, *, now: datetime, at_most: int) -> list[Operation]:
     # Durable: refuses to run inside a transaction, as every drain does.
     with transaction.atomic(durable=True):
         free = Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now)
         home = Repository.objects.select_for_update(no_key=True).filter(free, pk=repository_id, is_active=True).first()
         if home is None:
             return []
+        tracker = LocalTracker(home=home)
         outbox.supersede_all(repository_id)
         rows: list[Operation] = []
         for row in outbox.ready(repository_id, now=now)[:at_most]:

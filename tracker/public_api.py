@@ -260,8 +260,9 @@ def drain(repository_id: int, *, now: datetime, limit: int = 50, seconds: float 
         RuntimeError: Called inside a transaction.
     """
     tracker = tracker_for(repository_id)
-    act = drain_here.drain if isinstance(tracker, LocalTracker) else drainer.drain
-    return act(repository_id=repository_id, tracker=tracker, now=now, limit=limit, seconds=seconds)
+    if isinstance(tracker, LocalTracker):
+        return drain_here.drain(repository_id=repository_id, now=now, limit=limit, seconds=seconds)
+    return drainer.drain(repository_id=repository_id, tracker=tracker, now=now, limit=limit, seconds=seconds)
 
 
 def results(keys: Iterable[str]) -> dict[str, WriteResult]:

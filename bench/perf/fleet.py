@@ -14,7 +14,7 @@ from bench.perf.figures import PerfError
 from coordinator import public_api as coordinator
 from coordinator.public_types import ATTENTION, AgentState, AgentView, ScopeKind, Submission
 from grid import public_api as grid
-from grid.public_types import State
+from grid.public_types import TERMINAL, State
 
 ACTOR = "perf"
 FILES = 200
@@ -97,6 +97,15 @@ def wait_until_running(count: int, *, seconds: float) -> None:
         return grid.state_counts().get(State.RUNNING, 0) >= count
 
     until(are_there, f"{count} agents run", seconds=seconds, pause=0.2)
+
+
+def wait_until_ended(count: int, *, seconds: float) -> None:
+    """Return once so many executions have ended. Raises PerfError."""
+
+    def have_ended() -> bool:
+        return sum(number for state, number in grid.state_counts().items() if state in TERMINAL) >= count
+
+    until(have_ended, f"{count} executions have ended", seconds=seconds, pause=0.5)
 
 
 def wait_for_host(*, seconds: float = 60) -> None:

@@ -34,13 +34,18 @@ def repository(scope: str) -> Repository:
 
 
 @contextmanager
-def writing(scope: str) -> Iterator[Repository]:
+def writing(scope: str, *, home: Repository | None = None) -> Iterator[Repository]:
     """A transaction that holds the repository's row, so that its issues have one writer at a time.
+
+    With `home`, the caller's transaction holds that row already.
 
     Numbers, children counts and cycles are decided from rows read under this lock. On SQLite the transaction itself
     is the lock (IMMEDIATE); `no_key` lets PostgreSQL insert rows that refer to the repository meanwhile.
     """
     with transaction.atomic():
+        if home is not None and home.scope == scope:
+            yield home
+            return
         found = repository(scope)
         yield Repository.objects.select_for_update(no_key=True).get(pk=found.pk)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from tracker import labels, limits, queries
 from tracker.local import rows, structure
-from tracker.models import Comment, Issue, IssueAssignee, IssueLabel, Reaction
+from tracker.models import Comment, Issue, IssueAssignee, IssueLabel, Reaction, Repository
 from tracker.public_errors import InvalidError, NotFoundError
 from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraft, IssueView, Page, Ref, Trust
 
@@ -25,6 +26,13 @@ class LocalTracker:
     """Implements `tracker.base.Tracker`; safe under any number of processes (see `rows.writing`)."""
 
     capabilities = frozenset({"sub_issues", "dependencies", "native_assign"})
+
+    def __init__(self, *, home: Repository | None = None) -> None:
+        """With `home`, a row that the caller's transaction has locked, its issues are written without locking it again."""
+        self._home = home
+
+    def _writing(self, scope: str) -> AbstractContextManager[Repository]:
+        return rows.writing(scope, home=self._home)
 
     # --- reads ---------------------------------------------------------------------------------------------------
 
@@ -83,11 +91,13 @@ class LocalTracker:
     def create(self, scope: str, draft: IssueDraft, dedupe_key: str) -> IssueView:
         """See `Tracker.create`."""
         limits.name(dedupe_key, field="dedupe_key")
-        return create_issue(scope=scope, draft=draft, author=rows.OURSELVES, dedupe_key=dedupe_key)
+        return create_issue(
+            scope=scope, draft=draft, author=rows.OURSELVES, dedupe_key=dedupe_key, writing=self._writing
+        )
 
     def link_child(self, parent: Ref, child: Ref, after: Ref | None = None) -> None:
         """See `Tracker.link_child`."""
-        with rows.writing(parent.scope):
+        with self._writing(parent.scope):
             structure.link_child(
                 parent=rows.issue(parent),
                 child=rows.same_scope(parent, child, field="child"),
@@ -96,14 +106,14 @@ class LocalTracker:
 
     def set_blockers(self, ref: Ref, blockers: Collection[Ref]) -> None:
         """See `Tracker.set_blockers`."""
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             found = [rows.same_scope(ref, blocker, field="blockers") for blocker in set(blockers)]
             structure.set_blockers(issue=issue, blockers=found)
 
     def set_state(self, ref: Ref, state: AgentState) -> None:
         """See `Tracker.set_state`."""
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             if issue.is_open and issue.agent_state != state:
                 rows.touch(issue, agent_state=state)
@@ -112,7 +122,7 @@ class LocalTracker:
         """See `Tracker.upsert_comment`."""
         limits.slot(slot)
         facts, text = limits.comment_data(data), limits.body(markdown, field="markdown")
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             comment = Comment.objects.filter(issue=issue, slot=slot).first()
             if comment is None:
@@ -127,7 +137,7 @@ class LocalTracker:
         """See `Tracker.react`."""
         if kind not in limits.REACTIONS:
             raise InvalidError(f"{kind[:20]!r} is no reaction; use one of {', '.join(limits.REACTIONS)}.", field="kind")
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             comment = None
             if comment_id:
@@ -143,12 +153,12 @@ class LocalTracker:
         if not is_ours and self.permission(ref.scope, actor) is Trust.NONE:
             rows.issue(ref)
             return False
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             return assign(issue=rows.issue(ref), login=actor, is_ours=is_ours)
 
     def close(self, ref: Ref, reason: CloseReason) -> None:
         """See `Tracker.close`."""
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             if issue.is_open:
                 now = timezone.now()
@@ -157,7 +167,7 @@ class LocalTracker:
 
     def reopen(self, ref: Ref) -> None:
         """See `Tracker.reopen`."""
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             issue = rows.issue(ref)
             if not issue.is_open:
                 rows.touch(issue, is_open=True, close_reason="", closed_at=None)
@@ -167,18 +177,25 @@ class LocalTracker:
         (name,) = limits.labels([name])
         if labels.state_of(name) is not None:
             raise InvalidError(f"{name} shows a state; use set_state.", field="name")
-        with rows.writing(ref.scope):
+        with self._writing(ref.scope):
             put_label(rows.issue(ref), name, present=present)
 
 
-def create_issue(*, scope: str, draft: IssueDraft, author: str, dedupe_key: str) -> IssueView:
+def create_issue(
+    *,
+    scope: str,
+    draft: IssueDraft,
+    author: str,
+    dedupe_key: str,
+    writing: Callable[[str], AbstractContextManager[Repository]] = rows.writing,
+) -> IssueView:
     """The one issue of a dedupe key, created unless it exists; an empty key always creates.
 
     Raises:
         NotFoundError: No such scope.
         InvalidError: The draft breaks a limit.
     """
-    with rows.writing(scope) as home:
+    with writing(scope) as home:
         found = Issue.objects.filter(repository=home, dedupe_key=dedupe_key).first() if dedupe_key else None
         if found is None:
             state, names = labels.split(limits.labels(draft.labels))
@@ -197,13 +214,13 @@ def insert_comment(
     """
     if Comment.objects.filter(issue=issue).count() >= limits.COMMENTS_MAX:
         raise InvalidError(f"#{issue.key} has {limits.COMMENTS_MAX} comments; open another issue.", field="ref")
-    now = timezone.now()
+    now, is_ours = timezone.now(), author == rows.OURSELVES
     rows.touch(issue, now=now)
     return Comment.objects.create(
         issue=issue,
         author=author,
-        is_ours=author == rows.OURSELVES,
-        author_trust=LocalTracker().permission(issue.repository.scope, author),
+        is_ours=is_ours,
+        author_trust=Trust.NONE if is_ours else LocalTracker().permission(issue.repository.scope, author),
         slot=slot,
         body=body,
         data=data or {},

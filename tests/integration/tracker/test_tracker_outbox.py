@@ -126,12 +126,18 @@ def test_a_repository_is_due_while_its_head_may_go(repository: RepositoryView) -
     assert public_api.due_repositories(now + timedelta(minutes=1)) == [repository.id]
 
 
-def test_due_repositories_are_found_by_one_query(repository: RepositoryView, django_assert_num_queries: Any) -> None:
+def test_due_repositories_are_found_by_two_queries_and_none_by_one(
+    repository: RepositoryView, django_assert_num_queries: Any
+) -> None:
     for number in range(5):
         other = public_api.ensure_repository(tracker="local", scope=f"r{number}", source="s", default_branch="main")
         public_api.wish(other.id, [create(f"k{number}")])
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert len(public_api.due_repositories(timezone.now())) == 5
+    for number in range(5):
+        public_api.withdraw([f"k{number}"], now=timezone.now())
+    with django_assert_num_queries(1):
+        assert public_api.due_repositories(timezone.now()) == []
 
 
 def test_an_unknown_write_cannot_be_retried(repository: RepositoryView) -> None:

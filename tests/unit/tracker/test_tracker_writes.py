@@ -52,6 +52,7 @@ def test_only_optional_fields_may_be_none_or_missing(kind: WriteKind, field: str
     is_optional = field in OPTIONAL and (kind, field) not in {
         (WriteKind.LINK_CHILD, "parent"),
         (WriteKind.SET_BLOCKERS, "blockers"),
+        (WriteKind.OPEN_CHANGE, "body"),
     }
     for payload in (without, {**without, field: None}):
         if is_optional:

@@ -1,0 +1,158 @@
+"""Commits, trees and refs of trusted repositories, read in this process through libgit2.
+
+A git process costs as much as everything else that a short run asks of the store. What is read here has been checked by
+git when it came in, and everything has a bound: a few kilobytes of nested trees can unfold into billions of files. Who
+gets an `UnusualError` asks git itself, which knows all cases and says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import FileMode, ObjectType, ReferenceType
+
+from grid.public_errors import WorkspaceError
+
+_COMMITS_MAX = 500_000
+_ENTRIES_MAX = 1_000_000
+FAULTS = (pygit2.GitError, KeyError, ValueError, OSError)
+"""What libgit2 raises about a repository that it does not like."""
+
+
+class UnusualError(Exception):
+    """Not decided here: a lock, another owner, a missing object, a kind of repository that libgit2 does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What one commit has and another has not."""
+
+    commits: int
+    has_merge: bool
+    descends: bool
+    """Whether the other is an ancestor."""
+
+
+def compare(store: Path, *, tip: str, base: str) -> Ahead:
+    """The commits of `tip` that `base` lacks.
+
+    Raises:
+        UnusualError: An object is missing or broken, or there are more than half a million.
+    """
+    try:
+        repository = pygit2.Repository(str(store))
+        walk = repository.walk(pygit2.Oid(hex=tip))
+        walk.hide(pygit2.Oid(hex=base))
+        count, has_merge = 0, False
+        for commit in walk:
+            count += 1
+            has_merge = has_merge or len(commit.parent_ids) > 1
+            if count > _COMMITS_MAX:
+                raise UnusualError(f"more than {_COMMITS_MAX} commits")
+        descends = repository.descendant_of(pygit2.Oid(hex=tip), pygit2.Oid(hex=base))
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+    return Ahead(commits=count, has_merge=has_merge, descends=descends)
+
+
+def has_commit(store: Path, commit: str) -> bool:
+    """Whether a repository holds this commit. Raises UnusualError when it cannot be read."""
+    try:
+        found = pygit2.Repository(str(store)).get(pygit2.Oid(hex=commit))
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+    return isinstance(found, pygit2.Commit)
+
+
+def is_ancestor(store: Path, commit: str, *, of: str) -> bool:
+    """Whether one commit descends from another. Raises UnusualError when either is missing."""
+    try:
+        return pygit2.Repository(str(store)).descendant_of(pygit2.Oid(hex=of), pygit2.Oid(hex=commit))
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+
+
+def changed_files(store: Path, *, base: str, tip: str) -> list[tuple[str, str]]:
+    """Status (`A`, `D`, `M`, `T`) and path of each file in which two commits differ, as `git diff-tree -r` lists them.
+
+    Raises:
+        WorkspaceError: They differ in more than a million files and folders.
+        UnusualError: An object is missing.
+    """
+    try:
+        repository = pygit2.Repository(str(store))
+        trees = [repository[pygit2.Oid(hex=commit)].peel(pygit2.Tree) for commit in (base, tip)]
+        return list(_differences(repository, trees[0], trees[1]))
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+
+
+def _differences(repository: pygit2.Repository, base: pygit2.Tree, tip: pygit2.Tree) -> Iterator[tuple[str, str]]:
+    """By hand and with a stack: libgit2's own diff is made whole, in memory, before one entry of it can be counted."""
+    seen = 0
+    pairs: list[tuple[bytes, pygit2.Tree | None, pygit2.Tree | None]] = [(b"", base, tip)]
+    while pairs:
+        folder, old_tree, new_tree = pairs.pop()
+        old, new = _entries(old_tree), _entries(new_tree)
+        seen += len(old) + len(new)
+        if seen > _ENTRIES_MAX:
+            raise WorkspaceError(f"the commits change more than the accepted {_ENTRIES_MAX} files and folders")
+        for name in sorted(old.keys() | new.keys()):
+            before, after = old.get(name), new.get(name)
+            if before is not None and after is not None and (before.id, before.filemode) == (after.id, after.filemode):
+                continue
+            below, path = (_tree(repository, before), _tree(repository, after)), folder + name
+            if any(below):
+                pairs.append((path + b"/", *below))
+            if (status := _status(before, after)) is not None:
+                yield status, path.decode("utf-8", "surrogateescape")
+
+
+def _entries(tree: pygit2.Tree | None) -> dict[bytes, pygit2.Object]:
+    return {entry.raw_name or b"": entry for entry in tree} if tree is not None else {}
+
+
+def _tree(repository: pygit2.Repository, entry: pygit2.Object | None) -> pygit2.Tree | None:
+    return repository[entry.id].peel(pygit2.Tree) if entry is not None and entry.type == ObjectType.TREE else None
+
+
+def _status(before: pygit2.Object | None, after: pygit2.Object | None) -> str | None:
+    """How the file at this name changed, None when neither is one. A submodule counts as a file."""
+    old = before if before is not None and before.type != ObjectType.TREE else None
+    new = after if after is not None and after.type != ObjectType.TREE else None
+    if old is None or new is None:
+        return "A" if new is not None else "D" if old is not None else None
+    return "M" if _kind(old.filemode) == _kind(new.filemode) else "T"
+
+
+def _kind(mode: int) -> int:
+    """Regular files are of one kind, executable or not."""
+    return FileMode.BLOB if mode == FileMode.BLOB_EXECUTABLE else mode
+
+
+def swap_ref(repository_path: Path, ref: str, new: str, expected_old: str | None) -> bool:
+    """Move a ref by compare and swap (`expected_old` empty: create, None: whatever it was); False when it stood elsewhere.
+
+    Raises:
+        UnusualError: A lock is in the way, the ref is symbolic, or somebody moved it at this moment.
+    """
+    try:
+        repository = pygit2.Repository(str(repository_path))
+        target = pygit2.Oid(hex=new)
+        found = repository.references.get(ref)
+        if found is not None and found.type != ReferenceType.DIRECT:
+            raise UnusualError(f"{ref} is symbolic")
+        if found is None:
+            if expected_old:
+                return False
+            repository.create_reference_direct(ref, target, force=False)
+        elif expected_old is not None and str(found.target) != expected_old:
+            return False
+        else:
+            found.set_target(target)  # fails when it moved since it was looked up
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+    return True
