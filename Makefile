@@ -8,13 +8,16 @@ ARGS ?=
 CLEAN := AGENTGRID_READ_DOTENV=False
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check static lint imports types perf format migrations clean runtime dev
+.PHONY: help demo demo-github up test check static lint imports types perf format migrations clean runtime dev
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: runtime ## a small project's issue becomes merged work, on this machine, in about a minute
 	@$(PYTHON_IN_VENV) manage.py demo $(ARGS)
+
+demo-github: runtime ## the flow on a GitHub of our own: label, sub-issues, pull request, review, merge
+	@$(PYTHON_IN_VENV) manage.py demo_github $(ARGS)
 
 up: runtime ## run web, control, executions and beat; Ctrl-C stops them
 	@$(PYTHON_IN_VENV) manage.py up $(ARGS)

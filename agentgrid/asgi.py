@@ -6,9 +6,9 @@ import os
 
 from django.core.asgi import get_asgi_application
 
-from agentgrid import hardening, logs
+from agentgrid import bodies, hardening, logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentgrid.settings")
 hardening.hide_memory()
-application = get_asgi_application()
+application = bodies.LimitBodies(get_asgi_application())
 logs.adopt_uvicorn()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from agentgrid import health
@@ -11,6 +11,7 @@ from agentgrid import health
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("", include("coordinator.web.urls")),
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("healthz", health.healthz),

@@ -10,6 +10,8 @@ from coordinator.public_types import ENDED, AgentState, Answer, Decision, Source
 
 CAPACITY_RETRY = timedelta(seconds=10)
 FETCH_RETRY = timedelta(seconds=5)
+MAX_REWORKS = 5
+"""Of a pull request, one after the other, before a person is asked."""
 BY_HAND = frozenset({Source.OPERATOR, Source.WEBHOOK})
 """People's acts: they override back-off and wake what waits for a person."""
 
@@ -63,6 +65,12 @@ class Facts:
     agent_error: str
     """Why the configured agent cannot be run at all, or empty."""
     full: tuple[Full, ...]
+    remarks: int = 0
+    """On its pull request, for its next run to take up."""
+    is_text_approved: bool = True
+    """False: somebody who may not steer changed the issue, and nobody who may has looked at it since."""
+    reworks: int = 0
+    """Runs caused by remarks since a person's last word."""
 
 
 def admit(mode: str, reason: str) -> Decision:
@@ -93,6 +101,8 @@ def mode_of(facts: Facts) -> tuple[str, str]:
     """Which mode runs, and why in words."""
     if facts.next_mode:
         return facts.next_mode, {"resolve": "a merge conflict is to be resolved"}.get(facts.next_mode, "goes on")
+    if facts.remarks:
+        return "work", f"{facts.remarks} remarks on its pull request"
     if facts.children_total:
         if facts.children_open:
             return "resume", f"asked for while {facts.children_open} of {facts.children_total} sub-issues are under way"
@@ -123,6 +133,16 @@ def _switched_off(facts: Facts) -> Decision | None:
     return None
 
 
+def _approval(facts: Facts) -> Decision | None:
+    if facts.is_text_approved:
+        return None
+    return defer(
+        "needs-approval",
+        "somebody who may not steer agents changed the issue; nudge it, put agent:ready on or write /agent run "
+        "to approve its present text",
+    )
+
+
 def _needs_a_person(facts: Facts) -> Decision | None:
     if facts.source in BY_HAND:
         return None
@@ -130,6 +150,16 @@ def _needs_a_person(facts: Facts) -> Decision | None:
         return defer("blocked", "the agent waits for a person's answer; nudge or retry it")
     if facts.state == AgentState.FAILED:
         return refuse("failed", "its attempts are spent; retry it by hand")
+    return None
+
+
+def _review(facts: Facts) -> Decision | None:
+    if facts.state not in (AgentState.REVIEW, AgentState.BLOCKED) or facts.source == Source.OPERATOR:
+        return None
+    if facts.remarks and facts.reworks >= MAX_REWORKS:
+        return refuse("reworks", f"its pull request was reworked {facts.reworks} times; retry it by hand to go on")
+    if facts.state == AgentState.REVIEW and not facts.remarks and facts.source not in BY_HAND:
+        return refuse("review", "its pull request waits for people")
     return None
 
 
@@ -201,7 +231,9 @@ def _capacity(facts: Facts) -> Decision | None:
 GATES: tuple[Callable[[Facts], Decision | None], ...] = (
     _ended,
     _switched_off,
+    _approval,
     _needs_a_person,
+    _review,
     _busy,
     _blockers,
     _children,

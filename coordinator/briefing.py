@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from coordinator import integration, prompts, repositories
-from coordinator.models import Agent, Envelope, RepositoryPolicy
+from coordinator import approvals, integration, prompts, remarks, repositories
+from coordinator.models import Agent, Envelope, Feedback, RepositoryPolicy
 from coordinator.policy import EffectivePolicy
-from coordinator.prompts import Budget, Comment, Conflict, FailedCheck, Failure, Parent, PromptContext
+from coordinator.prompts import Budget, Conflict, FailedCheck, Failure, Parent, PromptContext
 from coordinator.public_types import ENDED
 from coordinator.tree import Children
 from grid import public_api as grid
@@ -65,10 +66,20 @@ def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
     )
 
 
-def launch_spec(agent: Agent, *, plan: RunPlan, mode: Mode, children: Children, path: list[Envelope]) -> LaunchSpec:
+def launch_spec(
+    agent: Agent,
+    *,
+    plan: RunPlan,
+    mode: Mode,
+    children: Children,
+    path: list[Envelope],
+    said: Sequence[Feedback] = (),
+) -> LaunchSpec:
     """Everything the grid needs to run an agent once; the agent comes with its parent, repository and last execution."""
     issue = tracker.get_issue(agent.issue_id)
-    context = _context(agent, issue, plan=plan, children=children, path=path)
+    # The texts as they were when the approval was looked at: our rows may follow the tracker at any moment.
+    issue = replace(issue, title=agent.issue.title, body=agent.issue.body)
+    context = _context(agent, issue, plan=plan, children=children, path=path, said=said)
     return LaunchSpec(
         subject=agent.subject,
         root=agent.root_key,
@@ -99,10 +110,15 @@ def max_attempts(agent: Agent) -> int:
 
 
 def _context(
-    agent: Agent, issue: IssueView, *, plan: RunPlan, children: Children, path: list[Envelope]
+    agent: Agent,
+    issue: IssueView,
+    *,
+    plan: RunPlan,
+    children: Children,
+    path: list[Envelope],
+    said: Sequence[Feedback],
 ) -> PromptContext:
     policy = plan.policy
-    above = tracker.get_issue(agent.parent.issue_id) if agent.parent is not None else None
     last = grid.get_execution(agent.execution_id) if agent.execution_id else None
     tree = path[-2]
     return PromptContext(
@@ -118,15 +134,16 @@ def _context(
         max_children=max(0, policy.children - children.total),
         depth=agent.depth,
         wall_seconds=policy.wall_seconds,
-        comments=_comments(agent, issue),
+        comments=approvals.comments_in_prompt(agent, tracker.comments(agent.issue_id), outsiders=policy.outsiders),
         acceptance=plan.acceptance,
-        parent=Parent(key=above.ref.key, title=above.title) if above else None,
+        parent=_parent(agent),
         blockers=_blockers(agent),
         children=_children(children),
         last_failure=_failure(last) if agent.attempts else None,
         conflict=Conflict(paths=tuple(agent.conflict["paths"]), commit=agent.conflict["commit"])
         if agent.conflict
         else None,
+        remarks=remarks.in_prompt(said),
         budget=Budget(
             executions=_left(tree.executions_limit, tree.executions_reserved + tree.executions_spent),
             wall_seconds=_left(tree.wall_limit_seconds, tree.wall_reserved_seconds + tree.wall_spent_seconds),
@@ -134,10 +151,11 @@ def _context(
     )
 
 
-def _comments(agent: Agent, issue: IssueView) -> tuple[Comment, ...]:
-    """What people said; our own status comment is left out."""
-    said = tracker.tracker_for(agent.repository_id).comments(issue.ref)
-    return tuple(Comment(author=comment.author, text=comment.body) for comment in said if not comment.is_ours)
+def _parent(agent: Agent) -> Parent | None:
+    if agent.parent is None:
+        return None
+    issue = tracker.get_issue(agent.parent.issue_id)
+    return Parent(key=issue.ref.key, title=approvals.title_in_prompt(issue, approved_sha=agent.parent.approved_sha))
 
 
 def _blockers(agent: Agent) -> tuple[prompts.Blocker, ...]:
@@ -147,17 +165,26 @@ def _blockers(agent: Agent) -> tuple[prompts.Blocker, ...]:
     rows = Agent.objects.filter(issue_id__in=ids, state__in=sorted(ENDED)).order_by("pk")
     issues = tracker.get_issues(row.issue_id for row in rows)
     return tuple(
-        prompts.Blocker(key=issues[row.issue_id].ref.key, title=issues[row.issue_id].title, summary=row.summary)
+        prompts.Blocker(
+            key=issues[row.issue_id].ref.key,
+            title=approvals.title_in_prompt(issues[row.issue_id], approved_sha=row.approved_sha),
+            summary=row.summary,
+        )
         for row in rows
     )
 
 
 def _children(children: Children) -> tuple[prompts.Child, ...]:
+    if not children.all:
+        return ()
     issues = tracker.get_issues(child.issue_id for child in children.all)
+    approved = dict(
+        Agent.objects.filter(pk__in=[child.id for child in children.all]).values_list("pk", "approved_sha")
+    )
     return tuple(
         prompts.Child(
             key=issues[child.issue_id].ref.key,
-            title=issues[child.issue_id].title,
+            title=approvals.title_in_prompt(issues[child.issue_id], approved_sha=approved[child.id]),
             state=child.state,
             summary=child.summary or child.blocked_reason,
             branch=child.branch,

@@ -9,7 +9,7 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorConf:
-    """A typed view on the `COORDINATOR_*` settings: the fleet's caps, which a repository's policy may only lower."""
+    """A typed view on the `COORDINATOR_*` settings and `PUBLIC_URL`: the fleet's caps, which a repository's policy may only lower."""
 
     max_live: int
     max_live_per_repository: int
@@ -23,6 +23,8 @@ class CoordinatorConf:
     retry_seconds: float
     is_working: bool
     """False launches nothing more; what is queued or runs goes on. `pause --fleet` holds the queued ones, too."""
+    public_url: str
+    """Where people reach this installation, without a slash at its end; empty: comments hold no links."""
 
 
 def conf() -> CoordinatorConf:
@@ -39,4 +41,5 @@ def conf() -> CoordinatorConf:
         tree_wall_seconds=settings.COORDINATOR_TREE_WALL_SECONDS,
         retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
         is_working=settings.COORDINATOR_WORKING,
+        public_url=settings.PUBLIC_URL,
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import budgets, dispatch, endings, lifecycle, outcomes, roster, tree, wake
+from coordinator import approvals, budgets, dispatch, endings, lifecycle, outcomes, roster, tree, wake
+from coordinator.integration import GITHUB
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, NotAllowedError
 from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
@@ -21,6 +22,10 @@ from grid import public_api as grid
 from grid.public_types import LIVE, ON_HOST
 from tracker import public_api as tracker
 from tracker.public_errors import NotFoundError
+from tracker.public_types import Write, WriteKind
+
+REOPENING = timedelta(seconds=15)
+"""Until an issue that is being reopened on GitHub is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,12 @@ def unpause(scope: str, *, actor: str) -> int:
     with transaction.atomic():
         envelope = budgets.unpause(scope)
         agents = _agents_in(envelope)
-        free = [agent for agent in agents if not budgets.paused_scope(budgets.path_of(agent.envelope))]
+        held = tracker.facts([agent.issue_id for agent in agents])
+        free = [
+            agent
+            for agent in agents
+            if not budgets.paused_scope(budgets.path_of(agent.envelope)) and not held[agent.issue_id].held
+        ]
         released = grid.hold(is_held=False, subjects=[agent.subject for agent in free])
         Nudge.objects.filter(agent__in=free, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
         Agent.objects.filter(pk__in=[agent.pk for agent in free], is_applied=False).update(updated_at=agent_epoch())
@@ -125,8 +135,13 @@ def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
     )
 
 
-def retry(agent_id: int, *, actor: str) -> Nudge:
+def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> Nudge:
     """Give an agent that waits for a person, or was cancelled, fresh attempts and start it.
+
+    The person approves the issue's present text by it.
+
+    Args:
+        approved_at: When the person asked for it, by the tracker's clock; now when left out.
 
     Raises:
         NotAllowedError: It is done, or under way.
@@ -141,10 +156,9 @@ def retry(agent_id: int, *, actor: str) -> Nudge:
         if state in (AgentState.QUEUED, AgentState.RUNNING):
             raise NotAllowedError(f"it is {state} already; `explain` says what it waits for")
         before = {"state": str(state), "attempts": agent.attempts, "crashes": agent.crashes}
-        Agent.objects.filter(pk=agent_id).update(attempts=0, crashes=0, not_before=None)
-        issue = tracker.get_issue(agent.issue_id)
-        if not issue.is_open and state == AgentState.ABANDONED:
-            tracker.reopen_issue(agent.issue_id)
+        Agent.objects.filter(pk=agent_id).update(attempts=0, crashes=0, reworks=0, not_before=None)
+        approvals.approve_present(agent, by=actor, at=approved_at or timezone.now())
+        later = _reopen(agent) if state == AgentState.ABANDONED else None
         if state == AgentState.ABANDONED:
             lifecycle.move(
                 agent,
@@ -152,15 +166,15 @@ def retry(agent_id: int, *, actor: str) -> Nudge:
                 reason=f"taken up again by {actor}",
                 fields={"ended_at": None, "blocked_reason": ""},
             )
-        row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}")
+        row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}", not_before=later)
         audit(actor, "retry", f"agent:{agent_id}", before)
     return row
 
 
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
-    """Ask for a look at an agent now, as a person."""
+    """Ask for a look at an agent now, as a person, who thereby approves the issue's present text."""
     with transaction.atomic():
-        _get(agent_id)
+        approvals.approve_present(_get(agent_id), by=actor, at=timezone.now())
         row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
         audit(actor, "nudge", f"agent:{agent_id}", {"reason": reason[:300], "answer": row.answer})
     return row
@@ -190,9 +204,9 @@ def raise_limit(scope: str, *, actor: str, executions: int | None = None, wall_s
     return envelope
 
 
-def audit(actor: str, action: str, target: str, detail: dict[str, Any]) -> None:
+def audit(actor: str, action: str, target: str, detail: dict[str, Any]) -> AuditEntry:
     """Record an act, in its transaction."""
-    AuditEntry.objects.create(actor=actor[:150], action=action, target=target[:200], detail=detail)
+    return AuditEntry.objects.create(actor=actor[:150], action=action, target=target[:200], detail=detail)
 
 
 def agent_epoch() -> Any:
@@ -205,6 +219,24 @@ def _get(agent_id: int) -> Agent:
     if agent is None:
         raise AgentNotFoundError(f"no agent {agent_id}")
     return agent
+
+
+def _reopen(agent: Agent) -> datetime | None:
+    """Open the agent's issue again; on GitHub that takes a moment, and this is when to look."""
+    if tracker.get_issue(agent.issue_id).is_open:
+        return None
+    if agent.repository.tracker != GITHUB:
+        tracker.reopen_issue(agent.issue_id)
+        return None
+    write = Write(
+        key=f"reopen:{agent.pk}:{agent.executions}:{timezone.now().timestamp():.6f}",
+        kind=WriteKind.REOPEN,
+        payload={"ref": agent.issue.key},
+        coalesce=f"reopen:{agent.pk}",
+    )
+    tree.write(agent, write)
+    wake.drain_outbox(agent.repository_id)
+    return timezone.now() + REOPENING
 
 
 def _subtrees(agent_ids: Sequence[int], *, lock: bool = False) -> list[Agent]:

@@ -13,12 +13,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from coordinator import admission, briefing, budgets, lifecycle, tree, wake
+from coordinator import admission, approvals, briefing, budgets, lifecycle, remarks, tree, wake
 from coordinator.admission import Facts
 from coordinator.briefing import RunPlan
 from coordinator.conf import conf
 from coordinator.lifecycle import Draft
-from coordinator.models import Agent, Envelope, Nudge, RepositoryPolicy
+from coordinator.models import Agent, Envelope, Feedback, Nudge, RepositoryPolicy
 from coordinator.public_types import AgentState, Answer, Decision, Source
 from coordinator.tree import Children
 from grid import public_api as grid
@@ -112,6 +112,8 @@ class Situation:
     path: list[Envelope]
     plan: RunPlan
     children: Children
+    remarks: list[Feedback]
+    """On its pull request, for the next run to take up."""
     is_stale: bool
     """The repository was not fetched for a while."""
 
@@ -123,6 +125,7 @@ def look(agent: Agent) -> Situation:
         path=budgets.path_of(agent.envelope),
         plan=briefing.plan_for(agent, policy),
         children=tree.children_of(agent),
+        remarks=remarks.for_next_run(agent),
         is_stale=policy is None or policy.refreshed_at is None or policy.refreshed_at < timezone.now() - POLICY_MAX_AGE,
     )
 
@@ -139,6 +142,7 @@ def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
         state=AgentState(agent.state),
         issue_is_open=issue.is_open,
         is_held=issue.held,
+        is_text_approved=approvals.is_issue_approved(agent),
         blockers=tuple(str(ref) for ref in issue.open_blockers),
         rest_until=situation.path[0].rest_until,
         paused=budgets.paused_scope(situation.path),
@@ -157,6 +161,8 @@ def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
         fetch_error=plan.fetch_error,
         agent_error=plan.error,
         full=budgets.full(situation.path, wall_seconds=plan.wall_seconds),
+        remarks=len(situation.remarks),
+        reworks=agent.reworks,
     )
 
 
@@ -167,7 +173,12 @@ def _reserve_and_queue(agent: Agent, decision: Decision, situation: Situation) -
         until = timezone.now() + admission.CAPACITY_RETRY
         return admission.defer("capacity", "another launch took the last place", until), None
     spec = briefing.launch_spec(
-        agent, plan=plan, mode=Mode(decision.mode), children=situation.children, path=situation.path
+        agent,
+        plan=plan,
+        mode=Mode(decision.mode),
+        children=situation.children,
+        path=situation.path,
+        said=situation.remarks,
     )
     if grid.launch(spec, execution_id=execution_id) is None:
         budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0)
@@ -188,6 +199,7 @@ def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *
         "blocked_reason": "",
         "children_seen": situation.children.fingerprint,
         "decision": row.decision,
+        **remarks.take(agent, situation.remarks, execution_id=row.execution_id),
     }
     reason = f"{decision.mode}: {row.reason or row.source}"
     lifecycle.move(agent, new=AgentState.QUEUED, reason=reason, fields=fields, also=[told] if told else [])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from coordinator import dispatch, lifecycle, proposals, tree, wake
+from coordinator import dispatch, lifecycle, proposals, reports, tree, wake
 from coordinator.models import Agent
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
@@ -16,13 +17,15 @@ from tracker.public_types import CloseReason, Write, WriteKind
 
 def abandon(agent: Agent, *, reason: str) -> bool:
     """End an agent without its work; closes the issue when it was one of ours. Call it in a transaction."""
-    fields = {"blocked_reason": reason[:1000], "is_splitting": False, "not_before": None}
+    fields: dict[str, Any] = {"blocked_reason": reason[:1000], "is_splitting": False, "not_before": None}
     if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
         return False
     if agent.is_splitting and agent.execution_id is not None:
         tracker.withdraw(proposals.write_keys(agent.execution_id, _proposed(agent.execution_id)), now=timezone.now())
     agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
     tree.show_state(agent)
+    agent.blocked_reason = fields["blocked_reason"]
+    tree.write(agent, *reports.show(agent))
     if agent.parent_id:
         tree.write(agent, close_issue(agent, key=agent.issue.key, reason=CloseReason.NOT_PLANNED))
     wake.drain_outbox(agent.repository_id)

@@ -5,11 +5,21 @@ Every step may be repeated: what is there already stays as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from coordinator.models import Agent
+from coordinator.policy import protected
+from coordinator.public_errors import NotAllowedError
 from grid import public_api as grid
-from grid.public_errors import MergeConflictError
+from grid.public_errors import BranchMovedError, MergeConflictError
+from grid.public_types import Credential
+from tracker import public_accounts
+from tracker import public_api as tracker
+
+GITHUB = "github"
+"""The tracker whose repositories people push to as well, and where a root ends as a pull request."""
+PUSH_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +89,129 @@ def note_head(agent: Agent) -> str:
             return head
 
 
-def publish(agent: Agent, commit: str) -> None:
-    """Push a root's finished branch to the source. Raises WorkspaceError that names the fix."""
-    grid.publish(repository=key(agent), source=agent.repository.source, branch=agent.branch, commit=commit)
+def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) -> Integrated:
+    """Push a root's finished branch to the source.
+
+    Where people may push as well, what they added is merged in first; nothing of theirs is ever overwritten.
+
+    Args:
+        done: Where the work is; its head is pushed.
+        allowed: Patterns of protected files that agents may change, on GitHub.
+
+    Returns:
+        Where the work is now: with what people added, or in conflict with it. Nothing was pushed in that case.
+
+    Raises:
+        WorkspaceError: Git refuses; the message names the fix. SourceUnavailableError is one of them.
+        NotAllowedError: The branch was rewritten by somebody else, or the work changes a protected file.
+        TrackerError: There is no credential to push with.
+    """
+    if agent.repository.tracker != GITHUB:
+        grid.publish(repository=key(agent), source=agent.repository.source, branch=agent.branch, commit=done.head)
+        return done
+    door = access(agent.repository_id)
+    for _ in range(PUSH_ATTEMPTS):
+        theirs = _remote_head(agent, door)
+        together = _with_theirs(agent, done, theirs)
+        if together.conflict:
+            return together
+        if together.head != theirs:
+            _check_paths(agent, together.head, theirs=theirs, allowed=allowed)
+            try:
+                grid.publish(
+                    repository=key(agent),
+                    source=door.source,
+                    branch=agent.branch,
+                    commit=together.head,
+                    expected_old=theirs,
+                    credential=door.credential,
+                )
+            except BranchMovedError:
+                continue  # somebody pushed this very moment
+        grid.note_published(repository=key(agent), branch=agent.branch, commit=together.head)
+        return together
+    raise BranchMovedError(f"{agent.branch} moved during each of {PUSH_ATTEMPTS} attempts to push; retry later")
+
+
+def take_in(agent: Agent) -> Integrated:
+    """Take in what people pushed onto a root's published branch; the same as before when they did not.
+
+    Raises:
+        WorkspaceError, NotAllowedError, TrackerError: As for `publish`.
+    """
+    theirs = _remote_head(agent, access(agent.repository_id))
+    together = _with_theirs(agent, Integrated(head=agent.head), theirs)
+    if theirs and together.head == theirs:
+        grid.note_published(repository=key(agent), branch=agent.branch, commit=theirs)
+    return together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How git gets at a repository."""
+
+    source: str
+    credential: Credential | None = None
+
+
+def access(repository_id: int) -> Access:
+    """How git gets at a repository, with a fresh credential where one is needed. Asks the network.
+
+    Raises:
+        TrackerError: There is none to be had.
+    """
+    repository = tracker.get_repository(repository_id)
+    if repository.tracker != GITHUB:
+        return Access(source=repository.source)
+    found = public_accounts.git_credential(repository_id)
+    credential = Credential(username=found.username, password=found.password)
+    return Access(source=found.url, credential=credential)
+
+
+def commits_of(agent: Agent, head: str, *, limit: int = 60) -> list[grid.CommitInfo]:
+    """The commits that a root's branch has and the default branch has not, newest first."""
+    repository = key(agent)
+    base = grid.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
+    return grid.commits(repository=repository, base=base, head=head, limit=limit)
+
+
+def _remote_head(agent: Agent, door: Access) -> str:
+    return grid.remote_head(repository=key(agent), source=door.source, branch=agent.branch, credential=door.credential)
+
+
+def _with_theirs(agent: Agent, done: Integrated, theirs: str) -> Integrated:
+    """The work together with what stands at the source; moves the agent's branch in the store only."""
+    repository = key(agent)
+    if not theirs or grid.merge_base(repository=repository, one=done.head, other=theirs) == theirs:
+        return done
+    ours = grid.published_head(repository=repository, branch=agent.branch) or agent.head
+    if not ours or grid.merge_base(repository=repository, one=ours, other=theirs) != ours:
+        raise NotAllowedError(
+            f"{agent.branch} at the source does not hold what was pushed there; it is left alone. "
+            "Put it back, or delete it, and retry"
+        )
+    message = f"Merge what was pushed to {agent.branch}"
+    try:
+        merged = grid.merge(repository=repository, into=agent.branch, commit=theirs, message=message)
+    except MergeConflictError as error:
+        return replace(done, conflict=error.paths, against=theirs)
+    return replace(done, head=merged.commit)
+
+
+def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[str]) -> None:
+    """Refuse work that changes protected files, those apart that people have changed so on the branch themselves."""
+    repository = key(agent)
+    upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
+    base = grid.merge_base(repository=repository, one=upstream, other=head) or agent.base
+    changed = {file.path for file in grid.changes(repository=repository, base=base, head=head)}
+    if theirs:
+        changed &= {file.path for file in grid.changes(repository=repository, base=theirs, head=head)}
+    refused = protected(sorted(changed), allowed=allowed)
+    if refused:
+        raise NotAllowedError(
+            f"it changes {', '.join(refused[:5])}, which agents may not change here; somebody who may can allow it "
+            "by allow_protected_paths in .agentgrid.yml, or take the change over by hand"
+        )
 
 
 def key(agent: Agent) -> str:

@@ -13,6 +13,7 @@ from coordinator.models import Agent, Envelope, LedgerEntry, Nudge
 from coordinator.public_types import AgentState, Violation
 from grid import public_api as grid
 from tracker import public_api as tracker
+from tracker import public_inbound
 
 STALE = timedelta(minutes=3)
 
@@ -133,6 +134,20 @@ def nudges_are_answered() -> Iterator[Violation]:
         )
 
 
+def deliveries_are_processed() -> Iterator[Violation]:
+    """Law 8: a webhook that was answered with 2xx is taken up."""
+    for delivery in public_inbound.stuck(before=timezone.now() - STALE):
+        has_failed = delivery.state == "failed"
+        late = "start `beat` and a `control` worker; their log says why when it fails"
+        replay = f"fix what the message says, then `manage.py replay_webhook {delivery.id}`"
+        yield Violation(
+            law="8 every delivery answered 2xx is processed",
+            subject=f"delivery {delivery.id} ({delivery.event} of {delivery.scope or 'no repository'})",
+            detail=(delivery.error if has_failed else "stored, and due more than 3 minutes ago")[:300],
+            remedy=replay if has_failed else late,
+        )
+
+
 def events_have_no_gap() -> Iterator[Violation]:
     """Law 6: numbers 1..n on every stream."""
     for stream, count, last in grid.streams_with_gaps():
@@ -192,6 +207,7 @@ LAWS: tuple[Callable[[], Iterator[Violation]], ...] = (
     events_have_no_gap,
     terminal_is_final,
     nudges_are_answered,
+    deliveries_are_processed,
     writes_are_carried_out,
     no_stuck_row,
 )

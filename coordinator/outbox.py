@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import dispatch, lifecycle, proposals, roster, tree
+from coordinator import approvals, dispatch, lifecycle, proposals, reports, reviewing, roster, tree
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_api as grid
@@ -46,6 +46,8 @@ def _react(repository_id: int, results: list[WriteResult]) -> None:
             log.warning(
                 "tracker write failed", extra={"action": "outbox", "key": result.key, "error": result.error[:300]}
             )
+        if result.kind == WriteKind.OPEN_CHANGE and result.key.startswith("change:"):
+            reviewing.opened(result)
     closed = [r for r in results if r.kind == WriteKind.CLOSE and r.is_done and r.key.startswith("close:")]
     if closed:
         _unblock({int(result.key.split(":")[1]) for result in closed})
@@ -98,7 +100,9 @@ def adopt_children(agent_id: int) -> bool:
                 )
             )
         for row in made:
+            approvals.inherit(row, parent=agent, now=timezone.now())
             dispatch.nudge(row.pk, source=Source.PARENT, reason="created by its parent's split")
+        tree.write(agent, *reports.plan(agent))
     return True
 
 

@@ -15,12 +15,24 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import briefing, budgets, dispatch, endings, integration, lifecycle, outbox, proposals, reports, tree
+from coordinator import (
+    briefing,
+    budgets,
+    dispatch,
+    endings,
+    integration,
+    lifecycle,
+    outbox,
+    proposals,
+    reports,
+    reviewing,
+    tree,
+)
 from coordinator.conf import conf
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
-from grid.public_errors import GridError
+from grid.public_errors import GridError, SourceUnavailableError
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
@@ -35,13 +47,14 @@ CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
 def started(execution_id: UUID) -> None:
     """The agent's process exists."""
     live = [str(state) for state in LIVE]
-    agents = Agent.objects.select_related("issue")
+    agents = Agent.objects.select_related("issue", "repository")
     agent = agents.filter(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live).first()
     if agent is None:
         return
     with transaction.atomic():
         if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
             tree.show_state(agent)
+            tree.write(agent, *reports.show(agent))
 
 
 def apply(execution_id: UUID, *, drains: bool = True) -> bool:
@@ -52,7 +65,7 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         drains: Carry out the tracker writes that come of it; a caller with several ends does it once for all.
 
     Returns:
-        False when there is nothing to apply, or not yet: its scope is paused, and nothing may happen there.
+        False when there is nothing to apply, or not yet: its scope is paused or its issue held, and nothing may happen there.
     """
     agents = Agent.objects.select_related(
         "envelope__parent__parent__parent", "repository", "parent__repository", "issue"
@@ -72,7 +85,14 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
     if agent.state in ENDED:
         Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
         return True
+    if agent.state == AgentState.BLOCKED:
+        # Its text lost its approval under way. The run was stopped; what it left stays on its own ref.
+        Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
+        dispatch.decide_again(agent.pk)
+        return True
     if budgets.paused_scope(budgets.path_of(agent.envelope)):
+        return False
+    if tracker.facts([agent.issue_id])[agent.issue_id].held:
         return False
     _apply(agent, run)
     if drains:
@@ -184,9 +204,10 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
         return
     issue = agent.issue
     try:
-        done = integration.integrate(agent, run.result.head if run.result.changed else agent.head, title=issue.title)
-        if agent.parent is None and done.head and not done.conflict:
-            integration.publish(agent, done.head)
+        done = reviewing.bring_together(agent, run)
+    except SourceUnavailableError as error:
+        _later(agent, error)
+        return
     except GridError as error:
         _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
         return
@@ -195,20 +216,29 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
         return
     if agent.parent is not None and done.parent_head:
         integration.note_head(agent.parent)
+    commits = reviewing.to_propose(agent, done.head)
+    new = AgentState.DONE if commits is None else AgentState.REVIEW
     with transaction.atomic():
-        if not _move(
-            agent, run, AgentState.DONE, run.result.reason or "done", head=done.head, **_succeeded(run.result.outcome)
-        ):
+        if not _move(agent, run, new, run.result.reason or "done", head=done.head, **_succeeded(run.result.outcome)):
             return
         for child in children.all:
             if child.state in ATTENTION:
                 endings.abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
+        if commits is not None:
+            reviewing.offer(agent, run, commits)
+            return
         tree.write(
             agent,
-            reports.comment(agent, run, issue_key=issue.key),
+            *reports.ended(agent, run),
             endings.close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
         )
         endings.tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
+
+
+def _later(agent: Agent, error: Exception) -> None:
+    """The source is away: the end stays unapplied, and the sweep applies it again a little later."""
+    log.warning("not published yet", extra={"action": "publish", "agent": agent.pk, "error": str(error)[:300]})
+    Agent.objects.filter(pk=agent.pk, is_applied=False).update(updated_at=timezone.now())
 
 
 def _conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:
@@ -249,12 +279,16 @@ def _move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **fiel
         mine = {"execution_id": run.id, "is_applied": False}
         if not lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields, only_if=mine):
             return False
+        for name in ("blocked_reason", "summary", "head"):
+            setattr(agent, name, fields.get(name, getattr(agent, name)))
         if new != AgentState.DONE:  # its issue is closed, which takes the label off
             tree.show_state(agent)
         if new in ATTENTION:
             issue = tracker.get_issue(agent.issue_id)
-            tree.write(agent, reports.comment(agent, run, issue_key=issue.ref.key))
+            tree.write(agent, *reports.ended(agent, run))
             endings.tell_parent(agent, f"{issue.ref} needs attention: {reason}"[:300])
+        elif new in (AgentState.QUEUED, AgentState.WAITING):
+            tree.write(agent, *reports.show(agent))
     return True
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.policy_file import FILE_NAME, Policy
+from coordinator.public_types import Outsiders
 from grid.public_types import Limits
 
 DEFAULT_ADAPTER = "builtin"
@@ -56,6 +58,9 @@ CAPS: Mapping[str, str] = {
 }
 """The fleet's cap over each limit of the policy file."""
 
+_PROTECTED_FOLDER = ".github/workflows/"
+_PROTECTED_FILES = frozenset({"codeowners", ".github/codeowners", "docs/codeowners"})
+"""In lower case, wherever GitHub looks for one."""
 _ZERO_MEANS_NO_CAP = frozenset({"memory_bytes", "processes"})
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in dataclasses.fields(FleetLimits)}
 
@@ -83,6 +88,10 @@ class EffectivePolicy:
     tree_concurrency: int
     tree_executions: int
     tree_wall_seconds: int
+    allow_protected_paths: tuple[str, ...] = ()
+    """Patterns of protected files that agents may change all the same."""
+    outsiders: Outsiders = Outsiders.DROP
+    """What agents see of comments by people who may not steer them."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """For each field above `default` (nobody chose), `fleet` (the operator's cap) or `.agentgrid.yml`."""
     not_granted: Mapping[str, int] = field(default_factory=dict)
@@ -120,6 +129,8 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         "options": _said(policy.options),
         "setup": _said(policy.setup),
         "acceptance": _said(policy.acceptance),
+        "allow_protected_paths": _said(policy.allow_protected_paths),
+        "outsiders": _said(policy.outsiders),
     }
     limits: dict[str, int] = {}
     not_granted: dict[str, int] = {}
@@ -138,10 +149,28 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         options=policy.options,
         setup=policy.setup,
         acceptance=policy.acceptance,
+        allow_protected_paths=policy.allow_protected_paths,
+        outsiders=Outsiders(policy.outsiders or Outsiders.DROP),
         origin=origin,
         not_granted=not_granted,
         **limits,
     )
+
+
+def protected(paths: Iterable[str], *, allowed: Iterable[str]) -> list[str]:
+    """The files that only people may change, of those given: they decide what runs with the repository's own rights.
+
+    Args:
+        paths: Relative to the repository's root.
+        allowed: Patterns of files that are let through; `*` stands for anything, slashes too.
+    """
+    patterns = list(allowed)
+    return [
+        path
+        for path in paths
+        if (path.lower().startswith(_PROTECTED_FOLDER) or path.lower() in _PROTECTED_FILES)
+        and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    ]
 
 
 def _said(value: object) -> str:

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from coordinator import strict_yaml
 from coordinator.public_errors import InvalidInputError
+from coordinator.public_types import Outsiders
 from coordinator.strict_yaml import Path, Problem, shortened
 from coordinator.untrusted import printable
 
@@ -24,6 +25,7 @@ VERSION = 1
 MAX_BYTES = 64 * 1024
 MAX_COMMANDS = 20
 MAX_COMMAND_CHARACTERS = 2_000
+MAX_PATTERNS = 20
 _MAX_SHOWN = 50
 
 
@@ -40,6 +42,10 @@ class Policy:
     """Shell commands that must exit 0 on the committed work."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """The limits it names, and no others; names and units as in the file."""
+    allow_protected_paths: tuple[str, ...] = ()
+    """Patterns of protected files that agents may change all the same; see `coordinator.policy`."""
+    outsiders: str = ""
+    """`drop` or `fence`, see `Outsiders`."""
 
 
 class PolicyError(InvalidInputError):
@@ -69,8 +75,15 @@ _Command = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMAND_CHARACTERS),
     AfterValidator(_shown_as_run),
 ]
+_Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_shown_as_run)]
 _Seconds = Annotated[int, Field(ge=1, le=86_400)]
 _Live = Annotated[int, Field(ge=1, le=1_000)]
+
+
+def _outsiders(value: str) -> str:
+    if value not in list(Outsiders):
+        raise ValueError(f"must be one of: {', '.join(Outsiders)}")
+    return value
 
 
 class _Strict(BaseModel):
@@ -106,6 +119,8 @@ class _File(_Strict):
     setup: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
     acceptance: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
     limits: _Limits = Field(default_factory=_Limits)
+    allow_protected_paths: list[_Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
+    outsiders: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_outsiders)] = ""
 
 
 _SECTIONS: Mapping[Path, type[BaseModel]] = {(): _File, ("agent",): _Agent, ("limits",): _Limits}
@@ -137,6 +152,8 @@ def dump_policy(policy: Policy) -> dict[str, Any]:
         "setup": list(policy.setup),
         "acceptance": list(policy.acceptance),
         "limits": dict(policy.limits),
+        "allow_protected_paths": list(policy.allow_protected_paths),
+        **({"outsiders": policy.outsiders} if policy.outsiders else {}),
     }
 
 
@@ -159,6 +176,8 @@ def _policy(file: _File) -> Policy:
         setup=tuple(file.setup),
         acceptance=tuple(file.acceptance),
         limits=file.limits.model_dump(exclude_unset=True),
+        allow_protected_paths=tuple(file.allow_protected_paths),
+        outsiders=file.outsiders,
     )
 
 

@@ -6,15 +6,42 @@ The first line of every prompt names mode, issue and title for machines: `# agen
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from coordinator.prompt_context import (
+    Blocker,
+    Budget,
+    Child,
+    Comment,
+    Conflict,
+    FailedCheck,
+    Failure,
+    Parent,
+    PromptContext,
+    Remark,
+)
 from coordinator.public_errors import CoordinatorError
 from coordinator.untrusted import fenced, head, one_line, printable, tail, terminal, visible
+
+__all__ = [
+    "Blocker",
+    "Budget",
+    "Child",
+    "Comment",
+    "Conflict",
+    "FailedCheck",
+    "Failure",
+    "Parent",
+    "PromptContext",
+    "PromptError",
+    "Remark",
+    "render",
+]
 
 MAX_CHARACTERS = 200_000
 MAX_BODY_CHARACTERS = 65_536
@@ -28,119 +55,13 @@ _MAX_BLOCKERS = 50
 _MAX_COMMANDS = 50
 _MAX_CHECKS = 10
 _MAX_PATHS = 200
+_MAX_REMARKS = 50
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
 """Tried in turn until the prompt fits: the part of its usual length that each text but the issue's may have."""
 
 
 class PromptError(CoordinatorError):
     """A template and the context do not fit; the message names both and the fix."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comment:
-    """Something said on the issue."""
-
-    author: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parent:
-    """The issue this one is a part of."""
-
-    key: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """An issue that had to be closed first, and is."""
-
-    key: str
-    title: str
-    summary: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """A sub-issue of this one, as it stands now."""
-
-    key: str
-    title: str
-    state: str
-    summary: str = ""
-    branch: str = ""
-    commit: str = ""
-    """Empty when it left no work."""
-    attempts: int = 0
-    """Runs that failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedCheck:
-    """A command of ours that did not exit 0."""
-
-    command: str
-    tail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """How the attempt before this one ended."""
-
-    reason: str
-    checks: tuple[FailedCheck, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """Why the work could not be merged."""
-
-    paths: tuple[str, ...]
-    commit: str
-    """What is to be merged into the agent's branch; it is in the agent's clone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What the tree may still use; None where there is no limit."""
-
-    executions: int | None = None
-    wall_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptContext:
-    """Everything a template may use. Texts are as people wrote them; they are made safe here."""
-
-    key: str
-    title: str
-    body: str
-    scope: str
-    """Of the tracker: `acme/widgets`."""
-    branch: str
-    """The agent's own, checked out in its clone."""
-    base: str
-    """Commit that the branch grew from."""
-    attempt: int
-    max_attempts: int
-    may_split: bool
-    max_children: int
-    """How many sub-issues it may still ask for."""
-    depth: int
-    """0 for a root."""
-    wall_seconds: int
-    """This run is stopped after so long."""
-    comments: tuple[Comment, ...] = ()
-    """Oldest first, of people who may steer an agent; choosing them is the caller's."""
-    acceptance: tuple[str, ...] = ()
-    parent: Parent | None = None
-    blockers: tuple[Blocker, ...] = ()
-    children: tuple[Child, ...] = ()
-    last_failure: Failure | None = None
-    conflict: Conflict | None = None
-    """Needed for the mode `resolve`."""
-    budget: Budget = Budget()
 
 
 def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES) -> str:
@@ -196,6 +117,7 @@ def _left_out(context: PromptContext) -> dict[str, int]:
         "children": max(0, len(context.children) - _MAX_CHILDREN),
         "checks": max(0, len(checks) - _MAX_CHECKS),
         "paths": max(0, len(paths) - _MAX_PATHS),
+        "remarks": max(0, len(context.remarks) - _MAX_REMARKS),
     }
 
 
@@ -235,6 +157,17 @@ def _clean(context: PromptContext) -> PromptContext:
             commit=one_line(conflict.commit, 64),
             paths=tuple(one_line(path, 500) for path in conflict.paths[:_MAX_PATHS]),
         ),
+        remarks=tuple(_clean_remark(remark) for remark in context.remarks[:_MAX_REMARKS]),
+    )
+
+
+def _clean_remark(remark: Remark) -> Remark:
+    return replace(
+        remark,
+        author=one_line(remark.author, 120),
+        text=terminal(remark.text) if remark.is_check else visible(remark.text),
+        path=one_line(remark.path, 300).replace("`", "'"),
+        commit=one_line(remark.commit, 64),
     )
 
 
@@ -275,6 +208,10 @@ def _fitted(clean: PromptContext, share: float) -> dict[str, Any]:
                 for check in failure.checks
             ],
         },
+        "remarks": [
+            replace(item, text=_block((tail if item.is_check else head)(item.text, part(8_000))))
+            for item in clean.remarks
+        ],
         "conflict": conflict
         and {"commit": conflict.commit, "paths": fenced(head("\n".join(conflict.paths), part(20_000)))},
     }

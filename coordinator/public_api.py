@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django.conf import settings
 from django.db.models.functions import Now
 
-from coordinator import budgets, control, dispatch, invariants, outbox, queries, repositories, submissions, sweeps
+from coordinator import (
+    board,
+    budgets,
+    control,
+    dispatch,
+    inbound,
+    invariants,
+    outbox,
+    queries,
+    repositories,
+    submissions,
+    sweeps,
+    sync,
+)
 from coordinator import overview as overviews
+from coordinator.board import Difference
 from coordinator.control import Touched
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_types import AgentView, Decision, EnvelopeView, NudgeView, ScopeKind, Submission, Violation
 from coordinator.queries import Explanation
+from coordinator.rebuild import Rebuilt
 from tracker.public_types import RepositoryView
 
-__all__ = ["Explanation", "Touched"]
+__all__ = ["Difference", "Explanation", "Rebuilt", "Touched"]
 
 
 # --- work ------------------------------------------------------------------------------------------------------
@@ -45,6 +60,11 @@ def retry(agent_id: int, *, actor: str) -> Decision | None:
 def retry_write(key: str, *, actor: str) -> None:
     """Take up a tracker write that failed for ever. Raises AgentNotFoundError."""
     control.retry_write(key, actor=actor)
+
+
+def replay_delivery(delivery_id: int, *, actor: str) -> None:
+    """Take up a stored webhook again, however it ended. Raises the tracker's NotFoundError."""
+    inbound.replay(delivery_id, actor=actor)
 
 
 def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
@@ -102,6 +122,21 @@ def scope_of(kind: ScopeKind, agent: AgentView | None = None, *, repository_id: 
     return f"tree:{agent.root_id}"
 
 
+def rebuild_agents(repository_id: int) -> Rebuilt:
+    """Agents for a mirrored board that has lost them; what exists stays as it is. Raises the tracker's errors."""
+    return board.rebuild_agents(repository_id)
+
+
+def board_differences(repository_id: int, *, progress: Callable[[int], None] = lambda _: None) -> list[Difference]:
+    """Mirror beside tracker, agents beside labels. Raises the tracker's errors."""
+    return board.differences(repository_id, progress=progress)
+
+
+def repair_board(repository_id: int, found: Sequence[Difference], *, actor: str) -> list[tuple[str, str]]:
+    """Repair differences; returns key and error of those that could not be. Raises RateLimitedError."""
+    return board.repair(repository_id, found, actor=actor)
+
+
 # --- reads -----------------------------------------------------------------------------------------------------
 
 find_agent = queries.find
@@ -154,6 +189,16 @@ def refresh_repository(repository_id: int) -> None:
     repositories.refresh(repository_id)
 
 
+def take_up_delivery(delivery_id: int) -> bool:
+    """Take up a stored webhook; returns whether this call finished it."""
+    return inbound.take_up(delivery_id)
+
+
+def take_up_deliveries() -> int:
+    """Take up the webhooks that wait; returns how many were finished."""
+    return inbound.take_up_due()
+
+
 def sweep() -> bool:
     """The pass of every few seconds, unless somebody did this slot's; returns whether it ran."""
     ours = sweeps.claim_slot("sweep", every_seconds=_period("coordinator.sweep"))
@@ -168,6 +213,19 @@ def resume_parents() -> bool:
     if ours:
         sweeps.resume_parents()
     return ours
+
+
+def sync_trackers() -> bool:
+    """The pass over trackers that live elsewhere, unless somebody did this slot's; returns whether it ran."""
+    ours = sweeps.claim_slot("sync", every_seconds=_period("coordinator.sync"))
+    if ours:
+        sync.sync_all()
+    return ours
+
+
+def sync_repository(repository_id: int) -> None:
+    """Take up what changed in a repository's tracker, and have the rest taken up when there is more."""
+    sync.sync_and_go_on(repository_id)
 
 
 def housekeeping() -> bool:

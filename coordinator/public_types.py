@@ -59,6 +59,15 @@ class ScopeKind(enum.StrEnum):
     AGENT = "agent"
 
 
+class Outsiders(enum.StrEnum):
+    """What becomes of comments by people who may not steer agents."""
+
+    DROP = "drop"
+    """No agent sees them."""
+    FENCE = "fence"
+    """Agents see those that stood there when the issue was approved, marked as no instruction."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The stored answer to a nudge: why something runs, or why it does not."""

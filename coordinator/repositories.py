@@ -18,6 +18,7 @@ from grid import public_api as grid
 from grid.public_errors import GridError
 from grid.public_types import AgentSpec
 from tracker import public_api as tracker
+from tracker.public_errors import TrackerError
 from tracker.public_types import RepositoryView
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,14 @@ def refresh(repository_id: int) -> RepositoryPolicy:
     row, _ = RepositoryPolicy.objects.get_or_create(repository_id=repository_id)
     row.refreshed_at, row.error = timezone.now(), ""
     try:
-        grid.fetch_repository(repository=store, source=repository.source)
+        door = integration.access(repository_id)
+        grid.fetch_repository(repository=store, source=door.source, credential=door.credential)
         head = grid.upstream_head(repository=store, branch=repository.default_branch)
         if not head:
             row.error = f"{repository.source} has no branch {repository.default_branch}"
         else:
             _read_policy(row, store=store, head=head)
-    except GridError as error:
+    except (GridError, TrackerError) as error:
         row.error = str(error)[:2000]
     row.save()
     if row.error:

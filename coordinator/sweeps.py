@@ -16,12 +16,13 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from coordinator import breaker, budgets, dispatch, outbox, outcomes, repositories
+from coordinator import breaker, budgets, dispatch, outbox, outcomes, repositories, wake
 from coordinator.models import Agent, Nudge, SweepSlot
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
 from grid.public_types import TERMINAL
 from tracker import public_api as tracker
+from tracker import public_inbound
 
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
@@ -84,6 +85,7 @@ def sweep() -> dict[str, int]:
         "breaker": check_breaker(),
         "nudges": decide_due(),
         "splits": adopt_missed(),
+        "deliveries": wake_deliveries(),
         "writes": sum(outbox.drain(repository_id) for repository_id in tracker.due_repositories(timezone.now())),
         "queued": grid.wake_queued(),
     }
@@ -121,6 +123,17 @@ def adopt_missed() -> int:
     return sum(_guarded(outbox.adopt_children, pk) for pk in rows.values_list("pk", flat=True)[:DUE_LIMIT])
 
 
+def wake_deliveries() -> int:
+    """Have webhooks taken up that no message led to; returns whether there are any.
+
+    By a task of its own: that asks the tracker, which may take longer than everything else here may wait.
+    """
+    if not public_inbound.is_overdue(timezone.now()):
+        return 0
+    wake.take_up_deliveries()
+    return 1
+
+
 def resume_parents() -> int:
     """Look at waiting parents that are due, less often while nothing changes; returns how many."""
     now = timezone.now()
@@ -140,8 +153,12 @@ def due_parents(*, limit: int) -> list[tuple[int, int]]:
 
 
 def housekeeping() -> dict[str, int]:
-    """The hourly pass: old run directories go, repositories are fetched."""
-    found = {"runs": grid.prune_runs(), "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE)}
+    """The hourly pass: old run directories and webhooks go, repositories are fetched."""
+    found = {
+        "runs": grid.prune_runs(),
+        "deliveries": public_inbound.prune(timezone.now()),
+        "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE),
+    }
     log.info("housekeeping", extra={"action": "housekeeping", **found})
     return found
 

@@ -31,10 +31,34 @@ def refresh_repository(*, repository_id: int, **_: object) -> None:
     public_api.refresh_repository(repository_id)
 
 
+@shared_task(name="coordinator.take_up_delivery")
+def take_up_delivery(*, delivery_id: int, **_: object) -> None:
+    """Take up a webhook that was stored."""
+    public_api.take_up_delivery(delivery_id)
+
+
+@shared_task(name="coordinator.take_up_deliveries")
+def take_up_deliveries(**_: object) -> None:
+    """Take up every webhook that waits."""
+    public_api.take_up_deliveries()
+
+
 @shared_task(name="coordinator.sweep")
 def sweep(**_: object) -> None:
     """The pass that runs every few seconds."""
     public_api.sweep()
+
+
+@shared_task(name="coordinator.sync")
+def sync(**_: object) -> None:
+    """The pass over trackers that live elsewhere."""
+    public_api.sync_trackers()
+
+
+@shared_task(name="coordinator.sync_repository")
+def sync_repository(*, repository_id: int, **_: object) -> None:
+    """Take up what changed in one of them."""
+    public_api.sync_repository(repository_id)
 
 
 @shared_task(name="coordinator.resume_parents")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
 from tracker import public_api as tracker
@@ -112,13 +114,18 @@ def show_state(agent: Agent) -> None:
     write(
         agent,
         Write(
-            # The count makes the key new for each run of the agent, so that a label may come back.
-            key=f"agent:{agent.pk}:state:{agent.executions}:{agent.attempts}:{agent.state}",
+            # The time makes the key new for each move of the agent, so that a label may come back.
+            key=f"{state_writes(agent)}{timezone.now().timestamp():.6f}:{agent.state}",
             kind=WriteKind.SET_STATE,
             payload={"ref": agent.issue.key, "state": str(SHOWN[AgentState(agent.state)])},
             coalesce=label_of(agent),
         ),
     )
+
+
+def state_writes(agent: Agent) -> str:
+    """How the keys of the writes of an agent's states begin; they end in the state."""
+    return f"agent:{agent.pk}:state:"
 
 
 def label_of(agent: Agent) -> str:
@@ -128,4 +135,5 @@ def label_of(agent: Agent) -> str:
 
 def write(agent: Agent, *writes: Write) -> None:
     """Wish for tracker writes in the caller's transaction; whoever does not drain afterwards wakes somebody who does."""
-    tracker.wish(agent.repository_id, writes)
+    if writes:
+        tracker.wish(agent.repository_id, writes)

@@ -2,13 +2,15 @@
 
 What is done is about showing: nothing that a person cannot see reaches a prompt, nothing gets out of its fence, nothing
 is endless. What the words ask for is not judged here; agents hold no rights that a prompt could give away. Ways of
-hiding text that only a renderer of Markdown knows of (attributes, link definitions, folded details) are left as they
-are.
+hiding text that only a renderer of Markdown knows of (attributes, alternative texts, link definitions) are seen to by
+`coordinator.hidden`; what is folded away (`<details>`) can be unfolded, and stays.
 """
 
 from __future__ import annotations
 
 import re
+
+from coordinator import hidden
 
 # Control and format characters (Cc but \n and \t, Cf, Cs) and what Unicode calls default-ignorable: zero-width, bidi
 # controls, fillers, variation selectors and tags, all of which have been used to smuggle text past reviewers.
@@ -34,8 +36,16 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """What a person sees of a rendered issue or comment: `printable`, without HTML comments. Idempotent."""
-    text, position = printable(text), 0
+    """What a person sees of a rendered issue or comment: `printable`, without hidden words. Idempotent."""
+    text = printable(text)
+    shown = _without_comments(text)
+    # A comment over the fences of code leaves in doubt which text is code.
+    has_doubt = any(shown.count(fence) != text.count(fence) for fence in ("```", "~~~"))
+    return hidden.shown(shown, printable=printable, may_hold_code=not has_doubt)
+
+
+def _without_comments(text: str) -> str:
+    position = 0
     parts: list[str] = []
     while (start := text.find("<!--", position)) >= 0:
         parts.append(text[position:start])

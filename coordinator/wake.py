@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from celery import current_app
 from django.db import transaction
 
 log = logging.getLogger(__name__)
+ONE_BY_ONE = 4
+"""Of the webhooks that came at once, so many are taken up side by side."""
 
 
 def drain_outbox(repository_id: int) -> None:
@@ -20,9 +23,32 @@ def decide(agent_id: int) -> None:
     _on_commit("coordinator.decide", agent_id=agent_id)
 
 
+def sync_repository(repository_id: int) -> None:
+    """Something may have changed in a repository's tracker that no webhook told."""
+    _on_commit("coordinator.sync_repository", repository_id=repository_id)
+
+
 def refresh_repository(repository_id: int) -> None:
     """The repository's default branch or policy may have moved."""
     _on_commit("coordinator.refresh_repository", repository_id=repository_id)
+
+
+def take_up_delivery(delivery_id: int) -> None:
+    """A webhook is stored."""
+    _on_commit("coordinator.take_up_delivery", delivery_id=delivery_id)
+
+
+def take_up_deliveries() -> None:
+    """Webhooks wait."""
+    _on_commit("coordinator.take_up_deliveries")
+
+
+def publish_deliveries(delivery_ids: Sequence[int]) -> None:
+    """Webhooks are stored and committed: a message each for the first few, and one for all others together."""
+    for delivery_id in delivery_ids[:ONE_BY_ONE]:
+        _send("coordinator.take_up_delivery", delivery_id=delivery_id)
+    if len(delivery_ids) > ONE_BY_ONE:
+        _send("coordinator.take_up_deliveries")
 
 
 def _on_commit(name: str, **kwargs: int) -> None:

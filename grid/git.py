@@ -60,6 +60,10 @@ class Command:
     env_extra: Mapping[str, str] = field(default_factory=dict)
     owner: tuple[int, int] | None = None
     """Uid and gid to run as; None keeps ours. Needs root."""
+    config: Sequence[str] = ()
+    """Further `name=value` settings, which outrank every file."""
+    descriptors: Sequence[int] = ()
+    """Open files of ours that the command inherits under the same numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +165,7 @@ def _start(command: Command, *, stdin: int | IO[bytes] | None, stderr: int) -> s
     """Start one command in a session of its own, so that a Ctrl-C for us does not end it halfway."""
     binary = conf().git
     argv = [binary]
-    for setting in _SAFE_CONFIG:
+    for setting in (*_SAFE_CONFIG, *command.config):
         argv += ["-c", setting]
     if command.git_dir is not None:
         argv.append(f"--git-dir={command.git_dir}")
@@ -176,6 +180,7 @@ def _start(command: Command, *, stdin: int | IO[bytes] | None, stderr: int) -> s
         stderr=stderr,
         cwd=command.work_tree or "/",
         env=_environment(binary) | dict(command.env_extra),
+        pass_fds=tuple(command.descriptors),
         start_new_session=True,
         umask=0o022,
         user=uid,

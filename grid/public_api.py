@@ -18,7 +18,17 @@ from grid.event_log import Position
 from grid.host import identity
 from grid.models import Execution, Host
 from grid.public_errors import ExecutionNotFoundError
-from grid.public_types import LIVE, ON_HOST, AgentSpec, EventView, ExecutionView, HostView, LaunchSpec, State
+from grid.public_types import (
+    LIVE,
+    ON_HOST,
+    AgentSpec,
+    Credential,
+    EventView,
+    ExecutionView,
+    HostView,
+    LaunchSpec,
+    State,
+)
 from grid.store import CommitInfo, FileChange, MergeResult
 
 __all__ = ["CommitInfo", "FileChange", "MergeResult", "Position"]
@@ -232,16 +242,28 @@ def broken_ends() -> list[tuple[str, str]]:
 # --- work ------------------------------------------------------------------------------------------------------
 
 
-def fetch_repository(*, repository: str, source: str) -> None:
+def fetch_repository(*, repository: str, source: str, credential: Credential | None = None) -> None:
     """Bring the store of a repository up to date with its source. Raises WorkspaceError."""
     bare = conf().store_dir(repository)
     store.ensure(bare, source)
-    store.fetch(bare, source)
+    store.fetch(bare, source, credential=credential)
 
 
-def default_branch(source: str) -> str:
+def default_branch(source: str, *, credential: Credential | None = None) -> str:
     """The branch the source's HEAD names. Raises WorkspaceError when the source is not a git repository."""
-    return store.default_branch(source)
+    return store.default_branch(source, credential=credential)
+
+
+def remote_head(*, repository: str, source: str, branch: str, credential: Credential | None = None) -> str:
+    """Commit of an agent's branch at the source, brought into the store; empty when there is none. Raises WorkspaceError."""
+    bare = conf().store_dir(repository)
+    store.ensure(bare, source)
+    return store.remote_head(bare, source, branch, credential=credential)
+
+
+def merge_base(*, repository: str, one: str, other: str) -> str:
+    """A youngest commit that both commits grew from; empty when they have none in common."""
+    return store.merge_base(conf().store_dir(repository), one, other)
 
 
 def upstream_head(*, repository: str, branch: str) -> str:
@@ -269,14 +291,52 @@ def merge(*, repository: str, into: str, commit: str, message: str) -> MergeResu
     return store.merge(conf().store_dir(repository), into=into, commit=commit, message=message)
 
 
-def publish(*, repository: str, source: str, branch: str, commit: str) -> None:
-    """Push an agent's finished branch to the source. Raises WorkspaceError."""
-    store.publish(conf().store_dir(repository), source, branch=branch, commit=commit)
+def publish(
+    *,
+    repository: str,
+    source: str,
+    branch: str,
+    commit: str,
+    expected_old: str = "",
+    credential: Credential | None = None,
+) -> None:
+    """Push an agent's finished branch to the source.
+
+    Args:
+        expected_old: Replace the branch if it stands exactly there; else it is created or moved forward only.
+
+    Raises:
+        BranchMovedError: It stands elsewhere.
+        WorkspaceError: Git or the source refuses.
+    """
+    store.publish(
+        conf().store_dir(repository),
+        source,
+        branch=branch,
+        commit=commit,
+        expected_old=expected_old,
+        credential=credential,
+    )
 
 
 def changes(*, repository: str, base: str, head: str) -> list[FileChange]:
     """Files that differ between two commits."""
     return store.diff_stat(conf().store_dir(repository), base, head)
+
+
+def note_published(*, repository: str, branch: str, commit: str) -> None:
+    """Remember where an agent's branch stood at the source when we last pushed it or took it in."""
+    store.set_ref(conf().store_dir(repository), store.published_ref(branch), commit, None)
+
+
+def published_head(*, repository: str, branch: str) -> str:
+    """What `note_published` was told last; empty before the first."""
+    return store.head(conf().store_dir(repository), store.published_ref(branch))
+
+
+def commits(*, repository: str, base: str, head: str, limit: int = 100) -> list[CommitInfo]:
+    """Commits of `head` that `base` does not have, newest first."""
+    return store.commits_between(conf().store_dir(repository), base, head, limit)
 
 
 def branch_name(key: str, title: str) -> str:

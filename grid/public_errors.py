@@ -4,6 +4,8 @@ GridError
     ExecutionNotFoundError   no such execution
     LaunchFailedError        the agent could not be started (permanent: trying again cannot help)
     WorkspaceError           git or the file system refused; the message names the command
+        SourceUnavailableError  the source does not answer now; the same may work later
+        BranchMovedError     the branch holds commits at its source that we did not know of
     MergeConflictError       two branches change the same lines; `paths` says where
     SpoolError               a spool that no shim can have written
 """
@@ -29,6 +31,14 @@ class LaunchFailedError(GridError):
 
 class WorkspaceError(GridError):
     """Git or the file system refused what was asked; the message names the command."""
+
+
+class SourceUnavailableError(WorkspaceError):
+    """The source of a repository does not answer now; the same may work later."""
+
+
+class BranchMovedError(WorkspaceError):
+    """Somebody else moved the branch at its source; nothing was pushed."""
 
 
 class MergeConflictError(GridError):

@@ -127,6 +127,17 @@ class Work:
     """Commit (40 hex digits) the workspace starts from."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Credential:
+    """What one git command shows to a server. Never stored, and never part of a launch."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credential(username={self.username!r})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """Everything needed to run one execution, on any host; stored with the row as JSON."""

@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from grid import git, objects
@@ -103,13 +104,18 @@ def set_ref(store: Path, ref: str, new: str, expected_old: str | None) -> bool:
 
 
 def execute_past_locks(command: Command, *, store: Path, timeout: float = 60) -> Completed:
-    """Run a command that moves refs, waiting for locks and removing those of a git that was killed.
+    """Run a command that moves refs; see `past_locks`."""
+    return past_locks(lambda: git.execute(command, timeout=timeout), store=store)
+
+
+def past_locks(attempt: Callable[[], Completed], *, store: Path) -> Completed:
+    """Run what moves refs until no lock is in its way, removing those of a git that was killed.
 
     Nobody else would remove such a lock, and the ref could never move again.
     """
     deadline = time.monotonic() + _STALE_LOCK_SECONDS + 2
     while True:
-        completed = git.execute(command, timeout=timeout)
+        completed = attempt()
         found = None if completed.ok else _LOCKED.search(completed.errors)
         if found is None or time.monotonic() > deadline:
             return completed

@@ -3,6 +3,8 @@
     refs/upstream/<branch>   fetched from the source
     refs/heads/agent/*       agents' branches, the results
     refs/executions/<uuid>   kept work of one execution
+    refs/remote/<branch>     agents' branches as last fetched from the source
+    refs/published/<branch>  where they stood there when we last pushed or took them in
 
 Workspaces borrow its objects, so nothing is ever pruned from it. Every change of a branch compares and swaps, so any
 number of processes may work on one store. All functions raise WorkspaceError when git or the file system refuses.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import random
 import re
 import shutil
@@ -21,20 +24,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import git, local_push
+from grid import credentials, git, local_push
 from grid.git import Command
 from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
 from grid.objects import UnusualError
-from grid.public_errors import MergeConflictError, WorkspaceError
+from grid.public_errors import BranchMovedError, MergeConflictError, WorkspaceError
+from grid.public_types import Credential
 from grid.refs import (
     branch_name,
     checked_branch,
     checked_commit,
     commit_tree,
-    execute_past_locks,
     has_commit,
     head,
     is_commit_id,
+    past_locks,
     set_ref,
 )
 
@@ -53,8 +57,11 @@ __all__ = [
     "has_commit",
     "head",
     "merge",
+    "merge_base",
     "publish",
+    "published_ref",
     "read_file",
+    "remote_head",
     "set_branch",
     "set_ref",
 ]
@@ -100,7 +107,7 @@ def ensure(store: Path, source: str) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def default_branch(source: str) -> str:
+def default_branch(source: str, *, credential: Credential | None = None) -> str:
     """The branch that the source's HEAD names.
 
     Raises:
@@ -108,7 +115,9 @@ def default_branch(source: str) -> str:
     """
     location, local = _locate(source)
     args = ["ls-remote", "--symref", *([_UPLOAD_PACK] if local else []), "--", location, "HEAD"]
-    answer = git.run(args)
+    command = Command(args=args)
+    completed = credentials.execute(command, location=location, credential=credential, timeout=60)
+    answer = git.checked(command, completed=completed).output
     found = re.match(r"ref: refs/heads/(\S+)\tHEAD\n", answer)
     if not answer:
         raise WorkspaceError(f"{source} has no commit yet; commit something first")
@@ -117,7 +126,7 @@ def default_branch(source: str) -> str:
     return found[1]
 
 
-def fetch(store: Path, source: str, branches: tuple[str, ...] = ()) -> None:
+def fetch(store: Path, source: str, branches: tuple[str, ...] = (), *, credential: Credential | None = None) -> None:
     """Bring refs/upstream/* up to date with the source: the named branches, or all but agents' own."""
     location, local = _locate(source)
     if local and any((Path(location) / name).is_file() for name in ("shallow", ".git/shallow")):
@@ -126,13 +135,49 @@ def fetch(store: Path, source: str, branches: tuple[str, ...] = ()) -> None:
     refspecs = [f"+refs/heads/{checked_branch(name)}:refs/upstream/{name}" for name in branches]
     if not branches:
         refspecs = ["--prune", "+refs/heads/*:refs/upstream/*", f"^{_AGENT_BRANCHES}*"]
-    options = ["--quiet", "--no-tags", "--no-write-fetch-head", *([_UPLOAD_PACK] if local else [])]
     prune, wanted = [r for r in refspecs if r.startswith("--")], [r for r in refspecs if not r.startswith("--")]
+    _fetch(store, location, [*prune, *([_UPLOAD_PACK] if local else [])], wanted, credential)
+
+
+def _fetch(store: Path, location: str, options: list[str], refspecs: list[str], credential: Credential | None) -> None:
+    args = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *options, "--", location, *refspecs]
+    command = Command(args=args, git_dir=store)
     # Two fetches at once would fight over the ref locks, and the second mostly has nothing left to do.
     with (store / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        command = Command(args=["fetch", *options, *prune, "--", location, *wanted], git_dir=store)
-        git.checked(command, completed=execute_past_locks(command, store=store, timeout=_FETCH_SECONDS))
+        completed = credentials.execute(
+            command,
+            location=location,
+            credential=credential,
+            timeout=_FETCH_SECONDS,
+            past=functools.partial(past_locks, store=store),
+        )
+        git.checked(command, completed=completed)
+
+
+def remote_head(store: Path, source: str, branch: str, *, credential: Credential | None = None) -> str:
+    """Commit at which an agent's branch stands at the source, brought into the store; empty when there is none."""
+    ref = f"refs/heads/{checked_branch(branch)}"
+    location, local = _locate(source)
+    options = [_UPLOAD_PACK] if local else []
+    command = Command(args=["ls-remote", *options, "--", location, ref], git_dir=store)
+    completed = credentials.execute(command, location=location, credential=credential, timeout=60)
+    found = re.match(r"([0-9a-f]{40})\t", git.checked(command, completed=completed).output)
+    if found is None:
+        return ""
+    if not has_commit(store, found[1]):
+        _fetch(store, location, options, [f"+{ref}:refs/remote/{branch}"], credential)
+    # It may have moved between the two looks; what is returned is in the store in any case.
+    return found[1] if has_commit(store, found[1]) else head(store, f"refs/remote/{branch}")
+
+
+def merge_base(store: Path, one: str, other: str) -> str:
+    """The youngest commit that both grew from (one of them, if several); empty when they have none in common."""
+    command = Command(args=["merge-base", checked_commit(one), checked_commit(other)], git_dir=store)
+    completed = git.execute(command)
+    if completed.codes[0] not in (0, 1):
+        git.checked(command, completed=completed)
+    return completed.output.strip()
 
 
 def set_branch(store: Path, branch: str, new: str, expected_old: str) -> bool:
@@ -161,11 +206,7 @@ def merge(store: Path, *, into: str, commit: str, message: str) -> MergeResult:
 
 def _merged(store: Path, *, tip: str, commit: str, message: str) -> MergeResult:
     """Make the merge of two commits; moves nothing."""
-    command = Command(args=["merge-base", tip, commit], git_dir=store)
-    completed = git.execute(command)
-    if completed.codes[0] not in (0, 1):
-        git.checked(command, completed=completed)
-    base = completed.output.strip()
+    base = merge_base(store, tip, commit)
     if base == commit:
         return MergeResult(commit=tip, kind="already")
     if base == tip:
@@ -189,14 +230,23 @@ def _merged_tree(store: Path, *, tip: str, commit: str) -> str:
     return git.checked(command, completed=completed).output.split("\0")[0].strip()
 
 
-def publish(store: Path, source: str, *, branch: str, commit: str, expected_old: str = "") -> None:
+def publish(
+    store: Path,
+    source: str,
+    *,
+    branch: str,
+    commit: str,
+    expected_old: str = "",
+    credential: Credential | None = None,
+) -> None:
     """Push one agent's branch to the source; repeating it is harmless.
 
     Without `expected_old` the branch is created or moved forward, never back or sideways. With it, the branch may be
     replaced, provided that it stands exactly there.
 
     Raises:
-        WorkspaceError: The branch is not an `agent/` one, stands elsewhere, or is checked out in the source.
+        BranchMovedError: The branch stands elsewhere.
+        WorkspaceError: It is not an `agent/` one, is checked out in the source, or the source refuses.
     """
     ref = f"refs/heads/{checked_branch(branch)}"
     if not ref.startswith(_AGENT_BRANCHES):
@@ -211,15 +261,20 @@ def publish(store: Path, source: str, *, branch: str, commit: str, expected_old:
     if expected_old:
         args.append(f"--force-with-lease={ref}:{checked_commit(expected_old)}")
     command = Command(args=[*args, "--", location, f"{checked_commit(commit)}:{ref}"], git_dir=store)
-    completed = git.execute(command, timeout=_FETCH_SECONDS)
+    completed = credentials.execute(command, location=location, credential=credential, timeout=_FETCH_SECONDS)
     if completed.ok:
         return
     said = completed.output + completed.errors
     if "checked out" in said:
         raise WorkspaceError(f"branch {branch} is checked out in {source}; switch to another branch there and retry")
     if any(word in said for word in ("stale info", "non-fast-forward", "fetch first")):
-        raise WorkspaceError(f"branch {branch} of {source} holds other commits; delete or rename it there and retry")
+        raise BranchMovedError(f"branch {branch} of {source} holds other commits; delete or rename it there and retry")
     git.checked(command, completed=completed)
+
+
+def published_ref(branch: str) -> str:
+    """Ref that remembers what we last knew of an agent's branch at the source."""
+    return f"refs/published/{checked_branch(branch)}"
 
 
 def _locate(source: str) -> tuple[str, bool]:

@@ -64,6 +64,13 @@ def results(keys: Iterable[str]) -> dict[str, WriteResult]:
     return found
 
 
+def latest(prefix: str) -> WriteResult | None:
+    """How the last write whose key starts so stands; None when there never was one."""
+    # Not ORDER BY … LIMIT 1, for which PostgreSQL would walk all writes backwards.
+    rows = list(Operation.objects.filter(key__startswith=prefix))
+    return result(max(rows, key=lambda row: row.pk)) if rows else None
+
+
 def withdraw(keys: Iterable[str], *, now: datetime) -> int:
     """Take back writes that nobody has attempted yet, in the caller's transaction; returns how many.
 
@@ -170,7 +177,7 @@ def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:
     """
     people = Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False)
     held = Issue.objects.filter(people, repository=OuterRef("repository"), key=OuterRef("subject"))
-    answers = Q(kind__in=[WriteKind.SET_LABEL, WriteKind.REACT])
+    answers = Q(kind__in=[WriteKind.SET_LABEL, WriteKind.REACT]) | Q(key__startswith="answer:")
     return rows.filter(_PENDING, Q(rests_until=None) | Q(rests_until__lte=now), answers | ~Exists(held)).order_by("id")
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from tracker import drain as drainer
 from tracker import drain_here, labels, limits, outbox, queries
 from tracker.base import Tracker
+from tracker.github.tracker import GithubTracker
 from tracker.local import people
 from tracker.local.tracker import OPERATOR, LocalTracker
 from tracker.models import Issue, Repository
@@ -26,6 +27,7 @@ from tracker.public_types import (
     Write,
     WriteResult,
 )
+from tracker.sync import refreshing
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +88,9 @@ def tracker_for(repository_id: int) -> Tracker:
         NotFoundError: No such repository.
         InvalidError: This version cannot talk to that tracker.
     """
-    _check_tracker(queries.repository(repository_id).tracker)
-    return LocalTracker()
+    repository = queries.repository(repository_id)
+    _check_tracker(repository.tracker)
+    return GithubTracker(repository) if repository.tracker == Repository.Kind.GITHUB else LocalTracker()
 
 
 # --- issues --------------------------------------------------------------------------------------------------------
@@ -171,10 +174,15 @@ def comments(issue_id: int) -> list[CommentView]:
 def refresh(issue_id: int) -> None:
     """Read the issue again from its tracker into our mirror; the local tracker's rows are the truth already.
 
+    Call it outside any transaction: it may go over the network.
+
     Raises:
         NotFoundError: No such issue.
+        TrackerError: The tracker could not be asked; nothing was changed.
     """
-    tracker_for(queries.issue(issue_id).repository_id)
+    row = queries.issue(issue_id)
+    if row.repository.tracker != Repository.Kind.LOCAL:
+        refreshing.refresh(row.repository_id, row.key)
 
 
 # --- acts of operators: on the local tracker only, elsewhere people act on the tracker's own pages -----------------
@@ -270,6 +278,11 @@ def results(keys: Iterable[str]) -> dict[str, WriteResult]:
     return outbox.results(keys)
 
 
+def latest_write(prefix: str) -> WriteResult | None:
+    """How the last write whose key starts so stands; None when there never was one."""
+    return outbox.latest(prefix)
+
+
 def failed_writes(*, limit: int = 100) -> list[WriteResult]:
     """Writes that failed for ever and wait for an operator, the latest first."""
     return outbox.failed(limit=limit)
@@ -299,8 +312,8 @@ def repository_of_write(key: str) -> int:
 
 
 def _check_tracker(name: str) -> None:
-    if name != Repository.Kind.LOCAL:
-        raise InvalidError(f"This version has no tracker {name[:40]!r}; use 'local'.", field="tracker")
+    if name not in Repository.Kind.values:
+        raise InvalidError(f"There is no tracker {name[:40]!r}; use 'local' or 'github'.", field="tracker")
 
 
 def _check_local(repository: Repository, act: str) -> None:

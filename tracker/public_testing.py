@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from tracker.base import Tracker
+from tracker.fake_github import FakeGithub
+
+__all__ = ["FakeGithub", "Fault", "kill_process", "raising", "with_faults"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

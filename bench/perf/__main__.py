@@ -17,7 +17,7 @@ from bench.perf.figures import PerfError
 
 django.setup()
 
-MODULES = ("dispatching", "throughput", "memory", "resume_query")
+MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake")
 
 
 def main(module: str, params: str) -> None:

@@ -35,6 +35,11 @@ def base_environment(home: Path) -> dict[str, str]:
     return {**inherited, "PATH": os.pathsep.join([*map(str, path), os.defpath]), "HOME": str(home)}
 
 
+def own_environment() -> dict[str, str]:
+    """What this process was told; inside an installation that is all it needs, and nothing of the operator's."""
+    return dict(os.environ)
+
+
 def spawn(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> Process:
     """Start a process in a session of its own, so that Ctrl-C does not reach it; it is told to end if we die."""
     parent = os.getpid()

@@ -68,14 +68,14 @@ def sqs() -> Iterator[str]:
     """
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
         raise SkippedError(_HINT)
-    port = _free_port()
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="ag-perf-sqs-"))
     environment = {**processes.base_environment(folder), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = processes.spawn(command, environment=environment, log=folder / "server.log")
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while not _listens(port):
+        while not listens(port):
             if server.poll() is not None or time.monotonic() > deadline:
                 tail = (folder / "server.log").read_text(errors="replace")[-1000:]
                 raise PerfError(f"the SQS emulator does not start: {tail}; {_HINT}")
@@ -86,13 +86,15 @@ def sqs() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on right now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens there."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

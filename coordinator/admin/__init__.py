@@ -1,3 +1,3 @@
-from coordinator.admin import agents, envelopes, records
+from coordinator.admin import agents, commands, deliveries, envelopes, feedback, records
 
-__all__ = ["agents", "envelopes", "records"]
+__all__ = ["agents", "commands", "deliveries", "envelopes", "feedback", "records"]

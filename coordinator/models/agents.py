@@ -58,6 +58,8 @@ class Agent(models.Model):
     approved_sha = models.CharField(max_length=64, blank=True)
     """SHA-256 of the title and body that somebody who may steer has approved; empty: whatever the tracker says."""
     approved_by = models.CharField(max_length=100, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
+    """When the approval was given, by the tracker's clock; what was said or changed later was not before those eyes."""
     reworks = models.PositiveIntegerField(default=0)
     """Runs caused by feedback on its pull request since a person's last word."""
 

@@ -122,6 +122,10 @@ def test_an_issue_that_cannot_exist_is_not_found(world: TrackerWorld, key: str) 
         tracker.assign(ref, "alice")
     with pytest.raises(NotFoundError):
         tracker.react(ref, "eyes")
+    with pytest.raises(NotFoundError):
+        tracker.reopen(ref)
+    with pytest.raises(NotFoundError):
+        tracker.set_label(ref, "bug", present=True)
 
 
 @pytest.mark.parametrize("scope", ["", "acme/other", "acme/widgets\x00", "../../etc", "\ud800", "x" * 9999])
@@ -187,6 +191,57 @@ def test_a_reopened_issue_is_open_without_a_reason(world: TrackerWorld) -> None:
     world.person_reopens(ref)
     issue = world.tracker.get(ref)
     assert (issue.is_open, issue.close_reason) == (True, None)
+
+
+def test_reopening_is_done_once_and_shows_no_state(world: TrackerWorld) -> None:
+    ref = create(world, labels=("bug",)).ref
+    world.tracker.set_state(ref, AgentState.REVIEW)
+    world.tracker.close(ref, CloseReason.NOT_PLANNED)
+    for _ in range(2):
+        world.tracker.reopen(ref)
+        issue = world.tracker.get(ref)
+        assert (issue.is_open, issue.close_reason, issue.labels) == (True, None, ("bug",))
+    world.tracker.set_state(ref, AgentState.READY)
+    assert world.tracker.get(ref).agent_state is AgentState.READY
+
+
+def test_reopening_an_open_issue_changes_nothing(world: TrackerWorld) -> None:
+    issue = create(world)
+    world.tracker.reopen(issue.ref)
+    assert world.tracker.get(issue.ref) == issue
+
+
+# --- labels --------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_is_put_on_and_taken_off_whatever_its_case(world: TrackerWorld) -> None:
+    ref = create(world, labels=("bug",)).ref
+    world.tracker.set_state(ref, AgentState.WAITING)
+    for name in ("agent:hold", "Agent:Hold", "help wanted"):
+        world.tracker.set_label(ref, name, present=True)
+    assert world.tracker.get(ref).labels == ("agent:hold", "agent:waiting", "bug", "help wanted")
+    for name in ("AGENT:HOLD", "agent:hold", "never there"):
+        world.tracker.set_label(ref, name, present=False)
+    assert world.tracker.get(ref).labels == ("agent:waiting", "bug", "help wanted")
+
+
+def test_a_label_that_is_so_already_changes_nothing(world: TrackerWorld) -> None:
+    issue = create(world, labels=("bug",))
+    world.tracker.set_label(issue.ref, "Bug", present=True)
+    world.tracker.set_label(issue.ref, "agent:hold", present=False)
+    assert world.tracker.get(issue.ref) == issue
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("", "labels"), ("x" * 51, "labels"), ("agent:running", "name"), ("Agent:Ready", "name")]
+)
+def test_a_state_or_a_bad_name_is_no_label_to_set(world: TrackerWorld, name: str, field: str) -> None:
+    ref = create(world).ref
+    for present in (True, False):
+        with pytest.raises(InvalidError) as caught:
+            world.tracker.set_label(ref, name, present=present)
+        assert caught.value.field == field
+    assert world.tracker.get(ref).labels == ()
 
 
 # --- people --------------------------------------------------------------------------------------------------------
@@ -352,7 +407,9 @@ def test_every_kind_of_change_moves_an_issue_to_the_end_of_the_listing(world: Tr
     for act in acts:
         world.person_edits(other, title="Something", body="else")
         act()
-        assert tracker.list_changed(world.scope, LONG_AGO).items[-1].ref == ref
+        items = tracker.list_changed(world.scope, LONG_AGO).items
+        # A link changes the issue at its other end too, in the same moment.
+        assert ref in [issue.ref for issue in items if issue.updated_at == items[-1].updated_at]
 
 
 def test_a_long_listing_comes_in_pages_without_gap_or_repeat(world: TrackerWorld) -> None:

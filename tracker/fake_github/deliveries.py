@@ -9,7 +9,8 @@ import urllib.parse
 from dataclasses import replace
 
 from tracker.fake_github import events
-from tracker.fake_github.records import ApiError, Delivery
+from tracker.fake_github.errors import ApiError
+from tracker.fake_github.hook_records import Delivery
 from tracker.fake_github.store import Store
 
 _TIMEOUT_SECONDS = 10
@@ -37,7 +38,7 @@ def send_all(
             hook = store.hooks.get(delivery.hook_id)
             if duplicate or (hook and hook.duplicate and not delivery.redelivery):
                 twin = replace(delivery, id=store.new_id())
-                store.outbound.all.append(twin)
+                store.outbound.remember(twin)
                 batch.append(twin)
         seeds = [hook.shuffle for hook in store.hooks.values() if hook.shuffle is not None]
         seed = shuffle if shuffle is not None else next(iter(seeds), None)
@@ -46,6 +47,18 @@ def send_all(
     for delivery in batch:
         _send(store, delivery, drop=drop)
     return batch
+
+
+def made(store: Store, hook_ids: set[int], *, wanted: str | None) -> list[Delivery]:
+    """The attempts made for these hooks, newest first.
+
+    Args:
+        wanted: `success` or `failure`; anything else: all.
+    """
+    done = [one for one in reversed(store.outbound.all) if one.hook_id in hook_ids and one.status_code is not None]
+    if wanted not in ("success", "failure"):
+        return done
+    return [one for one in done if (200 <= (one.status_code or 0) < 400) == (wanted == "success")]
 
 
 def redeliver(store: Store, hook_ids: set[int], delivery_id: int) -> Delivery:

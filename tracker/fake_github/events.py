@@ -9,7 +9,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from tracker.fake_github.records import Delivery, Hook, Installation, Json, Repository
+from tracker.fake_github.errors import Json
+from tracker.fake_github.hook_records import Delivery, Hook
+from tracker.fake_github.records import Installation, Repository
 from tracker.fake_github.shapes import accounts
 from tracker.fake_github.store import Store
 
@@ -134,7 +136,7 @@ def queue(
 
 def enqueue(store: Store, delivery: Delivery) -> None:
     """Put a delivery in line."""
-    store.outbound.all.append(delivery)
+    store.outbound.remember(delivery)
     store.outbound.queue.append(delivery)
     store.something_queued.set()
 

@@ -6,16 +6,18 @@ Nothing of the caller's environment or configuration reaches git, and hooks do n
 from __future__ import annotations
 
 import os
+import re
 import subprocess  # noqa: TID251 - a server of git repositories runs git; nothing else here starts processes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker.fake_github.records import ApiError, Json
+from tracker.fake_github.errors import ApiError, Json
 
 NOTHING = "0" * 40
 _TIMEOUT_SECONDS = 60
 _PATCH_MAX_CHARS = 20_000
+_COMMITS_MAX = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    git_dir: Path, *args: str, extra: Mapping[str, str] | None = None, check: bool = True
+    git_dir: Path, *args: str, extra: Mapping[str, str] | None = None, check: bool = True, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run one git command in a bare repository.
 
@@ -49,7 +51,7 @@ def run(
     done = subprocess.run(  # noqa: S603 - no shell; arguments that come from outside follow `--` or are checked names
         ["git", "-c", "core.hooksPath=/dev/null", f"--git-dir={git_dir}", *args],  # noqa: S607
         env=environment(extra),
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         errors="replace",
@@ -72,6 +74,24 @@ def create(git_dir: Path, *, default_branch: str) -> None:
     run(git_dir, "config", "uploadpack.allowFilter", "true")
 
 
+def first_commit(git_dir: Path, *, branch: str, files: Mapping[str, str]) -> None:
+    """Commit these files to a branch of an empty repository; one that has commits stays as it is.
+
+    Raises:
+        ValueError: A path is absolute, leaves the repository or holds a line break.
+    """
+    if not files or refs(git_dir):
+        return
+    for path in files:
+        if path.startswith("/") or ".." in path.split("/") or "\n" in path or '"' in path:
+            raise ValueError(f"{path!r} is no path inside a repository")
+    author = "Fake GitHub <noreply@github.invalid> 1767225600 +0000"
+    stream = f"commit refs/heads/{branch}\ncommitter {author}\ndata 13\nFirst commit\n\n"
+    for path, text in files.items():
+        stream += f"M 100644 inline {path}\ndata {len(text.encode())}\n{text}\n"
+    run(git_dir, "fast-import", "--quiet", given=stream)
+
+
 def refs(git_dir: Path) -> dict[str, str]:
     """Commit by full ref name, branches and tags."""
     lines = run(git_dir, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags").stdout
@@ -82,7 +102,8 @@ def commit(git_dir: Path, name: str) -> str | None:
     """The commit behind a branch, tag, full ref or hash; None when there is none."""
     if name.startswith("-") or any(char in name for char in "^~:{?*[\\ \n\x00") or ".." in name:
         return None
-    for candidate in (f"refs/heads/{name}", f"refs/tags/{name}", name):
+    exact = name.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", name)
+    for candidate in (name,) if exact else (f"refs/heads/{name}", f"refs/tags/{name}", name):
         done = run(git_dir, "rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}", check=False)
         if done.returncode == 0:
             return done.stdout.strip()
@@ -91,8 +112,13 @@ def commit(git_dir: Path, name: str) -> str | None:
 
 def commits_between(git_dir: Path, base: str, head: str) -> list[Json]:
     """The commits that `head` has and `base` lacks, oldest first: `sha`, `name`, `email`, `date`, `message`."""
+    return commits_of(git_dir, f"{base}..{head}", count=_COMMITS_MAX)[::-1]
+
+
+def commits_of(git_dir: Path, revision: str, *, count: int = 100) -> list[Json]:
+    """The newest commits of a revision or range, newest first."""
     form = "%H%x1f%an%x1f%ae%x1f%aI%x1f%B%x1e"
-    text = run(git_dir, "log", "--reverse", "--max-count=250", f"--format={form}", f"{base}..{head}").stdout
+    text = run(git_dir, "log", f"--max-count={count}", f"--format={form}", revision, "--").stdout
     keys = ("sha", "name", "email", "date", "message")
     return [
         dict(zip(keys, (part.strip("\n") for part in entry.split("\x1f")), strict=True))
@@ -104,10 +130,8 @@ def commits_between(git_dir: Path, base: str, head: str) -> list[Json]:
 def files_between(git_dir: Path, base: str, head: str) -> list[Json]:
     """The files that a pull request changes, in the API's words."""
     raw = run(git_dir, "diff", "--no-renames", "--numstat", f"{base}...{head}").stdout
-    letters = dict(
-        reversed(line.split("\t", 1))
-        for line in run(git_dir, "diff", "--no-renames", "--name-status", f"{base}...{head}").stdout.splitlines()
-    )
+    names = run(git_dir, "diff", "--no-renames", "--name-status", f"{base}...{head}").stdout
+    letters = {path: letter for letter, _, path in (line.partition("\t") for line in names.splitlines())}
     found = []
     for line in raw.splitlines():
         added, deleted, path = line.split("\t", 2)

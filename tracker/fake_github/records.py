@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-Json = dict[str, Any]
+from tracker.fake_github.errors import Json
+
 LEVELS = ("none", "read", "triage", "write", "maintain", "admin")
 """What a person may do in a repository, weakest first: GitHub's `role_name`."""
-
-
-class ApiError(Exception):
-    """An answer with an error status, as the API words it.
-
-    Attributes:
-        status: HTTP status.
-        message: The answer's `message`.
-        errors: The answer's `errors`; None leaves the key out.
-    """
-
-    def __init__(self, status: int, message: str, errors: list[Json] | None = None) -> None:
-        super().__init__(f"{status} {message} {errors or ''}".strip())
-        self.status, self.message, self.errors = status, message, errors
-
-
-def not_found() -> ApiError:
-    """What GitHub says of things that are absent, and of private things to people who may not see them."""
-    return ApiError(404, "Not Found")
-
-
-def invalid(*, resource: str, field: str, code: str = "invalid", message: str | None = None) -> ApiError:
-    """A 422 with one entry in `errors`."""
-    error: Json = {"resource": resource, "field": field, "code": code}
-    if message is not None:
-        error |= {"code": "custom", "message": message}
-    return ApiError(422, "Validation Failed", [error])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,6 +136,7 @@ class ReviewComment:
     in_reply_to: int | None
     created_at: str
     updated_at: str
+    reactions: list[Reaction] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,6 +150,8 @@ class Pull:
     """The head's commit; follows the branch while the pull request is open."""
     base_sha: str
     draft: bool
+    fork_owner_id: int | None = None
+    """Whose fork the head is in; None: the repository itself. The branch is looked up in the repository all the same."""
     merged_at: str | None = None
     merged_by: int | None = None
     merge_commit_sha: str | None = None
@@ -208,6 +183,8 @@ class Issue:
     blocked_by: list[int] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     timeline: list[TimelineEvent] = field(default_factory=list)
+    body_edited_at: str | None = None
+    body_edited_by: int | None = None
     pull: Pull | None = None
 
 
@@ -263,6 +240,10 @@ class Repository:
     statuses: list[Status] = field(default_factory=list)
     check_runs: dict[int, CheckRun] = field(default_factory=dict)
     last_number: int = 0
+    deleted: set[int] = field(default_factory=set)
+    """Numbers of deleted issues: asking for them answers 410."""
+    has_issues: bool = True
+    archived: bool = False
     pushed_at: str = ""
 
     def label(self, name: str) -> Label | None:
@@ -278,55 +259,3 @@ class State:
     apps: dict[int, App] = field(default_factory=dict)
     installations: dict[int, Installation] = field(default_factory=dict)
     repositories: dict[int, Repository] = field(default_factory=dict)
-
-
-@dataclass(slots=True, kw_only=True)
-class Hook:
-    """A webhook of a repository or of an App. How it delivers may be changed at any time."""
-
-    id: int
-    url: str
-    secret: str = field(repr=False)
-    """Signs what is sent from now on; assign another one to rotate it."""
-    events: tuple[str, ...] = ("*",)
-    active: bool = True
-    repository_id: int | None = None
-    app_id: int | None = None
-    created_at: str = ""
-    duplicate: bool = False
-    """Send everything twice, under the same GUID."""
-    shuffle: int | None = None
-    """Seed of the order in which what is queued gets sent."""
-    drop: bool = False
-    """Send nothing; record a failure instead."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Delivery:
-    """One attempt to deliver an event."""
-
-    id: int
-    guid: str
-    """The same for every attempt."""
-    event: str
-    action: str | None
-    url: str
-    headers: dict[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    hook_id: int
-    repository_id: int | None
-    installation_id: int | None
-    created_at: str
-    status_code: int | None = None
-    """None while queued; 0 when nobody answered."""
-    delivered_at: str | None = None
-    duration_seconds: float = 0.0
-    redelivery: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Outbound:
-    """Deliveries: all of them, and those still to be sent."""
-
-    all: list[Delivery] = field(default_factory=list)
-    queue: deque[Delivery] = field(default_factory=deque)

@@ -10,20 +10,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from tracker.fake_github.errors import Json, not_found
 from tracker.fake_github.faults import Fault
-from tracker.fake_github.records import (
-    LEVELS,
-    Hook,
-    InstallationToken,
-    Issue,
-    Json,
-    Outbound,
-    Repository,
-    State,
-    TimelineEvent,
-    User,
-    not_found,
-)
+from tracker.fake_github.hook_records import Hook, Outbound
+from tracker.fake_github.records import LEVELS, InstallationToken, Issue, Repository, State, TimelineEvent, User
 
 RATE_LIMIT = 5_000
 RATE_WINDOW_SECONDS = 3_600
@@ -80,8 +70,8 @@ class Store:
         """Hold the lock for one write; what was there before is kept while a stale read is planned."""
         with self.lock:
             planned = any(fault.kind == "stale" and fault.fired < fault.times for fault in self.faults)
-            if self._writers == 0 and planned:
-                self._previous = copy.deepcopy(self.state)
+            if self._writers == 0:
+                self._previous = copy.deepcopy(self.state) if planned else None
             self._writers += 1
             try:
                 yield

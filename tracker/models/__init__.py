@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracker.models.comments import Comment, Reaction
-from tracker.models.github import Change, Delivery, Installation, Permission, Quota
+from tracker.models.github import Change, Creation, Delivery, Installation, Permission, Quota
 from tracker.models.issues import Dependency, Issue, IssueAssignee, IssueLabel
 from tracker.models.operations import Operation
 from tracker.models.repositories import Repository
@@ -11,6 +11,7 @@ from tracker.models.repositories import Repository
 __all__ = [
     "Change",
     "Comment",
+    "Creation",
     "Delivery",
     "Dependency",
     "Installation",

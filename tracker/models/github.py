@@ -127,3 +127,21 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.key} {self.title}"
+
+
+class Creation(models.Model):
+    """Something that is being created on a tracker. It goes when the answer is stored.
+
+    One that is still there before a creation means that an answer was lost: look for the thing, then create it.
+    """
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="creations")
+    name = models.CharField(max_length=limits.NAME_MAX_CHARS + 100, help_text="`issue:KEY`, `comment:NUMBER:SLOT`.")
+    since = models.DateTimeField(help_text="When it was tried first.")
+    attempted_at = models.DateTimeField(help_text="When it was tried last.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="tracker_creation_one_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -47,6 +47,9 @@ class Issue(models.Model):
         max_length=8, blank=True, default="", help_text="What its author might do when it was read."
     )
     synced_at = models.DateTimeField(null=True, blank=True, help_text="When it was last read whole from its tracker.")
+    written_at = models.DateTimeField(
+        null=True, blank=True, help_text="When we last wrote to it; reads begun before may not show that."
+    )
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)

@@ -25,6 +25,9 @@ class Repository(models.Model):
         null=True, blank=True, help_text="Changes before this have been read; the next sweep starts a little earlier."
     )
     swept_at = models.DateTimeField(null=True, blank=True, help_text="When the last sweep ended.")
+    backfill = models.JSONField(
+        default=dict, blank=True, help_text="How far reading everything has come; a broken one goes on from there."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_number = models.PositiveBigIntegerField(default=0, help_text="Of the local tracker's issues.")
     outbox_token = models.PositiveBigIntegerField(default=0, help_text="Grows with every drainer; fences the old one.")

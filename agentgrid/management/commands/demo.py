@@ -10,9 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from agentgrid.demo.runner import Demo, DemoFailedError
+from agentgrid.demo import runner
+from agentgrid.demo.stage import DemoFailedError
 
-EXAMPLES = """examples:
+_EXAMPLES = """examples:
   manage.py demo                      in var/demo, which it empties first
   manage.py demo --folder /tmp/grid   elsewhere
   manage.py demo --json               facts at the end as one JSON object
@@ -22,20 +23,23 @@ EXAMPLES = """examples:
 class Command(BaseCommand):
     help = "Play the main job on a small repository with a scripted model: split, parallel work, resume, merge."
     requires_system_checks = ()
+    examples = _EXAMPLES
+    name = "demo"
+    play = staticmethod(runner.play)
 
     def create_parser(self, *args: Any, **kwargs: Any) -> Any:
-        return super().create_parser(*args, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+        return super().create_parser(*args, epilog=self.examples, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--folder", type=Path, default=None, help="where to play (default: demo/ in the state folder)"
+            "--folder", type=Path, default=None, help=f"where to play (default: {self.name}/ in the state folder)"
         )
         parser.add_argument("--json", action="store_true", help="print the facts as one JSON object at the end")
 
     def handle(self, *args: Any, folder: Path | None, json: bool, **options: Any) -> None:
-        target = (folder or settings.STATE_DIR / "demo").resolve()
+        target = (folder or settings.STATE_DIR / self.name).resolve()
         try:
-            facts = Demo(folder=target, say=self._say).run()
+            facts = self.play(folder=target, say=self._say)
         except DemoFailedError as error:
             raise CommandError(str(error)) from error
         if json:

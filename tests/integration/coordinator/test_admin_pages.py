@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from coordinator import models
-from coordinator.models import Agent, AuditEntry, Envelope, LedgerEntry, Nudge, RepositoryPolicy, SweepSlot
+from coordinator.models import Agent, AuditEntry, Command, Envelope, Feedback, LedgerEntry, Nudge, RepositoryPolicy, SweepSlot
 from coordinator.policy_file import dump_policy, parse_policy
 from grid import public_api as grid
 from grid.models import Execution
@@ -96,6 +96,21 @@ def fill(count: int) -> None:
         Nudge(agent=row, source="operator", reason=HOSTILE, answer="deferred", decision=DECISION, execution_id=uuid4())
         for row in agents
     )
+    Feedback.objects.bulk_create(
+        Feedback(agent=row, tracker_id=HOSTILE, kind="review", author=HOSTILE, text=HOSTILE, path=HOSTILE, line=3)
+        for row in agents
+    )
+    Command.objects.bulk_create(
+        Command(
+            repository_id=row.repository_id,
+            comment_id=f"{HOSTILE_MARKUP[:20]}{row.pk}",
+            issue_key="1",
+            author=HOSTILE[:100],
+            verbs=HOSTILE_MARKUP[:200],
+            answer=HOSTILE,
+        )
+        for row in agents
+    )
     LedgerEntry.objects.bulk_create(
         LedgerEntry(envelope=row, execution_id=uuid4(), kind="reserve", executions=1, wall_seconds=9)
         for row in envelopes
@@ -120,8 +135,10 @@ def test_every_model_is_in_the_admin() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_pages_show_hostile_rows_harmlessly(browser: Client, model: Any) -> None:
     fill(2)
-    if model is AuditEntry:  # its name is made of what it says; markup alone can reach the heading
-        AuditEntry.objects.update(actor=HOSTILE_MARKUP)
+    # Names made of what rows say: markup alone can reach the heading.
+    AuditEntry.objects.update(actor=HOSTILE_MARKUP)
+    Feedback.objects.update(author=HOSTILE_MARKUP)
+    Command.objects.update(author=HOSTILE_MARKUP)
     checked(browser.get(page(model, "changelist")))
     for row in model.objects.all()[:4]:
         checked(browser.get(page(model, "change", admin.utils.quote(row.pk))))

@@ -42,6 +42,37 @@ def fill(repository: RepositoryView, count: int) -> None:
         payload = {"ref": HOSTILE, "reason": "completed"}
         public_api.wish(repository.id, [Write(key=f"{HOSTILE} {child.key}", kind=WriteKind.CLOSE, payload=payload)])
     public_api.drain(repository.id, now=timezone.now())
+    fill_github(repository, count)
+
+
+def fill_github(repository: RepositoryView, count: int) -> None:
+    now = timezone.now()
+    row = models.Repository.objects.get(pk=repository.id)
+    first = models.Change.objects.count()
+    for number in range(first, first + count):
+        models.Change.objects.create(
+            repository=row,
+            key=str(number),
+            remote_id=7_000 + number,
+            title=HOSTILE,
+            head_branch=HOSTILE,
+            base_branch="main",
+            updated_at=now,
+        )
+        models.Delivery.objects.create(
+            guid=f"{HOSTILE}{number}",
+            event=HOSTILE,
+            action=HOSTILE,
+            scope=HOSTILE,
+            sender=HOSTILE,
+            payload={HOSTILE: HOSTILE},
+            error=HOSTILE,
+            received_at=now,
+        )
+        models.Creation.objects.create(repository=row, name=f"{HOSTILE}{number}", since=now, attempted_at=now)
+        models.Installation.objects.create(installation_id=number, account=HOSTILE, updated_at=now)
+        models.Permission.objects.create(repository=row, login=f"{HOSTILE}{number}", trust="none", checked_at=now)
+        models.Quota.objects.create(account=f"{HOSTILE}{number}", updated_at=now)
 
 
 def page(model: Any, kind: str) -> str:

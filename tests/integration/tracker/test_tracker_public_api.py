@@ -39,7 +39,7 @@ def test_a_repository_is_ensured_once_and_follows_the_arguments(db: None) -> Non
     ("field", "value"),
     [
         ("tracker", "jira"),
-        ("tracker", "github"),
+        ("tracker", "GitHub"),
         ("scope", ""),
         ("scope", "x" * 201),
         ("scope", "a\x00"),

@@ -64,4 +64,6 @@ def test_the_names_of_the_figures_are_stable():
         "memory.agent",
         "resume.query.sqlite",
         "resume.query.postgres",
+        "intake.rate",
+        "intake.p99",
     ]

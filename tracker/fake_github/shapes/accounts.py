@@ -4,19 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracker.fake_github.records import App, Installation, Json, Repository
+from tracker.fake_github.errors import Json
+from tracker.fake_github.records import App, Installation, Repository
 from tracker.fake_github.store import Store
 
-_USER_URLS = (
-    "followers following gists starred subscriptions organizations repos events received_events"
-).split()  # fmt: skip
-_REPOSITORY_URLS = """archive assignees blobs branches collaborators comments commits compare contents contributors
-    deployments downloads events forks git_commits git_refs git_tags hooks issue_comment issue_events issues keys labels
-    languages merges milestones notifications pulls releases stargazers statuses subscribers subscription tags teams
-    trees""".split()
-_REPOSITORY_COUNTS = """forks forks_count open_issues open_issues_count size stargazers_count watchers watchers_count
-    network_count subscribers_count""".split()
-_REPOSITORY_FLAGS = "fork has_projects has_wiki has_pages has_discussions has_downloads archived disabled".split()
+_USER_URLS = ["followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events", "received_events"]  # fmt: skip
+_REPOSITORY_URLS = [
+    "archive",
+    "assignees",
+    "blobs",
+    "branches",
+    "collaborators",
+    "comments",
+    "commits",
+    "compare",
+    "contents",
+    "contributors",
+    "deployments",
+    "downloads",
+    "events",
+    "forks",
+    "git_commits",
+    "git_refs",
+    "git_tags",
+    "hooks",
+    "issue_comment",
+    "issue_events",
+    "issues",
+    "keys",
+    "labels",
+    "languages",
+    "merges",
+    "milestones",
+    "notifications",
+    "pulls",
+    "releases",
+    "stargazers",
+    "statuses",
+    "subscribers",
+    "subscription",
+    "tags",
+    "teams",
+    "trees",
+]
+_REPOSITORY_COUNTS = [
+    "forks",
+    "forks_count",
+    "open_issues",
+    "open_issues_count",
+    "size",
+    "stargazers_count",
+    "watchers",
+    "watchers_count",
+    "network_count",
+    "subscribers_count",
+]
+_REPOSITORY_FLAGS = [
+    "fork",
+    "has_projects",
+    "has_wiki",
+    "has_pages",
+    "has_discussions",
+    "has_downloads",
+    "archived",
+    "disabled",
+]
 
 
 def user(store: Store, user_id: int) -> Json:
@@ -63,7 +115,8 @@ def repository(store: Store, found: Repository) -> Json:
         "visibility": "private" if found.private else "public",
         "html_url": page,
         "url": url,
-        "has_issues": True,
+        "has_issues": found.has_issues,
+        "archived": found.archived,
         "open_issues": open_count,
         "open_issues_count": open_count,
         "default_branch": found.default_branch,

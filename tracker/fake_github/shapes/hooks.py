@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from tracker.fake_github.records import Delivery, Hook, Json, Repository
+from tracker.fake_github.errors import Json
+from tracker.fake_github.hook_records import Delivery, Hook
+from tracker.fake_github.records import Repository
 from tracker.fake_github.store import Store
 
 

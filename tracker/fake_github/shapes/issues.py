@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import urllib.parse
 
-from tracker.fake_github.records import Comment, Issue, Json, Label, Reaction, Repository, TimelineEvent
+from tracker.fake_github.errors import Json
+from tracker.fake_github.records import Comment, Issue, Label, Reaction, Repository, TimelineEvent
 from tracker.fake_github.shapes import accounts
 from tracker.fake_github.store import Store
 

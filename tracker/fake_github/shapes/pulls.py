@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracker.fake_github import git
-from tracker.fake_github.records import CheckRun, Issue, Json, Pull, Repository, Review, ReviewComment, Status
+from tracker.fake_github.errors import Json
+from tracker.fake_github.records import CheckRun, Issue, Pull, Repository, Review, ReviewComment, Status
 from tracker.fake_github.shapes import accounts, issues
 from tracker.fake_github.store import Store
 
@@ -36,8 +37,7 @@ def pull(store: Store, found: Issue, *, full: bool = False) -> Json:
         "statuses": f"{root}/statuses/{data.head_sha}",
     }
     as_issue = issues.issue(store, found)
-    same = ("number state title body user labels assignee assignees milestone locked active_lock_reason created_at "
-            "updated_at closed_at author_association draft node_id").split()  # fmt: skip
+    same = ["number", "state", "title", "body", "user", "labels", "assignee", "assignees", "milestone", "locked", "active_lock_reason", "created_at", "updated_at", "closed_at", "author_association", "draft", "node_id"]  # fmt: skip
     made: Json = {key: as_issue[key] for key in same}
     made |= {
         "id": data.id,
@@ -55,7 +55,7 @@ def pull(store: Store, found: Issue, *, full: bool = False) -> Json:
         "merge_commit_sha": data.merge_commit_sha,
         "requested_reviewers": [],
         "requested_teams": [],
-        "head": _end(store, repository, data.head, data.head_sha),
+        "head": _end(store, repository, data.head, data.head_sha, fork_owner_id=data.fork_owner_id),
         "base": _end(store, repository, data.base, data.base_sha),
         "_links": {name: {"href": address} for name, address in addresses.items()},
         "auto_merge": None,
@@ -70,9 +70,17 @@ def pull_of(found: Issue) -> Pull:
     return found.pull
 
 
-def _end(store: Store, repository: Repository, ref: str, sha: str) -> Json:
-    owner = accounts.user(store, repository.owner_id)
+def _end(store: Store, repository: Repository, ref: str, sha: str, *, fork_owner_id: int | None = None) -> Json:
+    owner = accounts.user(store, fork_owner_id or repository.owner_id)
     shape = accounts.repository(store, repository)
+    if fork_owner_id is not None:
+        # Nobody looks closer at a fork than this: whose it is, and that it is one.
+        shape |= {
+            "id": repository.id + 1,
+            "owner": owner,
+            "fork": True,
+            "full_name": f"{owner['login']}/{repository.name}",
+        }
     return {"label": f"{owner['login']}:{ref}", "ref": ref, "sha": sha, "user": owner, "repo": shape}
 
 
@@ -153,7 +161,7 @@ def review_comment(store: Store, found: Issue, one: ReviewComment) -> Json:
         "pull_request_url": pull_url,
         "author_association": accounts.association(store, repository, one.user_id),
         "_links": {"self": {"href": url}, "html": {"href": page}, "pull_request": {"href": pull_url}},
-        "reactions": issues.rollup(url, []),
+        "reactions": issues.rollup(url, one.reactions),
     }
     if one.in_reply_to is not None:
         made["in_reply_to_id"] = one.in_reply_to
@@ -174,6 +182,24 @@ def status(store: Store, repository: Repository, one: Status) -> Json:
         "creator": accounts.user(store, one.user_id),
         "created_at": one.created_at,
         "updated_at": one.created_at,
+    }
+
+
+def commit(store: Store, repository: Repository, one: Json) -> Json:
+    """A commit, from what `git.commits_between` says of it."""
+    url = f"{store.url}/repos/{store.full_name(repository)}/commits/{one['sha']}"
+    person = {"name": one["name"], "email": one["email"], "date": one["date"]}
+    data = {"message": one["message"], "author": person, "committer": person, "url": url, "comment_count": 0}
+    return {
+        "sha": one["sha"],
+        "node_id": f"C_{one['sha']}",
+        "url": url,
+        "html_url": url,
+        "comments_url": url + "/comments",
+        "commit": data,
+        "author": None,
+        "committer": None,
+        "parents": [],
     }
 
 

@@ -1,0 +1,135 @@
+"""The stage that every demo plays on: a folder, the demo's repository, our commands and our workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentgrid import supervisor
+
+HERE = Path(__file__).resolve().parent
+TITLE = "Add text statistics"
+START_SECONDS = 30
+_KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "TZ"})
+
+
+class DemoFailedError(Exception):
+    """A step did not do what it should; the message says which, and where the logs are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything it makes is below `folder`, which it empties first."""
+
+    folder: Path
+    say: Callable[[str], None]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the environment for our processes."""
+
+    def empty(self) -> None:
+        """Make the folder an empty one of ours."""
+        marker = self.folder / "demo"
+        if self.folder.exists() and any(self.folder.iterdir()) and not marker.exists():
+            raise DemoFailedError(f"{self.folder} is not empty and no demo of ours; give --folder an empty one")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        marker.touch()
+
+    def repository(self) -> Path:
+        """A fresh git repository from the files beside this module."""
+        target = self.folder / "textkit"
+        shutil.copytree(HERE / "repository", target, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in target.glob("dot-*"):
+            path.rename(path.with_name("." + path.name.removeprefix("dot-")))
+        self.git(target, "init", "-q", "-b", "main")
+        self.commit(target, "A small library")
+        return target
+
+    def commit(self, repository: Path, message: str) -> None:
+        """Commit everything in a repository."""
+        self.git(repository, "add", "-A")
+        self.git(repository, "commit", "-q", "-m", message)
+
+    def git(self, repository: Path, *args: str) -> str:
+        """Run git there and return what it printed."""
+        identity = ("-c", "user.name=Demo", "-c", "user.email=demo@agent-grid.invalid")
+        done = subprocess.run(
+            ["git", *identity, *args],
+            cwd=repository,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoFailedError(f"git {args[0]} failed: {done.stderr.strip()}")
+        return done.stdout.rstrip()
+
+    def manage(self, *args: str, quiet: bool = False, capture: bool = False) -> str:
+        """Run one of our commands as a user would; its output goes to the terminal unless it is wanted here."""
+        if not (quiet or capture):
+            self.say(f"\n$ manage.py {' '.join(args)}")
+        done = subprocess.run(
+            [sys.executable, str(supervisor.ROOT / "manage.py"), *args],
+            env=self.environment(),
+            cwd=supervisor.ROOT,
+            stdout=subprocess.PIPE if quiet or capture else None,
+            stderr=subprocess.STDOUT if quiet else None,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoFailedError(
+                f"`manage.py {args[0]}` ended with {done.returncode}; logs: {self.folder}/*.log\n{done.stdout or ''}"
+            )
+        return done.stdout or ""
+
+    @contextmanager
+    def processes(self, kinds: Sequence[str], *, port: int = 8000) -> Iterator[None]:
+        """Our processes as `manage.py up` would start them; stopped whatever happens."""
+        running: list[subprocess.Popen[bytes]] = []
+        try:
+            for spec in supervisor.stack(kinds, broker_kind="gridfs", port=port):
+                with (self.folder / f"{spec.name}.log").open("ab") as log:
+                    running.append(supervisor.spawn(spec, environment=self.environment(), output=log.fileno()))
+            self._wait_for_host(running)
+            yield
+        finally:
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            for process in running:
+                try:
+                    process.wait(supervisor.STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def _wait_for_host(self, running: list[subprocess.Popen[bytes]]) -> None:
+        """The host opens the nursery's socket once it takes work."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.folder / "state" / "host" / "nursery.sock").exists():
+            if time.monotonic() > deadline or any(process.poll() is not None for process in running):
+                raise DemoFailedError(f"the workers did not start; logs: {self.folder}/*.log")
+            time.sleep(0.05)
+
+    def environment(self) -> Mapping[str, str]:
+        """Ours without what points elsewhere: a demo must not touch the user's database, broker or keys."""
+        return {
+            **{name: value for name, value in os.environ.items() if name in _KEPT},
+            "AGENTGRID_READ_DOTENV": "False",
+            "AGENTGRID_STATE_DIR": str(self.folder / "state"),
+            "AGENTGRID_SWEEP_SECONDS": "2",
+            # The demo's acceptance is pytest, which comes with our own requirements.
+            "AGENTGRID_AGENT_PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
+            "PYTHONUNBUFFERED": "1",
+            **self.variables,
+        }

@@ -1,0 +1,186 @@
+"""What happens to our pull requests, taken up: merged, closed, answered, pushed to. Payloads say where to look, no more.
+
+Every hint may come twice, late, or never; the pull request is read anew each time, and what it shows has one effect.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import dispatch, endings, integration, lifecycle, remarks, reports, reviewing, tree
+from coordinator.admission import MAX_REWORKS
+from coordinator.models import Agent, Feedback
+from coordinator.public_errors import NotAllowedError
+from coordinator.public_types import ENDED, AgentState, Source
+from grid import public_api as grid
+from grid.public_errors import GridError, SourceUnavailableError
+from tracker import public_changes
+from tracker.public_errors import NotFoundError
+from tracker.public_types import ChangeView, CloseReason, FeedbackKind, Hint, Trust
+from tracker.public_types import Feedback as Said
+
+log = logging.getLogger(__name__)
+TRUSTED = frozenset({Trust.ADMIN, Trust.WRITE})
+END = "end"
+"""Kind of the row that keeps one closing of a pull request from ending an agent twice."""
+_RESTING = frozenset({AgentState.REVIEW, AgentState.BLOCKED, AgentState.FAILED})
+
+
+def take_up(repository_id: int, hint: Hint) -> None:
+    """Look at the pull request that a hint is about, or at those of its commit or branch. Call it outside a transaction.
+
+    Raises:
+        TrackerError: The tracker could not be asked; take the hint up again later.
+    """
+    for key in _keys(repository_id, hint):
+        try:
+            change = public_changes.refresh_change(repository_id, key)
+        except NotFoundError:
+            continue  # an issue, or gone
+        _look(repository_id, change)
+
+
+def _keys(repository_id: int, hint: Hint) -> list[str]:
+    if hint.key:
+        return [hint.key]
+    found = [change.ref.key for change in public_changes.find_changes(repository_id, hint.head_sha)]
+    if not found and hint.branch:
+        change = public_changes.change_of_branch(repository_id, hint.branch)
+        found = [change.ref.key] if change is not None else []
+    return found
+
+
+def _look(repository_id: int, change: ChangeView) -> None:
+    agent = _agent_of(repository_id, change)
+    if agent is None or agent.state in ENDED:
+        return
+    if not change.is_open:
+        _end(agent, change)
+        return
+    Feedback.objects.filter(agent=agent, tracker_id=_end_id(change)).delete()  # it was opened again
+    _take_in(agent, change)
+    reviewing.announce(agent.pk)
+    _answer(agent, change, public_changes.feedback(repository_id, change.ref.key))
+
+
+def _agent_of(repository_id: int, change: ChangeView) -> Agent | None:
+    """The root whose work it is; None for a fork's, a person's, or one that a later one has replaced."""
+    if not change.is_ours:
+        return None
+    rows = Agent.objects.select_related("repository", "issue", "envelope", "execution")
+    agent = rows.filter(repository_id=repository_id, branch=change.head_branch, parent=None).first()
+    latest = public_changes.change_of_branch(repository_id, change.head_branch)
+    return agent if latest is None or latest.ref == change.ref else None
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def _end(agent: Agent, change: ChangeView) -> None:
+    """A person merged or closed it: the whole tree ends."""
+    name = f"its pull request #{change.ref.key}"
+    with transaction.atomic():
+        agents = _tree_of(agent)
+        top = agents[0]
+        if top.state in ENDED or not _first_end(top, change):
+            return
+        if change.is_merged:
+            if not lifecycle.move(top, new=AgentState.DONE, reason=f"{name} was merged", fields=_ended()):
+                return
+            top.blocked_reason = ""
+            top.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+            close = endings.close_issue(top, key=top.issue.key, reason=CloseReason.COMPLETED)
+            tree.write(top, *reports.show(top), close)
+        else:
+            endings.abandon(top, reason=f"{name} was closed without merging; `/agent retry` starts again")
+        for below in agents[1:]:
+            if below.state not in ENDED:
+                endings.abandon(below, reason=f"{name} was {'merged' if change.is_merged else 'closed'}")
+        live = grid.find_executions(subjects=[row.subject for row in agents], live=True)
+        grid.request_stop([run.id for run in live], reason="cancelled")
+    log.info(
+        "pull request ended",
+        extra={"action": "change", "agent": agent.pk, "change": str(change.ref), "merged": change.is_merged},
+    )
+
+
+def _tree_of(agent: Agent) -> list[Agent]:
+    """The agent and all below it, locked in one order."""
+    rows = Agent.objects.select_for_update(of=("self",)).select_related("repository", "issue", "envelope")
+    return list(rows.filter(pk__in=tree.subtree_ids(agent)).order_by("depth", "pk"))
+
+
+def _first_end(agent: Agent, change: ChangeView) -> bool:
+    """Whether this closing is news: a retried agent must not be ended by the pull request of its former life."""
+    _, is_new = Feedback.objects.get_or_create(
+        agent=agent, tracker_id=_end_id(change), defaults={"kind": END, "author": "", "head_sha": change.head_sha}
+    )
+    return is_new
+
+
+def _end_id(change: ChangeView) -> str:
+    return f"{END}:{change.ref.key}"
+
+
+def _ended() -> dict[str, object]:
+    return {"blocked_reason": "", "is_splitting": False, "not_before": None, "resume_due_at": None}
+
+
+# --- pushes of people ----------------------------------------------------------------------------------------------
+
+
+def _take_in(agent: Agent, change: ChangeView) -> None:
+    """Make what people pushed the base of what comes next. A run under way is joined with it when it ends."""
+    if change.head_sha == agent.head or AgentState(agent.state) not in _RESTING or not agent.head:
+        return
+    try:
+        together = integration.take_in(agent)
+    except SourceUnavailableError as error:
+        log.warning("push not taken in yet", extra={"action": "change", "agent": agent.pk, "error": str(error)[:300]})
+        return
+    except (GridError, NotAllowedError) as error:
+        _ask(agent, f"somebody pushed to its branch: {error}")
+        return
+    if together.conflict:
+        _ask(agent, f"what was pushed to its branch conflicts with its work in {', '.join(together.conflict[:5])}")
+    elif together.head != agent.head:
+        resting = Agent.objects.filter(pk=agent.pk, head=agent.head, state__in=[str(state) for state in _RESTING])
+        if resting.update(head=together.head):
+            agent.head = together.head
+
+
+def _ask(agent: Agent, reason: str) -> None:
+    with transaction.atomic():
+        if agent.state == AgentState.REVIEW:
+            reviewing.ask(agent, reason)
+
+
+# --- remarks -------------------------------------------------------------------------------------------------------
+
+
+def _answer(agent: Agent, change: ChangeView, said: list[Said]) -> None:
+    """Write down what is new and, for all of it together, ask for one run."""
+    wanted = [item for item in said if _counts(item, change)]
+    with transaction.atomic():
+        agent = _tree_of(agent)[0]
+        fresh = remarks.record(agent, wanted) if agent.state not in ENDED else []
+        if not fresh:
+            return
+        if agent.reworks >= MAX_REWORKS and agent.state == AgentState.REVIEW and reviewing.stop_circling(agent):
+            return
+    people = sorted({row.author for row in fresh if row.kind != FeedbackKind.CHECK})
+    # A check is no person: it must not wake what waits for one, nor pass the fleet's breaker.
+    source = Source.WEBHOOK if people else Source.SWEEP
+    who = ", ".join(people[:5]) or "checks"
+    dispatch.nudge(agent.pk, source=source, reason=f"{len(fresh)} remarks on #{change.ref.key} by {who}")
+
+
+def _counts(item: Said, change: ChangeView) -> bool:
+    if item.trust not in TRUSTED or not item.asks_for_changes:
+        return False
+    if item.kind == FeedbackKind.CHECK:
+        return item.head_sha == change.head_sha
+    return bool(item.text.strip()) and not item.text.lstrip().startswith("/agent")

@@ -1,0 +1,59 @@
+"""The flow on GitHub, from a label to a merge, over HTTP: a GitHub of our own, real git, web, workers and agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentgrid import supervisor
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `make demo-github` does, with every webhook signed, sent twice and out of order."""
+    folder = tmp_path_factory.mktemp("demo") / "github"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "demo_github", "--folder", str(folder), "--json"],
+        cwd=supervisor.ROOT,
+        env={**os.environ, "AGENTGRID_READ_DOTENV": "False", "AGENTGRID_STATE_DIR": str(folder.parent / "state")},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return facts | {"said": done.stdout, "folder": folder}
+
+
+def test_a_label_becomes_sub_issues_a_pull_request_and_a_merge(played: dict[str, Any]) -> None:
+    words, sentences, report = played["sub_issues"]
+    assert played["blocked"] == {str(words): [], str(sentences): [], str(report): [words, sentences]}
+    assert played["merged"]
+    assert played["labels"] == []
+    assert {agent["state"] for agent in played["agents"]} == {"done"}
+    assert "no law is broken" in played["said"]
+
+
+def test_everything_happened_once_although_every_webhook_came_twice(played: dict[str, Any]) -> None:
+    assert played["webhooks"]["sent"] >= 2 * played["webhooks"]["events"] > 0
+    assert played["pull_requests"] == 1
+    assert played["status_comments"] == 1
+    runs = {agent["issue"]: agent["executions"] for agent in played["agents"]}
+    # The root splits, is resumed, and works one review comment in.
+    assert sorted(runs.values()) == [1, 1, 1, 3]
+
+
+def test_nothing_secret_is_in_logs_or_state(played: dict[str, Any]) -> None:
+    folder: Path = played["folder"]
+    for file in [*folder.glob("*.log"), *(folder / "state" / "runs").rglob("*")]:
+        if file.is_file():
+            text = file.read_bytes()
+            assert b"PRIVATE KEY" not in text, file
+            assert b"ghs_" not in text, file

@@ -1,0 +1,67 @@
+"""Issues that we open, each once: found again by a signed line at the end of their text."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from tracker import labels, limits
+from tracker.conf import conf
+from tracker.github import attempts, markers, mirror, wire
+from tracker.github.desk import Desk
+from tracker.github.wire import RemoteIssue
+from tracker.models import Issue
+from tracker.public_types import IssueDraft
+
+_LOOK_THROUGH = 500
+"""Issues changed since the first attempt, the latest created first."""
+
+
+def create(desk: Desk, draft: IssueDraft, dedupe_key: str, *, rest: timedelta) -> Issue:
+    """The row of the one issue of this dedupe key, created unless it exists.
+
+    Raises:
+        InvalidError: The draft breaks a limit.
+        UnavailableError: With `maybe_applied`, calling again finds the issue if it was created.
+    """
+    limits.name(dedupe_key, field="dedupe_key")
+    title, body = limits.title(draft.title), limits.body(draft.body)
+    state, names = labels.split(limits.labels(draft.labels))
+    known = Issue.objects.filter(repository=desk.repository, dedupe_key=dedupe_key).first()
+    if known is not None:
+        return known
+    marked = markers.issue_body(body, dedupe_key=dedupe_key, secret=conf().marker_key)
+    name = f"issue:{dedupe_key}"
+    attempt = attempts.earlier(desk.repository, name)
+    if attempt is not None:
+        found = _find(desk, dedupe_key, since=attempts.since(attempt))
+        if found is not None:
+            return _keep(desk, found, dedupe_key, name)
+        attempts.check_rest(attempt, rest=rest)
+    with attempts.creating(desk.repository, name), desk.calling(write=True):
+        made = desk.session.repo.create_issue(title, marked, labels=[*names, *labels.of_state(state)])
+    return _keep(desk, wire.issue(wire.raw(made), us=desk.us), dedupe_key, name)
+
+
+def _find(desk: Desk, dedupe_key: str, *, since: datetime) -> RemoteIssue | None:
+    """The oldest issue of ours that carries this key."""
+    with desk.calling():
+        listing = desk.session.repo.get_issues(state="all", sort="created", direction="desc", since=since)
+        found = [wire.issue(wire.raw(thing), us=desk.us) for thing in itertools.islice(listing, _LOOK_THROUGH)]
+    secret = conf().marker_key
+    ours = [
+        remote
+        for remote in found
+        if remote.is_ours and not remote.is_pull and markers.has_key(remote.body, dedupe_key=dedupe_key, secret=secret)
+    ]
+    return min(ours, key=lambda remote: remote.number, default=None)
+
+
+def _keep(desk: Desk, remote: RemoteIssue, dedupe_key: str, name: str) -> Issue:
+    with transaction.atomic():
+        row = mirror.store_issue(desk.repository, remote, trust=None)
+        Issue.objects.filter(pk=row.pk).update(dedupe_key=dedupe_key)
+        attempts.done(desk.repository, name)
+    return row
