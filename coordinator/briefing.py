@@ -178,9 +178,7 @@ def _children(children: Children) -> tuple[prompts.Child, ...]:
     if not children.all:
         return ()
     issues = tracker.get_issues(child.issue_id for child in children.all)
-    approved = dict(
-        Agent.objects.filter(pk__in=[child.id for child in children.all]).values_list("pk", "approved_sha")
-    )
+    approved = dict(Agent.objects.filter(pk__in=[child.id for child in children.all]).values_list("pk", "approved_sha"))
     return tuple(
         prompts.Child(
             key=issues[child.issue_id].ref.key,

@@ -96,7 +96,8 @@ def settle(*, execution_id: UUID, executions: int, wall_seconds: int) -> bool:
     with transaction.atomic():
         entries = list(LedgerEntry.objects.filter(execution_id=execution_id).order_by("envelope_id"))
         reserved = [entry for entry in entries if entry.kind == LedgerEntry.Kind.RESERVE]
-        list(Envelope.objects.select_for_update().filter(pk__in=[e.envelope_id for e in reserved]).order_by("pk"))
+        locked = Envelope.objects.select_for_update().filter(pk__in=[entry.envelope_id for entry in reserved])
+        list(locked.order_by("pk").values_list("pk", flat=True))
         # Read again under the locks: two settlers may have come this far together.
         if not reserved or LedgerEntry.objects.filter(execution_id=execution_id, kind=LedgerEntry.Kind.SETTLE).exists():
             return False

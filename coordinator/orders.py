@@ -54,11 +54,7 @@ def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
         return
     changes: Sequence[TextChange] = ()
     if any(command.verb in _APPROVE for command in commands):
-        evidence = public_sync.evidence(repository_id, comment.ref.key)
-        changes = [
-            TextChange(by=Person(login=deed.by.login, trust=deed.by.trust, is_bot=deed.by.is_bot), at=deed.at)
-            for deed in evidence.text_changes
-        ]
+        changes = starting.text_changes(public_sync.evidence(repository_id, comment.ref.key))
     order = Order(by=by, at=comment.created_at, how="/agent", text_changes=changes)
     try:
         with transaction.atomic():

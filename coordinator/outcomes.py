@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -42,6 +43,15 @@ MAX_RETRY_SECONDS = 300.0
 FIRST_RESUME_CHECK = timedelta(seconds=30)
 CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
 """Ends whose work the next run continues from; after an acceptance failure as well."""
+
+
+def begun(execution_ids: Sequence[UUID]) -> list[UUID]:
+    """Which of these have an agent that is not shown as running yet; short runs have ended by now."""
+    if not execution_ids:
+        return []
+    live = [str(state) for state in LIVE]
+    rows = Agent.objects.filter(execution_id__in=execution_ids, state=AgentState.QUEUED, execution__state__in=live)
+    return list(rows.values_list("execution_id", flat=True))
 
 
 def started(execution_id: UUID) -> None:

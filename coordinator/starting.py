@@ -13,6 +13,7 @@ from coordinator.authority import Person, TextChange
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from tracker import public_api as tracker
+from tracker.public_sync import Deed, Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,16 @@ class Order:
 def actor_of(login: str) -> str:
     """How audit rows name somebody on GitHub."""
     return f"github:{login}" if login else "github"
+
+
+def person(deed: Deed) -> Person:
+    """Who did it."""
+    return Person(login=deed.by.login, trust=deed.by.trust, is_bot=deed.by.is_bot)
+
+
+def text_changes(evidence: Evidence) -> tuple[TextChange, ...]:
+    """The changes of an issue's text as values to judge; we make none ourselves."""
+    return tuple(TextChange(by=person(deed), at=deed.at) for deed in evidence.text_changes)
 
 
 def start(*, repository_id: int, issue_id: int, order: Order) -> Agent:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from coordinator import approvals, authority, control, dispatch, holds, orders, starting, tree, wake
 from coordinator.admission import BY_HAND
-from coordinator.authority import Person, Situation, TextChange, Verdict, Wish
+from coordinator.authority import Person, Situation, Verdict, Wish
 from coordinator.integration import GITHUB
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_errors import NotAllowedError
@@ -22,7 +22,7 @@ from coordinator.starting import Order
 from tracker import public_api as tracker
 from tracker import public_changes, public_sync
 from tracker.public_errors import InvalidError, NotFoundError
-from tracker.public_sync import Deed, Evidence, Seen
+from tracker.public_sync import Evidence, Seen
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Hint, HintKind, Write, WriteKind
 
@@ -106,7 +106,7 @@ _TELLING = frozenset({Shown.READY, Shown.NONE})
 
 def _order(repository_id: int, wish: Wish, evidence: Evidence, hint: Hint) -> Order | None:
     """Who made the issue ask for this; None when GitHub has no record of it."""
-    changes = text_changes(evidence)
+    changes = starting.text_changes(evidence)
     if wish == Wish.START_ASSIGNED:
         ours = public_sync.machine_user()
         deed = evidence.assignments.get(ours.casefold())
@@ -121,23 +121,13 @@ def _order(repository_id: int, wish: Wish, evidence: Evidence, hint: Hint) -> Or
         is_hinted = hint.action == action and hint.label.casefold() == label
         how = label if is_wanted else f"{label} taken off"
     if deed is not None and deed.is_on == is_wanted:
-        return Order(by=person(deed), at=deed.at, how=how, text_changes=changes)
+        return Order(by=starting.person(deed), at=deed.at, how=how, text_changes=changes)
     if is_hinted and hint.actor and not hint.actor_is_bot:
         # The record lags behind the webhook.
         found = public_sync.standing(repository_id, hint.actor)
         by = Person(login=found.login, trust=found.trust, is_bot=found.is_bot)
         return Order(by=by, at=timezone.now(), how=how, text_changes=changes)
     return None
-
-
-def person(deed: Deed) -> Person:
-    """Who did it."""
-    return Person(login=deed.by.login, trust=deed.by.trust, is_bot=deed.by.is_bot)
-
-
-def text_changes(evidence: Evidence) -> tuple[TextChange, ...]:
-    """The changes of an issue's text as values to judge. Ours change nothing that a person wrote."""
-    return tuple(TextChange(by=person(deed), at=deed.at) for deed in evidence.text_changes)
 
 
 def _grant(repository_id: int, seen: Seen, agent: Agent | None, wish: Wish, order: Order) -> None:
@@ -184,7 +174,7 @@ def _show_again(agent: Agent) -> None:
 
 def _judge_text(agent: Agent, evidence: Evidence) -> None:
     verdict, login = authority.judge_text(
-        is_approved=False, changes=text_changes(evidence), approved_at=agent.approved_at
+        is_approved=False, changes=starting.text_changes(evidence), approved_at=agent.approved_at
     )
     if verdict == Verdict.ASK:
         holds.ask(agent.pk, reason=approvals.question(login), actor=starting.actor_of(login))

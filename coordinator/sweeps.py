@@ -32,7 +32,7 @@ EVENTS_PER_BATCH = 10
 UNAPPLIED_AFTER = timedelta(seconds=10)
 DUE_LIMIT = 200
 _events_wanted = threading.Event()
-_events_taken = threading.BoundedSemaphore(2)
+_events_taken = threading.Lock()
 MAX_BACKOFF_SECONDS = 900
 
 
@@ -69,9 +69,12 @@ def _apply_events() -> int:
         # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
         if not grid.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
             continue
-        for _, event in batch:
-            _take_up(event.kind, UUID(event.stream.removeprefix("execution:")))
-            handled += 1
+        runs = [(event.kind, UUID(event.stream.removeprefix("execution:"))) for _, event in batch]
+        for execution_id in outcomes.begun([run for kind, run in runs if kind == STARTED]):
+            _guarded(outcomes.started, execution_id)
+        for execution_id in [run for kind, run in runs if kind == ENDED]:
+            _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
+        handled += len(batch)
         for repository_id in tracker.due_repositories(timezone.now()):
             _guarded(outbox.drain, repository_id)
 
@@ -161,13 +164,6 @@ def housekeeping() -> dict[str, int]:
     }
     log.info("housekeeping", extra={"action": "housekeeping", **found})
     return found
-
-
-def _take_up(kind: str, execution_id: UUID) -> None:
-    if kind == ENDED:
-        _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
-    else:
-        _guarded(outcomes.started, execution_id)
 
 
 def _guarded[T](act: Callable[[T], object], argument: T) -> int:

@@ -44,9 +44,9 @@ def _batch(repository_id: int, *, now: datetime, at_most: int) -> list[Operation
         if home is None:
             return []
         tracker = LocalTracker(home=home)
-        outbox.supersede_all(repository_id)
         rows: list[Operation] = []
-        for row in outbox.ready(repository_id, now=now)[:at_most]:
+        # Wishes that did not see each other may have left edits that a later one replaces.
+        for row in outbox.supersede_among(list(outbox.ready(repository_id, now=now)[:at_most])):
             if row.not_before and row.not_before > now:
                 break
             _carry_out(row, tracker=tracker, scope=home.scope, now=now)

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import batched
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from tracker import labels, writes
@@ -161,12 +161,13 @@ def supersede_unstarted(row: Operation) -> bool:
     return Operation.objects.filter(pk=row.pk, state=Operation.State.SUPERSEDED).exists()
 
 
-def supersede_all(repository_id: int) -> None:
-    """Give every unstarted write up that a later one replaces; wishes that did not see each other left them."""
-    rows = Operation.objects.filter(_PENDING, ~Q(coalesce=""), repository_id=repository_id)
-    doubled = rows.order_by().values("coalesce").annotate(count=Count("id")).filter(count__gt=1)
-    if values := set(doubled.values_list("coalesce", flat=True)):
-        _supersede(repository_id, values)
+def supersede_among(rows: Sequence[Operation]) -> list[Operation]:
+    """Give unstarted writes up that a later one of these replaces; returns the others."""
+    latest = {row.coalesce: row for row in rows if row.coalesce}
+    gone = [row for row in rows if row.coalesce and row is not latest[row.coalesce] and not row.attempts]
+    if gone:
+        _supersede(gone[0].repository_id, {row.coalesce for row in gone})
+    return [row for row in rows if row not in gone]
 
 
 def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:
@@ -183,14 +184,18 @@ def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:
 
 def _supersede(repository_id: int, coalesce: Collection[str]) -> None:
     """Keep the latest pending write of each value. Both sides UPDATE conditionally, so a started one stays."""
+    if not coalesce:
+        return
     rows = Operation.objects.filter(_PENDING, repository_id=repository_id, coalesce__in=coalesce)
-    latest = (
-        rows.order_by().values("coalesce").annotate(latest=Max("id"), first=Min("id")).filter(first__lt=F("latest"))
-    )
-    for value, latest_id in latest.values_list("coalesce", "latest"):
-        key = Operation.objects.values_list("key", flat=True).get(pk=latest_id)
-        rows.filter(coalesce=value, id__lt=latest_id, attempts=0).update(
-            state=Operation.State.SUPERSEDED, finished_at=timezone.now(), value={"superseded_by": key}
+    latest: dict[str, tuple[int, str]] = {}
+    replaced: dict[str, list[int]] = {}
+    for value, pk, key in rows.order_by("id").values_list("coalesce", "id", "key"):
+        if value in latest:
+            replaced.setdefault(value, []).append(latest[value][0])
+        latest[value] = (pk, key)
+    for value, ids in replaced.items():
+        rows.filter(pk__in=ids, attempts=0).update(
+            state=Operation.State.SUPERSEDED, finished_at=timezone.now(), value={"superseded_by": latest[value][1]}
         )
 
 

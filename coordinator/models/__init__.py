@@ -13,4 +13,14 @@ from coordinator.models.nudges import Nudge
 from coordinator.models.repositories import RepositoryPolicy
 from coordinator.models.sweeps import SweepSlot
 
-__all__ = ["Agent", "AuditEntry", "Command", "Envelope", "Feedback", "LedgerEntry", "Nudge", "RepositoryPolicy", "SweepSlot"]
+__all__ = [
+    "Agent",
+    "AuditEntry",
+    "Command",
+    "Envelope",
+    "Feedback",
+    "LedgerEntry",
+    "Nudge",
+    "RepositoryPolicy",
+    "SweepSlot",
+]

@@ -126,7 +126,9 @@ class HostLoop:
             self.suspicious_until = 0.0
 
     def _rows(self) -> dict[UUID, Execution]:
-        return {row.pk: row for row in Execution.objects.filter(host=self.name, state__in=sorted(ON_HOST))}
+        # Read at every tick: without what only a new watch needs.
+        rows = Execution.objects.defer("spec", "prompt", "progress", "result")
+        return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
 
     def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
         """Renew every lease in one statement and pass the renewal on to the shims."""

@@ -17,7 +17,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from coordinator import models
-from coordinator.models import Agent, AuditEntry, Command, Envelope, Feedback, LedgerEntry, Nudge, RepositoryPolicy, SweepSlot
+from coordinator.models import (
+    Agent,
+    AuditEntry,
+    Command,
+    Envelope,
+    Feedback,
+    LedgerEntry,
+    Nudge,
+    RepositoryPolicy,
+    SweepSlot,
+)
 from coordinator.policy_file import dump_policy, parse_policy
 from grid import public_api as grid
 from grid.models import Execution

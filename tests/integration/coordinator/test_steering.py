@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from coordinator import control, dispatch, invariants, outbox, outcomes, steering
 from coordinator.models import Agent, AuditEntry, Command, Nudge
@@ -18,7 +22,7 @@ from grid.models import Execution, Host
 from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.integration.tracker.fake_github_world import REPOSITORY
 from tests.integration.tracker.github_here import US, GithubHere, github, github_server
-from tracker.models import Issue, Operation
+from tracker.models import Change, Issue, Operation, Repository
 from tracker.public_types import Hint, HintKind
 
 __all__ = ["github", "github_server"]
@@ -289,11 +293,15 @@ def test_ready_again_after_a_failure_is_a_retry_once(here: Here) -> None:
     here.hint(number)
     run = here.claim(number)
     Agent.objects.update(attempts=2)
+    # Another process drains just now: the first label is still there.
+    Repository.objects.update(outbox_lease_until=timezone.now() + timedelta(minutes=1))
     here.end(run)
     assert here.state(number) == AgentState.FAILED
+    assert here.labels(number) == ["agent:ready"]
     for action in ("labeled", "sweep"):
         here.hint(number, action, actor="alice", label="agent:ready")  # an old one, delivered again
     assert here.state(number) == AgentState.FAILED
+    Repository.objects.update(outbox_lease_until=None)
     here.drain()
     assert here.labels(number) == ["agent:failed"]
     here.by("alice").remove_label(number, "agent:failed")
@@ -492,8 +500,10 @@ def test_a_command_acts_once_however_often_we_hear_of_it(here: Here) -> None:
 def test_what_is_edited_into_a_comment_is_no_command(here: Here) -> None:
     number = here.issue()
     comment = str(here.by("alice").comment(number, "hello"))
+    here.next_second()
     here.by("alice").edit_comment(int(comment), "/agent run")
-    here.hint(number, "edited", comment_id=comment, actor="alice")
+    for action in ("edited", "sweep"):
+        here.hint(number, action, comment_id=comment, actor="alice")
     assert here.state(number) == ""
 
 
@@ -546,3 +556,69 @@ def test_a_closed_issue_is_reopened_by_an_operators_retry(here: Here) -> None:
     assert Issue.objects.get(key=str(number)).is_open
     assert dispatch.decide_again(agent.pk).answer == Answer.ADMITTED
     assert not Operation.objects.filter(state="failed").exists()
+
+
+def test_many_workers_with_the_same_news_have_one_effect(here: Here) -> None:
+    number = here.issue(label=True)
+    comment = str(here.by("alice").comment(number, "/agent run"))
+    hints = [
+        Hint(
+            kind=HintKind.ISSUE, action="labeled", scope=REPOSITORY, key=str(number), label="agent:ready", actor="alice"
+        ),
+        Hint(kind=HintKind.COMMENT, action="created", scope=REPOSITORY, key=str(number), comment_id=comment),
+    ]
+    problems: list[BaseException] = []
+
+    def work(hint: Hint) -> None:
+        try:
+            steering.take_up(here.github.repository.id, hint)
+        except Exception as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(hint,)) for hint in hints * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hint in hints:
+        steering.take_up(here.github.repository.id, hint)
+    assert problems == []
+    assert (Agent.objects.count(), Execution.objects.count(), Command.objects.count()) == (1, 1, 1)
+    assert AuditEntry.objects.filter(action="start").count() == 1
+    assert invariants.violations() == []
+
+
+def test_an_issue_that_its_pull_request_closed_is_no_cancel(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number)
+    agent = here.agent(number)
+    assert agent is not None
+    Agent.objects.update(state=AgentState.REVIEW, is_applied=True)
+    Change.objects.create(
+        repository_id=here.github.repository.id,
+        key="99",
+        remote_id=7,
+        title="x",
+        head_branch=agent.branch,
+        head_sha="0" * 40,
+        base_branch="main",
+        is_open=False,
+        is_merged=True,
+        is_ours=True,
+        updated_at=timezone.now(),
+    )
+    here.by("alice").close(number)
+    here.hint(number, "closed", actor="alice")
+    assert here.state(number) == AgentState.REVIEW
+    Change.objects.all().delete()
+    here.hint(number, "closed", actor="alice")
+    assert here.state(number) == AgentState.ABANDONED
+
+
+def test_a_command_on_a_held_issue_is_answered(here: Here) -> None:
+    number = here.issue(label=True)
+    here.say(number, "/agent hold")
+    here.say(number, "/agent explain")
+    assert any("holds the issue" in text for text in here.ours(number))

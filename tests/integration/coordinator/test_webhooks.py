@@ -8,7 +8,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from coordinator import inbound, invariants, sweeps
 from coordinator.models import AuditEntry
 from coordinator.web import waking
-from coordinator.web.connections import Lender
+from coordinator.web.connections import Lender, lender
 from tests.integration.tracker.fake_github_world import REPOSITORY
 from tests.integration.tracker.github_account import APP, account, our_installation
 from tracker import public_inbound
@@ -257,6 +256,7 @@ def test_fifty_copies_at_once_are_one_row(transactional_db, widgets):
         thread.start()
     for thread in threads:
         thread.join(30)
+    lender.close()
     assert sorted(answers) == [False] * 49 + [True]
     assert Delivery.objects.count() == 1
 
@@ -486,13 +486,13 @@ def test_a_burst_becomes_few_messages_and_forgets_none():
 
 
 def test_a_connection_is_lent_to_one_thread_after_another(transactional_db, widgets):
-    lender, seen, problems = Lender(1), set(), []
+    mine, seen, problems = Lender(1), set(), []
 
     def use() -> None:
         try:
-            with lender.borrowed():
+            with mine.borrowed():
                 Repository.objects.count()
-                seen.add(id(connections["default"].connection))
+                seen.add(id(connections["default"]))
             assert not connections.all(initialized_only=True)
         except BaseException as error:
             problems.append(error)
@@ -501,6 +501,6 @@ def test_a_connection_is_lent_to_one_thread_after_another(transactional_db, widg
         thread = threading.Thread(target=use)
         thread.start()
         thread.join(10)
-    assert not problems and len(seen) == 1
-    with closing(lender.idle[0]) as lent:
-        assert lent is not connection
+    lent = list(mine.idle)
+    mine.close()
+    assert not problems and seen == {id(lent[0])} and len(lent) == 1

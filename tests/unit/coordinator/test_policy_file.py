@@ -228,3 +228,12 @@ def test_the_documented_limits_are_those_of_the_code():
             assert parse_policy(f"limits: {{{name}: {value}}}".encode()).limits == {name: value}
         assert "must be at least" in problems_of(f"limits: {{{name}: {low - 1}}}")
         assert "must be at most" in problems_of(f"limits: {{{name}: {high + 1}}}")
+
+
+def test_the_policy_says_what_becomes_of_outsiders_words():
+    policy = parse_policy(b"outsiders: fence\n")
+    assert policy.outsiders == "fence"
+    assert load_policy(dump_policy(policy)) == policy
+    assert "outsiders: must be one of: drop, fence" in problems_of("outsiders: show\n")
+    assert "outsiders" in problems_of("outsiders: [drop]\n")
+    assert "`outsiders`" in DOCS.read_text()
