@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agentgrid.demo import runner
+from agentgrid.demo import stage as demo_stage
 from agentgrid.supervisor import ROOT
 from tests.factories import git, make_git_repository
 
-DEMO = Path(runner.__file__).parent
+DEMO = Path(demo_stage.__file__).parent
 STACKS = [("sqlite", "gridfs"), ("postgres", "sqs"), ("postgres", "redis")]
 
 
@@ -34,7 +34,7 @@ def test_an_issue_becomes_merged_work(new_stack, tmp_path, database, broker):
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     stack = new_stack(database=database, broker=broker, extra_env={"AGENTGRID_AGENT_PATH": path}).start()
     repository = textkit(tmp_path)
-    submit = ("submit", "--repo", str(repository), "--title", runner.TITLE, "--body-file", str(DEMO / "issue.md"))
+    submit = ("submit", "--repo", str(repository), "--title", demo_stage.TITLE, "--body-file", str(DEMO / "issue.md"))
     script = ("--script", str(DEMO / "script.yml"))
     stack.manage(*submit, *script, "--wait", "150", timeout=180)
 
