@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator import approvals, integration, prompts, remarks, repositories
@@ -16,7 +16,6 @@ from grid import public_api as grid
 from grid.public_errors import GridError
 from grid.public_types import AgentSpec, ExecutionView, LaunchSpec, Mode, State, Work
 from tracker import public_api as tracker
-from tracker.public_types import IssueView
 
 OVERHEAD_SECONDS = 60
 """Of a run beyond its limits: workspace, stop ladder, taking the work out."""
@@ -76,10 +75,7 @@ def launch_spec(
     said: Sequence[Feedback] = (),
 ) -> LaunchSpec:
     """Everything the grid needs to run an agent once; the agent comes with its parent, repository and last execution."""
-    issue = tracker.get_issue(agent.issue_id)
-    # The texts as they were when the approval was looked at: our rows may follow the tracker at any moment.
-    issue = replace(issue, title=agent.issue.title, body=agent.issue.body)
-    context = _context(agent, issue, plan=plan, children=children, path=path, said=said)
+    context = _context(agent, plan=plan, children=children, path=path, said=said)
     return LaunchSpec(
         subject=agent.subject,
         root=agent.root_key,
@@ -111,7 +107,6 @@ def max_attempts(agent: Agent) -> int:
 
 def _context(
     agent: Agent,
-    issue: IssueView,
     *,
     plan: RunPlan,
     children: Children,
@@ -122,10 +117,11 @@ def _context(
     last = grid.get_execution(agent.execution_id) if agent.execution_id else None
     tree = path[-2]
     return PromptContext(
-        key=issue.ref.key,
-        title=issue.title,
-        body=issue.body,
-        scope=issue.ref.scope,
+        # The texts of the row that the approval was looked at with: it may follow the tracker at any moment.
+        key=agent.issue.key,
+        title=agent.issue.title,
+        body=agent.issue.body,
+        scope=agent.repository.scope,
         branch=agent.branch,
         base=agent.base or plan.base,
         attempt=agent.attempts + 1,

@@ -102,7 +102,7 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         return True
     if budgets.paused_scope(budgets.path_of(agent.envelope)):
         return False
-    if tracker.facts([agent.issue_id])[agent.issue_id].held:
+    if tracker.is_held(agent.issue_id):
         return False
     _apply(agent, run)
     if drains:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from coordinator import budgets, lifecycle
+from coordinator import budgets, lifecycle, tree
 from coordinator.conf import conf
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import ScopeKind
@@ -90,6 +90,7 @@ def take_on(
                     {"issue": str(issue.ref), "path": agent.path, "parent": parent.pk if parent else None},
                 ),
             )
+            tree.assign_machine_user(agent)
     return agent
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
 from tracker import public_api as tracker
+from tracker import public_sync
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Write, WriteKind
 
@@ -126,6 +127,14 @@ def show_state(agent: Agent) -> None:
 def state_writes(agent: Agent) -> str:
     """How the keys of the writes of an agent's states begin; they end in the state."""
     return f"agent:{agent.pk}:state:"
+
+
+def assign_machine_user(agent: Agent) -> None:
+    """Wish that people see in the list of assignees who is at it, where GitHub has a user for us to assign."""
+    login = public_sync.machine_user()
+    if login and agent.repository.tracker == "github":
+        payload = {"ref": agent.issue.key, "actor": login}
+        write(agent, Write(key=f"assign:{agent.pk}:{login}"[:200], kind=WriteKind.ASSIGN, payload=payload))
 
 
 def label_of(agent: Agent) -> str:

@@ -163,12 +163,13 @@ def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
 
 
 def comments(issue_id: int) -> list[CommentView]:
-    """The comments we know of, oldest first, each with its author's trust.
+    """The comments we know of, oldest first, each with its author's trust; none for an issue that does not exist."""
+    return queries.comments(issue_id)
 
-    Raises:
-        NotFoundError: No such issue.
-    """
-    return queries.comments(queries.issue(issue_id))
+
+def is_held(issue_id: int) -> bool:
+    """Whether a person keeps us away from the issue; `facts` says how."""
+    return queries.is_held(issue_id)
 
 
 def refresh(issue_id: int) -> None:

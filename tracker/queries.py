@@ -148,10 +148,16 @@ def comment_view(comment: Comment, ref: Ref) -> CommentView:
     )
 
 
-def comments(issue_row: Issue) -> list[CommentView]:
+def comments(issue_id: int) -> list[CommentView]:
     """The comments of an issue, oldest first; one query."""
-    ref = Ref(issue_row.repository.scope, issue_row.key)
-    return [comment_view(row, ref) for row in Comment.objects.filter(issue=issue_row).order_by("created_at", "id")]
+    rows = Comment.objects.filter(issue=issue_id).select_related("issue__repository").order_by("created_at", "id")
+    return [comment_view(row, Ref(row.issue.repository.scope, row.issue.key)) for row in rows]
+
+
+def is_held(issue_id: int) -> bool:
+    """Whether somebody put `agent:hold` on, or assigned a person."""
+    people = Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False)
+    return Issue.objects.filter(people, pk=issue_id).exists()
 
 
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:

@@ -88,7 +88,7 @@ class _Play:
             facts = self._facts(number, pull)
         seconds = round(time.monotonic() - began, 1)
         say(f"\nIssue #{number} is closed, pull request #{pull} is merged into main ({seconds:.0f} s).")
-        say("Next: docs/github.md, 'A real repository'.")
+        say("Next: docs/github.md, 'Setting up an App'.")
         return {**facts, "seconds": seconds}
 
     def _push_library(self) -> None:

@@ -121,7 +121,7 @@ def test_while_github_is_away_the_work_waits_and_nobody_is_asked(office: Office)
     for _ in range(2):
         before = fault.fired
         office.grid.until(lambda: fault.fired > before)  # noqa: B023 - called at once
-        assert state(agent) == "running"
+        assert state(agent) in ("queued", "running"), "queued when the run was over before its start was taken up"
         Agent.objects.filter(pk=agent.pk).update(updated_at=timezone.now() - timedelta(minutes=1))
     office.settle()
     assert (state(agent), runs(agent)) == ("review", 1)

@@ -170,7 +170,7 @@ def test_stopping_ends_connections_threads_and_waiting_clients(server: FakeGithu
 
     assert len(failed) == 1
     assert time.monotonic() - started < 5
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fake-github")]
+    assert not [thread for thread in server._threads if thread.is_alive()]
 
 
 def test_what_is_not_http_ends_only_its_own_connection(server: FakeGithub, repo: Repository) -> None:
