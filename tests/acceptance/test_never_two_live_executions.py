@@ -65,7 +65,7 @@ def test_never_two_live_executions_of_one_issue(new_stack, tmp_path, database):
     counts, doubles = hammer(stack, tmp_path)
     assert doubles == set()
     # The test is worth something only if the processes really met.
-    assert counts["refused by the constraint"] > 50
+    assert counts["refused by the constraint"] > 10
     assert min(counts["claimed"], counts["ended"], counts["admitted"]) > 20, counts
     assert not [what for what in counts if what.startswith("database")], counts
     shown = stack.manage(
