@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from tracker import outbox, writes
 from tracker.base import Tracker
 from tracker.models import Operation, Repository
-from tracker.public_errors import ForbiddenError, InvalidError, NotFoundError, RateLimitedError
+from tracker.public_errors import CredentialError, ForbiddenError, InvalidError, NotFoundError, RateLimitedError
 from tracker.public_types import WriteKind, WriteResult
 
 LEASE_SECONDS = 60
@@ -30,6 +30,7 @@ LONGEST_QUOTA_PAUSE_SECONDS = 2 * 3_600
 _LONGEST_QUOTA_PAUSE = timedelta(seconds=LONGEST_QUOTA_PAUSE_SECONDS)
 ATTEMPTS_MAX = 50
 """Four hours of back-off. Then the write fails for ever, so that one poisonous write cannot hold a queue."""
+_CREDENTIAL_PAUSE = timedelta(minutes=5)
 _ERROR_MAX_CHARS = 1_000
 
 logger = logging.getLogger(__name__)
@@ -174,6 +175,10 @@ def attempted(
         # Nothing was done, so it does not count as an attempt, and a later edit may still replace it.
         until = min(max(error.retry_at, now + timedelta(seconds=1)), now + _LONGEST_QUOTA_PAUSE)
         return {"error": _text(error), "not_before": until, "attempts": row.attempts - 1}
+    except CredentialError as error:
+        # For as long as it takes somebody to renew them; `github check` and the write's own error say so.
+        _log_fault(row, error)
+        return {"error": _text(error), "not_before": now + _CREDENTIAL_PAUSE, "attempts": row.attempts - 1}
     except Exception as error:
         # Unavailable, Conflict, or a fault of ours: a queue must outlive any single write.
         _log_fault(row, error)

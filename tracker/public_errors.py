@@ -7,6 +7,7 @@ TrackerError
     ConflictError        somebody was faster: read again, decide again
     RateLimitedError     wait until `retry_at`
     UnavailableError     try later; `maybe_applied` means: look before repeating a create
+        CredentialError  nothing was done, and nothing will be until somebody renews our credentials
 """
 
 from __future__ import annotations
@@ -52,3 +53,10 @@ class UnavailableError(TrackerError):
     def __init__(self, message: str, *, maybe_applied: bool) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied
+
+
+class CredentialError(UnavailableError):
+    """The tracker does not accept our credentials. What was asked waits: a token that ran out overnight loses nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, maybe_applied=False)

@@ -19,7 +19,7 @@ from tracker.github import errors, tokens
 from tracker.github.calls import Calls
 from tracker.github.tokens import Grant, Token
 from tracker.models import Repository
-from tracker.public_errors import ForbiddenError, InvalidError, NotFoundError, UnavailableError
+from tracker.public_errors import CredentialError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
 
 _LOGIN_SECONDS = 3_600
 _SCOPE = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9_.-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
@@ -72,7 +72,8 @@ def identity(repository: Repository) -> Identity:
     """Who we are in a repository; may ask GitHub for our login and our installation.
 
     Raises:
-        ForbiddenError: Nothing is configured, the key or the token is unusable, or the App is not installed there.
+        CredentialError: Nothing is configured, or the key or the token is unusable.
+        ForbiddenError: The App is not installed there.
         TrackerError: GitHub could not be asked.
     """
     check_scope(repository.scope)
@@ -101,14 +102,14 @@ def has_app() -> bool:
     """Whether an App is configured; it wins over a personal token.
 
     Raises:
-        ForbiddenError: Neither is, or just half of an App.
+        CredentialError: Neither is, or just half of an App.
     """
     settings = conf()
     if bool(settings.app_id) != bool(settings.app_key):
         missing = "GITHUB_APP_PRIVATE_KEY" if settings.app_id else "GITHUB_APP_ID"
-        raise ForbiddenError(f"The GitHub App is half configured: set {missing} as well (docs/github.md).")
+        raise CredentialError(f"The GitHub App is half configured: set {missing} as well (docs/github.md).")
     if not settings.app_id and not settings.token:
-        raise ForbiddenError(
+        raise CredentialError(
             "GitHub is not configured: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN (docs/github.md)."
         )
     return bool(settings.app_id)
@@ -118,17 +119,17 @@ def app_calls() -> Calls:
     """A client signed as our App itself: for installations, tokens and the App's own webhook.
 
     Raises:
-        ForbiddenError: No App is configured, or its key is no private key.
+        CredentialError: No App is configured, or its key is no private key.
     """
     if not has_app():
-        raise ForbiddenError("This needs a GitHub App: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY (docs/github.md).")
+        raise CredentialError("This needs a GitHub App: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY (docs/github.md).")
     auth = github.Auth.AppAuth(conf().app_id, conf().app_key)
     try:
         auth.create_jwt()
     except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
         # Whatever cryptography says may quote the key.
         message = "GITHUB_APP_PRIVATE_KEY is no RSA private key in PEM; download a new one in the App's settings."
-        raise ForbiddenError(message) from None
+        raise CredentialError(message) from None
     return Calls(auth=auth)
 
 
@@ -198,11 +199,11 @@ def personal_token() -> str:
     """The machine user's token.
 
     Raises:
-        ForbiddenError: It has blanks or line ends within.
+        CredentialError: It has blanks or line ends within.
     """
     token = conf().token.strip()
     if not _TOKEN.fullmatch(token):
-        raise ForbiddenError("GITHUB_TOKEN is no token: it is too long, or has blanks or line ends within.")
+        raise CredentialError("GITHUB_TOKEN is no token: it is too long, or has blanks or line ends within.")
     return token
 
 

@@ -21,6 +21,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from tracker.limits import clean_text
 from tracker.public_errors import (
     ConflictError,
+    CredentialError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -61,7 +62,7 @@ def refusal(
         retry_at = limit_ends(headers, now=now)
         return RateLimitedError(f"GitHub asks us to wait until {retry_at:%H:%M:%S} UTC: {message}", retry_at=retry_at)
     if status == 401:
-        return ForbiddenError(
+        return CredentialError(
             f"GitHub does not accept our credentials ({message}): renew GITHUB_TOKEN, or check GITHUB_APP_ID, "
             f"GITHUB_APP_PRIVATE_KEY and this machine's clock, {_CHECK}"
         )

@@ -34,6 +34,7 @@ from tracker.github.session import Session, open_session
 from tracker.models import Quota, Repository
 from tracker.public_errors import (
     ConflictError,
+    CredentialError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -130,7 +131,7 @@ def test_a_bad_configuration_is_refused_with_the_fix(
     settings.TRACKER_GITHUB_TOKEN = ""
     for name, value in settings_given.items():
         setattr(settings, f"TRACKER_GITHUB_{name}", value)
-    with pytest.raises(ForbiddenError, match=says) as caught:
+    with pytest.raises(CredentialError, match=says) as caught:
         open_session(make_repository())
     assert "SECRETS" not in str(caught.value) and caught.value.__cause__ is None
     assert not sent(server)
@@ -351,7 +352,7 @@ def test_limits_are_told_at_once_and_keep_everybody_away(
 
 def test_bad_credentials_name_the_fix(server: FakeGithub, session: Session) -> None:
     server.world.tokens.clear()
-    with pytest.raises(ForbiddenError, match="GITHUB_TOKEN") as caught:
+    with pytest.raises(CredentialError, match="GITHUB_TOKEN") as caught:
         create_issue(session)
     assert TOKEN not in str(caught.value)
 
@@ -517,7 +518,7 @@ def test_a_token_that_is_refused_is_minted_once_more_and_nothing_is_done_twice(a
         assert len(app_server.world.repository(REPOSITORY).issues) == 1
         assert len(sent(app_server, "POST", "access_tokens")) == 2
         app_server.world.installation_tokens.clear()
-        with pytest.raises(ForbiddenError):
+        with pytest.raises(CredentialError):
             create_issue(session)
     assert len(sent(app_server, "POST", "access_tokens")) == 2
 

@@ -15,6 +15,7 @@ from tracker.local.tracker import LocalTracker
 from tracker.models import Comment, Issue, Operation, Repository
 from tracker.public_errors import (
     ConflictError,
+    CredentialError,
     ForbiddenError,
     RateLimitedError,
     UnavailableError,
@@ -167,6 +168,18 @@ def test_a_rate_limit_waits_as_long_as_told_and_costs_no_attempt(repository: Rep
     public_api.wish(repository.id, [status("s2", "newer")])
     assert public_api.results(["s1"])["s1"].value == {"superseded_by": "s2"}
     assert keys(run(repository, after=421)) == ["b", "s2"]
+
+
+def test_a_credential_that_ran_out_loses_nothing_however_long_it_takes(repository: RepositoryView) -> None:
+    public_api.wish(repository.id, [create("a")])
+    clock = 0.0
+    for _ in range(drain.ATTEMPTS_MAX + 5):
+        (waiting,) = run(repository, fault("create", CredentialError("renew GITHUB_TOKEN")), after=clock)
+        assert (waiting.attempts, waiting.is_permanent) == (0, False)
+        assert "renew GITHUB_TOKEN" in waiting.error
+        clock += 301
+    assert keys(run(repository, after=clock)) == ["a"]
+    assert Issue.objects.count() == 1
 
 
 @pytest.mark.parametrize("seconds", [-100, 10**8])

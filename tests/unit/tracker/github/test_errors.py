@@ -13,6 +13,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutErr
 from tracker.github import errors
 from tracker.public_errors import (
     ConflictError,
+    CredentialError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -32,7 +33,7 @@ def refusal(status: int, message: str = "x", *, headers: dict[str, str] | None =
 @pytest.mark.parametrize(
     ("status", "message", "expected"),
     [
-        (401, "Bad credentials", ForbiddenError),
+        (401, "Bad credentials", CredentialError),
         (403, "Resource not accessible by integration", ForbiddenError),
         (403, "Must have admin rights to Repository.", ForbiddenError),
         (403, "API rate limit exceeded for installation ID 1.", RateLimitedError),
