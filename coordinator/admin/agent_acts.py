@@ -10,11 +10,9 @@ from django.db.models import Q, QuerySet
 
 from coordinator import public_api
 from coordinator.admin.acts import Act
-from coordinator.admin.scopes import pause_act, unpause_act
+from coordinator.admin.scopes import MAX_REASON, CancelForm, pause_act, unpause_act
 from coordinator.models import Agent
 from coordinator.public_types import Decision, ScopeKind
-
-MAX_REASON = 300
 
 
 class NudgeForm(forms.Form):
@@ -23,12 +21,6 @@ class NudgeForm(forms.Form):
     reason = forms.CharField(
         max_length=MAX_REASON, required=False, help_text="Kept with the nudge and in the audit; agents do not read it."
     )
-
-
-class CancelForm(forms.Form):
-    """Why it is cancelled."""
-
-    reason = forms.CharField(max_length=MAX_REASON, required=False, help_text="Kept with the agents and in the audit.")
 
 
 def _nudge(row: Agent, actor: str, answers: Mapping[str, Any]) -> str:

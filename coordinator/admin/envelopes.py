@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from coordinator.admin.acts import ActingAdmin
 from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
-from coordinator.admin.scopes import pause_act, raise_limit_act, unpause_act
+from coordinator.admin.scopes import cancel_act, pause_act, raise_limit_act, unpause_act
 from coordinator.models import Agent, Envelope, LedgerEntry
 from coordinator.public_types import ScopeKind
 
@@ -79,6 +79,7 @@ class EnvelopeAdmin(ActingAdmin):
         pause_act("this scope", lambda row: row.key),
         unpause_act("this scope", lambda row: row.key),
         raise_limit_act(lambda row: row.key),
+        cancel_act("this scope", lambda row: row.key),
     )
     readonly_fields = ("status", "above", "below", "of_agent", "places", "executions", "wall", "agents", "ledger")
     fields = ("key", "kind", "status", "above", "below", "of_agent", "agents", "places", "executions", "wall", "ledger")

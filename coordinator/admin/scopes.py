@@ -13,6 +13,7 @@ from coordinator.admin.acts import Act
 from coordinator.models import Agent
 from coordinator.public_types import ENDED
 
+MAX_REASON = 300
 MAX_EXECUTIONS = 1_000_000
 MAX_WALL_SECONDS = 366 * 24 * 3600
 
@@ -37,6 +38,12 @@ class LimitsForm(forms.Form):
         if not self.errors and not any(answers.values()):
             raise forms.ValidationError("Give a new limit for executions, wall seconds, or both.")
         return answers
+
+
+class CancelForm(forms.Form):
+    """Why it is cancelled."""
+
+    reason = forms.CharField(max_length=MAX_REASON, required=False, help_text="Kept with the agents and in the audit.")
 
 
 def within(keys: Sequence[str]) -> QuerySet[Agent]:
@@ -76,6 +83,24 @@ def unpause_act(what: str, scope_of: ScopeOf, *, name: str = "unpause", reach: R
         effect="What waited for this pause is taken up. A pause of a wider scope still holds it back.",
         run=run,
         reach=reach or _under(scope_of),
+    )
+
+
+def cancel_act(what: str, scope_of: ScopeOf) -> Act:
+    """End everything that is under way in the scope of each row."""
+
+    def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
+        touched = public_api.cancel_scope(scope_of(row), actor=actor, reason=answers["reason"])
+        return f"cancelled {len(touched.agents)} agents; {touched.running} running ones are being stopped"
+
+    return Act(
+        name="cancel",
+        label=f"Cancel everything in {what}",
+        effect="Every agent in it ends: what waits at once, what runs within seconds. Work done is kept; retry takes an "
+        "agent up again. What is handed in later is not touched: pause the scope for that.",
+        run=run,
+        reach=_under(scope_of),
+        form=CancelForm,
     )
 
 

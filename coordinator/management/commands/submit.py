@@ -99,7 +99,7 @@ class Command(GridCommand):
         self.out.line(cell(agent.issue, "bold"), "  ", cell(agent.title, limit=100))
         if not is_new:
             again = answers.is_admitted(nudge.decision)
-            known = "it had stopped and runs again" if again else "nothing was started twice"
+            known = "which waited, and starts now" if again else "nothing was started twice"
             self.out.line(cell(f"already known as {agent.issue}, {known}; it is {agent.state}", "yellow"), indent=2)
         self.out.line(cell(f"agent {agent.adapter or 'as the policy says'}, branch {agent.branch}"), indent=2)
         if is_new or answers.is_admitted(nudge.decision):

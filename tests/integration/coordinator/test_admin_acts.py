@@ -172,9 +172,13 @@ def test_each_act_leaves_an_audit_row_with_the_operators_name(browser, agent, mo
     response = confirm(browser, name, row_for(model, agent), **ANSWERS.get(name, {"reason": "because"}))
     assert response.status_code == 302
     assert said(response).startswith("success:")
-    ((actor, action, _),) = audits()
-    assert actor == "admin:admin"
-    assert name.startswith(action)
+    rows = audits()
+    assert {actor for actor, _, _ in rows} == {"admin:admin"}
+    if (model, name) == (Envelope, "cancel"):  # one for the scope on top of one for each agent
+        assert sorted(action for _, action, _ in rows) == ["cancel", "cancel_scope"]
+    else:
+        ((_, action, _),) = rows
+        assert name.startswith(action)
 
 
 def test_nudge_starts_the_agent_and_keeps_the_word(browser, agent):
@@ -205,6 +209,19 @@ def test_pause_and_unpause_reach_agent_tree_repository_and_fleet(browser, agent)
         assert not run_of(child).is_held
     kinds = ("tree", "agent", "fleet", "repository")
     assert [target.partition(":")[0] for *_, target in audits()[1:]] == [kind for kind in kinds for _ in "ab"]
+
+
+@pytest.mark.parametrize("kind", ["fleet", "repository", "tree", "agent"])
+def test_cancel_of_a_scope_ends_what_is_under_way_in_it(browser, agent, kind):
+    child = make_child(agent)
+    confirm(browser, "nudge", child)
+    scope = {"fleet": "fleet", "repository": f"repository:{agent.repository_id}", "tree": f"tree:{agent.pk}"}
+    row = Envelope.objects.get(key=scope.get(kind, f"agent:{agent.pk}"))
+    assert "success" in said(confirm(browser, "cancel", row, reason="wrong week"))
+    ended = set(Agent.objects.filter(state="abandoned").values_list("pk", flat=True))
+    assert ended == {agent.pk, child.pk}
+    assert AuditEntry.objects.filter(action="cancel_scope", actor="admin:admin").count() == 1
+    assert "nothing in it is under way" in said(confirm(browser, "cancel", row))
 
 
 def test_raise_limit_asks_for_figures_that_fit(browser, agent):
