@@ -35,6 +35,11 @@ def digest(*, title: str, body: str) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="replace")).hexdigest()
 
 
+def is_same_text(one: IssueView, other: IssueView) -> bool:
+    """Whether an approval of one is an approval of the other."""
+    return digest(title=one.title, body=one.body) == digest(title=other.title, body=other.body)
+
+
 def is_approved(agent: Agent, *, title: str, body: str) -> bool:
     """Whether an issue's texts are the approved ones; always, where nobody has to approve."""
     return not agent.approved_sha or agent.approved_sha == digest(title=title, body=body)

@@ -17,7 +17,8 @@ from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_api as grid
 from grid.public_errors import GridError, SourceUnavailableError
-from tracker import public_changes
+from tracker import public_api as tracker
+from tracker import public_changes, public_sync
 from tracker.public_errors import NotFoundError
 from tracker.public_types import ChangeView, CloseReason, FeedbackKind, Hint, Trust
 from tracker.public_types import Feedback as Said
@@ -35,12 +36,22 @@ def take_up(repository_id: int, hint: Hint) -> None:
     Raises:
         TrackerError: The tracker could not be asked; take the hint up again later.
     """
+    if hint.comment_id and hint.actor and not _may_count(repository_id, hint):
+        return
     for key in _keys(repository_id, hint):
         try:
             change = public_changes.refresh_change(repository_id, key)
         except NotFoundError:
             continue  # an issue, or gone
         _look(repository_id, change)
+
+
+def _may_count(repository_id: int, hint: Hint) -> bool:
+    """Whether something said is worth a look, which takes ten requests: outsiders could spend our quota by talking."""
+    if tracker.get_repository(repository_id).tracker != integration.GITHUB:
+        return True
+    by = public_sync.standing(repository_id, hint.actor)
+    return by.trust in TRUSTED and not by.is_bot
 
 
 def _keys(repository_id: int, hint: Hint) -> list[str]:

@@ -157,7 +157,8 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
             raise NotAllowedError(f"it is {state} already; `explain` says what it waits for")
         before = {"state": str(state), "attempts": agent.attempts, "crashes": agent.crashes}
         Agent.objects.filter(pk=agent_id).update(attempts=0, crashes=0, reworks=0, not_before=None)
-        approvals.approve_present(agent, by=actor, at=approved_at or timezone.now())
+        if approved_at is None:  # else somebody approved the text that was seen, and the present one may differ
+            approvals.approve_present(agent, by=actor, at=timezone.now())
         later = _reopen(agent) if state == AgentState.ABANDONED else None
         if state == AgentState.ABANDONED:
             lifecycle.move(

@@ -53,9 +53,10 @@ def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
         _refuse(comment, by)
         return
     changes: Sequence[TextChange] = ()
+    seen = tracker.get_issue(issue_id)
     if any(command.verb in _APPROVE for command in commands):
         changes = starting.text_changes(public_sync.evidence(repository_id, comment.ref.key))
-    order = Order(by=by, at=comment.created_at, how="/agent", text_changes=changes)
+    order = Order(by=by, at=comment.created_at, how="/agent", seen=seen, text_changes=changes)
     try:
         with transaction.atomic():
             taken = Taken.objects.create(

@@ -6,6 +6,7 @@ no link works. No text is longer than 60,000 characters, so that the markers of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ _SUMMARY = 4_000
 _REASON = 2_000
 _TAIL = 1_500
 _MAX_TAILS = 5
+_LIVELY = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=//)", re.IGNORECASE)
+"""Before what GitHub makes a mention, a reference or a link of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,14 @@ class Status:
 def title(text: str) -> str:
     """The title of a pull request from that of its issue."""
     return one_line(text) or "Work of an agent"
+
+
+def in_commit(text: str) -> str:
+    """One line of somebody's text for the message of a commit of ours, where there is no code to keep it still.
+
+    It mentions nobody, and closes nothing when it reaches the default branch: `Fixes # 9`.
+    """
+    return _LIVELY.sub(r"\g<0> ", one_line(text))
 
 
 def body(proposal: Proposal) -> str:

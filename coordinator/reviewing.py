@@ -29,7 +29,7 @@ def bring_together(agent: Agent, run: ExecutionView) -> Integrated:
         GridError: It cannot be done without a person; the message says why.
     """
     head = run.result.head if run.result.changed else agent.head
-    done = integration.integrate(agent, head, title=agent.issue.title)
+    done = integration.integrate(agent, head, title=pull_requests.in_commit(agent.issue.title))
     if agent.parent is not None or not done.head or done.conflict:
         return done
     allowed = briefing.limits_of(agent).allow_protected_paths if agent.repository.tracker == GITHUB else ()

@@ -14,6 +14,7 @@ from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from tracker import public_api as tracker
 from tracker.public_sync import Deed, Evidence
+from tracker.public_types import IssueView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Order:
     """By the tracker's clock."""
     how: str
     """For people: `agent:ready`, `/agent run`."""
+    seen: IssueView
+    """The issue as read before `text_changes` were: of later changes nobody knows yet whose they are."""
     text_changes: Sequence[TextChange] = ()
 
     @property
@@ -70,14 +73,17 @@ def start(*, repository_id: int, issue_id: int, order: Order) -> Agent:
 
 def approve(agent: Agent, order: Order) -> bool:
     """Approve the issue's text as the person saw it; False when it was changed since, and the agent waits therefore."""
-    if agent.approved_sha and approvals.is_issue_approved(agent):
+    seen, present = order.seen, tracker.get_issue(agent.issue_id)
+    if agent.approved_sha and approvals.is_approved(agent, title=present.title, body=present.body):
         return True
     stranger = authority.changed_since(order.text_changes, at=order.at)
-    if stranger is None:
-        approvals.approve_present(agent, by=order.by.login, at=order.at)
+    # Another worker may have read a newer text since `order` was made, which nobody has judged.
+    if stranger is None and approvals.is_same_text(seen, present):
+        approvals.approve(agent, title=seen.title, body=seen.body, by=order.by.login, at=order.at)
         return True
     approvals.withhold(agent)
-    holds.ask(agent.pk, reason=approvals.question(stranger.by.login), actor=order.actor)
+    who = stranger.by.login if stranger is not None else ""
+    holds.ask(agent.pk, reason=approvals.question(who), actor=order.actor)
     return False
 
 

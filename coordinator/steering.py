@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 
 from django.db import transaction
-from django.utils import timezone
 
 from coordinator import approvals, authority, control, dispatch, holds, orders, starting, tree, wake
 from coordinator.admission import BY_HAND
@@ -71,14 +70,14 @@ def follow(repository_id: int, seen: Seen, hint: Hint) -> None:
     if wish is None and not is_changed:
         return
     evidence = public_sync.evidence(repository_id, seen.after.ref.key)
-    order = _order(repository_id, wish, evidence, hint) if wish is not None else None
+    order = _order(repository_id, seen, wish, evidence, hint) if wish is not None else None
     if order is not None and order.by.may_steer and wish is not None:
         _grant(repository_id, seen, agent, wish, order)
         return
     if wish is not None:
         _refuse(seen, agent, wish, order)
     if agent is not None and is_changed:
-        _judge_text(agent, evidence)
+        _judge_text(agent, seen, evidence)
 
 
 def _situation(seen: Seen, agent: Agent | None) -> Situation:
@@ -104,7 +103,7 @@ _TELLING = frozenset({Shown.READY, Shown.NONE})
 """What an issue shows when it may ask for something."""
 
 
-def _order(repository_id: int, wish: Wish, evidence: Evidence, hint: Hint) -> Order | None:
+def _order(repository_id: int, seen: Seen, wish: Wish, evidence: Evidence, hint: Hint) -> Order | None:
     """Who made the issue ask for this; None when GitHub has no record of it."""
     changes = starting.text_changes(evidence)
     if wish == Wish.START_ASSIGNED:
@@ -121,12 +120,12 @@ def _order(repository_id: int, wish: Wish, evidence: Evidence, hint: Hint) -> Or
         is_hinted = hint.action == action and hint.label.casefold() == label
         how = label if is_wanted else f"{label} taken off"
     if deed is not None and deed.is_on == is_wanted:
-        return Order(by=starting.person(deed), at=deed.at, how=how, text_changes=changes)
+        return Order(by=starting.person(deed), at=deed.at, how=how, seen=seen.after, text_changes=changes)
     if is_hinted and hint.actor and not hint.actor_is_bot:
-        # The record lags behind the webhook.
+        # The record lags behind the webhook. By the tracker's clock: ours would let changes of this moment pass for old.
         found = public_sync.standing(repository_id, hint.actor)
         by = Person(login=found.login, trust=found.trust, is_bot=found.is_bot)
-        return Order(by=by, at=timezone.now(), how=how, text_changes=changes)
+        return Order(by=by, at=seen.after.updated_at, how=how, seen=seen.after, text_changes=changes)
     return None
 
 
@@ -137,9 +136,11 @@ def _grant(repository_id: int, seen: Seen, agent: Agent | None, wish: Wish, orde
         elif agent is None:
             return
         elif wish == Wish.RETRY:
-            if starting.approve(agent, order):
-                control.retry(agent.pk, actor=order.actor, approved_at=order.at)
-            else:
+            with transaction.atomic():
+                is_approved = starting.approve(agent, order)
+                if is_approved:
+                    control.retry(agent.pk, actor=order.actor, approved_at=order.at)
+            if not is_approved:
                 _show_again(agent)
         elif wish == Wish.CANCEL:
             control.cancel(agent.pk, actor=order.actor, reason=order.how)
@@ -172,15 +173,16 @@ def _show_again(agent: Agent) -> None:
         wake.drain_outbox(agent.repository_id)
 
 
-def _judge_text(agent: Agent, evidence: Evidence) -> None:
-    verdict, login = authority.judge_text(
-        is_approved=False, changes=starting.text_changes(evidence), approved_at=agent.approved_at
-    )
+def _judge_text(agent: Agent, seen: Seen, evidence: Evidence) -> None:
+    changes = starting.text_changes(evidence)
+    verdict, login = authority.judge_text(is_approved=False, changes=changes, approved_at=agent.approved_at)
     if verdict == Verdict.ASK:
         holds.ask(agent.pk, reason=approvals.question(login), actor=starting.actor_of(login))
         return
     with transaction.atomic():
-        approvals.approve_present(agent, by=login, at=timezone.now())
+        # What was read before the evidence, at the time of its last change: what came since has still to be judged.
+        text, at = seen.after, max(change.at for change in changes)
+        approvals.approve(agent, title=text.title, body=text.body, by=login, at=at)
         control.audit(starting.actor_of(login), "approve", f"agent:{agent.pk}", {"how": "edited the text"})
         was_asked = agent.state == AgentState.BLOCKED and agent.blocked_reason.startswith(approvals.QUESTION)
         if was_asked or agent.nudges.filter(is_open=True, decision__code=approvals.NEEDS_APPROVAL).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -15,6 +16,7 @@ from tracker.github.wire import RemoteIssue
 from tracker.models import Issue
 from tracker.public_types import IssueDraft
 
+_MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _LOOK_THROUGH = 500
 """Issues changed since the first attempt, the latest created first."""
 
@@ -32,7 +34,7 @@ def create(desk: Desk, draft: IssueDraft, dedupe_key: str, *, rest: timedelta) -
     known = Issue.objects.filter(repository=desk.repository, dedupe_key=dedupe_key).first()
     if known is not None:
         return known
-    marked = markers.issue_body(body, dedupe_key=dedupe_key, secret=conf().marker_key)
+    marked = markers.issue_body(_pinging_nobody(body), dedupe_key=dedupe_key, secret=conf().marker_key)
     name = f"issue:{dedupe_key}"
     attempt = attempts.earlier(desk.repository, name)
     if attempt is not None:
@@ -43,6 +45,14 @@ def create(desk: Desk, draft: IssueDraft, dedupe_key: str, *, rest: timedelta) -
     with attempts.creating(desk.repository, name), desk.calling(write=True):
         made = desk.session.repo.create_issue(title, marked, labels=[*names, *labels.of_state(state)])
     return _keep(desk, wire.issue(wire.raw(made), us=desk.us), dedupe_key, name)
+
+
+def _pinging_nobody(body: str) -> str:
+    """The text with its mentions broken by a zero-width space, which no prompt keeps: its words are an agent's.
+
+    In code too: where code ends for GitHub is nothing that we could tell for certain.
+    """
+    return _MENTION.sub("@\u200b", body)
 
 
 def _find(desk: Desk, dedupe_key: str, *, since: datetime) -> RemoteIssue | None:

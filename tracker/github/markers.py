@@ -116,10 +116,11 @@ def change_body(*, title: str, body: str, present: str | None = None) -> str:
     """The text of a pull request: our block, and around it whatever people wrote into the `present` text.
 
     A present text without our block is people's own; it stays as it is.
+
+    Args:
+        body: Words that may be an agent's in part: whatever looks like a marker in there is none.
     """
-    given = _block(body)
-    # Nothing inside may end the block early.
-    inner = (body[given.inside] if given else body).replace("<!-- agent-grid:", "&lt;!-- agent-grid:").strip("\n")
+    inner = body.replace("<!-- agent-grid:", "&lt;!-- agent-grid:").strip("\n")
     block = f"<!-- agent-grid:begin {_digest(title)[:16]} -->\n{inner}\n{_END}"
     if present is None:
         return block
@@ -136,7 +137,6 @@ def title_is_ours(*, title: str, body: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
     whole: slice
-    inside: slice
     digest: str
 
 
@@ -146,8 +146,7 @@ def _block(text: str) -> _Block | None:
     end = text.find(_END, begin.end()) if begin else -1
     if begin is None or end < 0:
         return None
-    whole, inside = slice(begin.start(), end + len(_END)), slice(begin.end(), end)
-    return _Block(whole=whole, inside=inside, digest=begin["digest"] or "")
+    return _Block(whole=slice(begin.start(), end + len(_END)), digest=begin["digest"] or "")
 
 
 def _digest(text: str) -> str:

@@ -28,11 +28,12 @@ def open_change(desk: Desk, *, head: str, base: str, title: str, body: str) -> R
         ConflictError: It exists, but the listing does not show it yet: GitHub itself refuses a second one.
     """
     title, body = limits.title(title), limits.body(body)
-    body = _fitting(title, body)
+    body = _fitting(body)
     found = _open_pull(desk, head)
     if found is None:
         with desk.calling(write=True):
-            thing = desk.session.repo.create_pull(base, head, title=title, body=body, draft=True)
+            whole = markers.change_body(title=title, body=body)
+            thing = desk.session.repo.create_pull(base, head, title=title, body=whole, draft=True)
         found = thing, wire.pull(wire.raw(thing), us=desk.us)
     remote = _update(desk, *found, title=title, body=body)
     mirror.store_change(desk.repository, remote)
@@ -83,8 +84,8 @@ def _update(desk: Desk, thing: PullRequest, remote: RemotePull, *, title: str, b
     return replace(remote, title=changes.get("title", remote.title), updated_at=updated_at)
 
 
-def _fitting(title: str, body: str) -> str:
-    """Our block around the text, which is shortened where GitHub would refuse it."""
-    room = markers.COMMENT_MAX_CHARS - 200
-    text = body if len(body) <= room else f"{body[:room]}\n\n… (shortened)"
-    return markers.change_body(title=title, body=text)
+def _fitting(body: str) -> str:
+    """The text, shortened where GitHub would refuse it within our block."""
+    # What looks like a marker becomes three characters longer (`&lt;`) once it is inside.
+    room = markers.COMMENT_MAX_CHARS - 200 - 3 * body.count("<!-- agent-grid:")
+    return body if len(body) <= room else f"{body[: max(0, room)]}\n\n… (shortened)"

@@ -86,6 +86,8 @@ def refresh(repository_id: int, key: str) -> Seen:
                     raise NotFoundError(f"{repository.scope}#{key} has moved to {read.issue.ref}.")
                 return _gone(row, before)
             read = _read(session, repository, key, row)
+        if read.issue is not None and (row is None or row.remote_id != read.issue.id):
+            registry.check_same(session, repository)
         trusts = people.trusts(session, repository, _authors(read))
     stored = _store(repository, row, read, trusts)
     return Seen(issue_id=stored.pk, before=before, after=_view(stored.pk))

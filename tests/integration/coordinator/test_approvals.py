@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.utils import timezone
 
-from coordinator import approvals, control, dispatch
+from coordinator import approvals, control, dispatch, starting
+from coordinator.authority import Person
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_types import AgentState, Answer, Outsiders, Source
 from grid import public_api as grid
 from tests.factories import make_agent, make_child, make_git_repository
 from tracker import public_api as tracker
 from tracker.models import Comment, Issue, Repository
+from tracker.public_types import Trust
 
 
 @pytest.fixture
@@ -74,6 +77,18 @@ def test_a_text_that_is_not_the_approved_one_starts_nothing(agent):
     control.nudge(agent.pk, actor="op")
     after = again(agent)
     assert (after.state, after.approved_by) == (AgentState.QUEUED, "op")
+
+
+def test_a_text_that_came_while_the_evidence_was_read_is_not_approved(agent):
+    seen = tracker.get_issue(agent.issue_id)
+    by = Person(login="alice", trust=Trust.WRITE)
+    order = starting.Order(by=by, at=timezone.now(), how="agent:ready", seen=seen)
+    # The author edits and another worker reads it, after GitHub's record of changes was read and before we write.
+    edit(agent, body="canary of the author")
+    assert not starting.approve(agent, order)
+    after = again(agent)
+    assert after.state == AgentState.BLOCKED and not approvals.is_issue_approved(after)
+    assert starting.approve(after, replace(order, seen=tracker.get_issue(agent.issue_id)))
 
 
 def test_on_the_local_tracker_nobody_has_to_approve(db, tmp_path):

@@ -52,6 +52,19 @@ def test_words_of_others_and_approvals_cause_nothing(office: Office):
     assert (state(agent), runs(agent), Feedback.objects.count()) == ("review", 1, 0)
 
 
+def test_outsiders_who_talk_spend_next_to_nothing_of_our_quota(office: Office):
+    office.in_review()
+    number = office.pull()["number"]
+    rita = office.github.as_person("rita")
+    said = [str(rita.comment(number, f"words {n}")) for n in range(5)]
+    before = office.github.spent()
+    for comment_id in said:
+        office.hear(number, comment_id=comment_id, actor="rita")
+    assert office.github.spent() - before <= 1  # what she may do
+    office.hear(number, comment_id=str(office.github.as_person("alice").comment(number, "Louder")), actor="alice")
+    assert Feedback.objects.get().author == "alice"
+
+
 def test_a_failed_check_of_the_present_head_is_one_rework_with_its_log(office: Office):
     agent = office.in_review(command="cat > /dev/null; echo hi >> hi.txt")
     pull = office.pull()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,9 +16,10 @@ from tests.integration.tracker.fake_github_world import REPOSITORY, Clone, Liste
 from tests.integration.tracker.github_here import US, GithubHere, github, github_server
 from tracker import public_api, public_sync
 from tracker.fake_github import FakeGithub, Fault
+from tracker.github.tracker import GithubTracker
 from tracker.models import Change, Comment, Delivery, Issue, Permission, Quota, Repository
 from tracker.public_errors import InvalidError, NotFoundError, RateLimitedError, UnavailableError
-from tracker.public_types import AgentState, HintKind, Trust
+from tracker.public_types import AgentState, HintKind, IssueDraft, Trust
 from tracker.sync import pages, sweeping
 
 __all__ = ["github", "github_server"]
@@ -594,6 +596,34 @@ def test_a_broken_backfill_goes_on(github: GithubHere, path: str, monkeypatch: p
     public_sync.backfill(github.repository.id, afresh=True)
     assert picture(github) == filled
     assert {key: len(row[8]) for key, row in filled.items() if row[8]} == {str(made["one"]): 2}
+
+
+# --- names ---------------------------------------------------------------------------------------------------------------
+
+
+def test_issues_that_agents_ask_for_ping_nobody_and_read_as_they_were_written(github: GithubHere) -> None:
+    text = "Ask @alice, @acme/team or a@b.c; `@decorated`"
+    tracker = GithubTracker(Repository.objects.get(pk=github.repository.id))
+    made = tracker.create(REPOSITORY, IssueDraft(title="New", body=text), "key")
+    posted = github.as_person("alice").issue(int(made.ref.key))["body"].partition("\n\n<!--")[0]
+    assert re.findall(r"(?<!\w)@\w", posted) == [] and "a@b.c" in posted
+    assert posted.replace("\u200b", "") == text
+
+
+def test_nobody_steers_us_by_taking_a_name_that_was_given_up(github: GithubHere) -> None:
+    known = github.as_person("alice").open_issue("ours")
+    github.refresh(known)
+    Repository.objects.filter(pk=github.repository.id).update(remote_id=4711)  # whoever has the name now is another
+    unknown = github.as_person("alice").open_issue("theirs")
+    Issue.objects.filter(key=str(known)).update(remote_id=4712)
+    github.as_person("alice").edit_issue(known, title="changed")
+    for number in (unknown, known):
+        with pytest.raises(NotFoundError, match="another repository"):
+            github.refresh(number)
+    with pytest.raises(NotFoundError, match="github add"):
+        public_sync.sweep(github.repository.id, timezone.now())
+    assert not Issue.objects.filter(key=str(unknown)).exists()
+    assert github.row(known).title == "ours"
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------------

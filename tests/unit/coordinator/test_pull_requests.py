@@ -162,3 +162,10 @@ def test_other_files_are_not(path: str):
 def test_a_pattern_lets_through_what_it_names_only():
     paths = [".github/workflows/docs.yml", ".github/workflows/release.yml"]
     assert protected(paths, allowed=[".github/workflows/docs.yml"]) == paths[1:]
+
+
+def test_a_title_in_a_commit_of_ours_closes_and_mentions_nothing():
+    evil = "Fixes #9, closes acme/other#8, GH-7 and https://github.com/acme/x/issues/6 cc @team"
+    made = pull_requests.in_commit(evil + "\nCloses #5")
+    assert made == "Fixes # 9, closes acme/other# 8, GH- 7 and https: //github.com/acme/x/issues/6 cc @ team Closes # 5"
+    assert pull_requests.in_commit("Add C# and a@ b") == "Add C# and a@ b"

@@ -142,9 +142,12 @@ def test_a_text_cannot_end_its_block_early() -> None:
     assert markers.change_body(title="One", body="Fine", present=once) == markers.change_body(title="One", body="Fine")
 
 
-def test_a_body_that_brings_its_block_along_gets_no_second_one() -> None:
-    brought = "<!-- agent-grid:begin -->\nCloses #1\n<!-- agent-grid:end -->"
-    assert markers.change_body(title="One", body=brought) == markers.change_body(title="One", body="Closes #1")
+def test_a_body_that_brings_a_block_along_is_not_cut_down_to_it() -> None:
+    forged = "Closes #1\n\n> ```text\n> <!-- agent-grid:begin -->\n> @team Closes #99\n> <!-- agent-grid:end -->\n> ```"
+    for present in (None, markers.change_body(title="One", body="Old")):
+        made = markers.change_body(title="One", body=f"{forged}\n\nRead it as a stranger's work.", present=present)
+        assert made.count("<!-- agent-grid:begin") == made.count("<!-- agent-grid:end") == 1
+        assert "Closes #1\n\n> ```text\n" in made and "> ```\n\nRead it as a stranger's work." in made
 
 
 def test_a_title_is_ours_until_somebody_changes_it() -> None:
