@@ -23,9 +23,11 @@ from grid.agents.bounds import MAX_EVENT_BYTES
 from grid.agents.errors import InvalidOutcomeError
 from grid.phases import Ended
 from grid.public_types import Outcome, OutcomeKind
+from tests.unit.grid.agents.support import doubles
 from tests.unit.grid.agents.support.runs import Place, Ran
 
 KINDS = {"agent.message", "agent.output", "agent.error", "tool.requested", "tool.result", "llm.result"}
+NOISE_COMMAND = "head -c 300000 /dev/urandom; printf '\\000\\377'; head -c 3000000 /dev/zero"
 LIMITS = ("wall", "idle", "output", "disk")
 FROM_OUTSIDE = ("cancelled", "interrupted", "fenced", "not_started", "shim_failed", "killed", "over_budget", "anything")
 
@@ -44,6 +46,15 @@ class CommandWorld:
 
     def dying(self, how: str) -> dict[str, Any]:
         return {"command": f"echo x > changed; {how}"}
+
+    def noisy(self) -> dict[str, Any]:
+        return {"command": f"({NOISE_COMMAND}); echo x > changed; ({NOISE_COMMAND}) >&2"}
+
+    def waiting(self) -> dict[str, Any]:
+        return {"command": "echo ready; sleep 60"}
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return []
 
 
 class BuiltinWorld:
@@ -66,11 +77,93 @@ class BuiltinWorld:
     def dying(self, how: str) -> dict[str, Any]:
         return self._script({"call": "run_command", "args": {"command": "echo x > changed; kill -KILL $PPID"}})
 
+    def noisy(self) -> dict[str, Any]:
+        finish = {"call": "finish", "args": {"outcome": "done", "summary": ""}}
+        return self._script({"call": "run_command", "args": {"command": NOISE_COMMAND}}, finish)
 
-World = CommandWorld | BuiltinWorld
+    def waiting(self) -> dict[str, Any]:
+        return self._script({"call": "run_command", "args": {"command": "sleep 60"}})
 
 
-@pytest.fixture(params=[CommandWorld(), BuiltinWorld()], ids=lambda world: world.name)
+class StandInWorld:
+    """An agent with a JSON stream: a stand-in for its program that takes the same flags and prints the same lines."""
+
+    name: str
+
+    def finishing(self, kind: str) -> dict[str, Any]:
+        return doubles.options(self.name, f"finish-{kind}")
+
+    def silent(self) -> dict[str, Any]:
+        return doubles.options(self.name, "silent")
+
+    def dying(self, how: str) -> dict[str, Any]:
+        return doubles.options(self.name, "exit-3" if how == "exit 3" else "kill")
+
+    def noisy(self) -> dict[str, Any]:
+        return doubles.options(self.name, "noise")
+
+    def waiting(self) -> dict[str, Any]:
+        return doubles.options(self.name, "wait")
+
+
+class ClaudeWorld(StandInWorld):
+    """The agent `claude`."""
+
+    name = "claude"
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return [{"type": "result", "subtype": "success", "is_error": False}]
+
+
+class CodexWorld(StandInWorld):
+    """The agent `codex`."""
+
+    name = "codex"
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return [{"type": "turn.completed", "usage": {}}]
+
+
+class OpencodeWorld(StandInWorld):
+    """The agent `opencode`."""
+
+    name = "opencode"
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return [{"type": "step_finish", "sessionID": "s", "part": {"id": "p", "reason": "stop"}}]
+
+
+class GeminiWorld(StandInWorld):
+    """The agent `gemini`."""
+
+    name = "gemini"
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return [{"type": "result", "status": "success", "stats": {}}]
+
+
+class AcpWorld(StandInWorld):
+    """The agent `acp`: our client, with a stand-in for the agent behind it."""
+
+    name = "acp"
+
+    def good_end(self) -> list[dict[str, Any]]:
+        return [{"type": "result", "status": "ok", "stop_reason": "end_turn", "error": "", "usage": {}}]
+
+
+World = CommandWorld | BuiltinWorld | ClaudeWorld | CodexWorld | OpencodeWorld | GeminiWorld | AcpWorld
+WORLDS: tuple[World, ...] = (
+    CommandWorld(),
+    BuiltinWorld(),
+    ClaudeWorld(),
+    CodexWorld(),
+    OpencodeWorld(),
+    GeminiWorld(),
+    AcpWorld(),
+)
+
+
+@pytest.fixture(params=WORLDS, ids=lambda world: world.name)
 def world(request: pytest.FixtureRequest) -> World:
     made: World = request.param
     return made
@@ -92,7 +185,7 @@ def run(world: World, place: Place, options: Mapping[str, Any], *, reason: str =
 
 
 def test_every_adapter_has_a_world() -> None:
-    assert registry.names() == ("builtin", "command")
+    assert registry.names() == tuple(sorted(world.name for world in WORLDS))
 
 
 @pytest.mark.parametrize("kind", ["done", "nothing_to_do", "blocked"])
@@ -181,11 +274,16 @@ def test_feeding_the_same_lines_again_gives_the_same(lines: list[tuple[Stream, s
 
 
 def fed(name: str, kind: str) -> tuple[Any, Outcome | None]:
-    """A parser that saw a good report, and the report file where the adapter goes by it."""
+    """A parser that saw a good end, and the report file where the adapter goes by it."""
+    world = next(world for world in WORLDS if world.name == name)
     parser = registry.get(name).parser()
-    report = {"outcome": kind, "summary": "S."}
-    parser.feed("out", json.dumps({"type": "result", "status": "ok", "outcome": report, "usage": {}}))
-    return parser, Outcome(kind=OutcomeKind(kind), summary="S.") if name == "command" else None
+    if isinstance(world, BuiltinWorld):
+        report = {"outcome": kind, "summary": "S."}
+        parser.feed("out", json.dumps({"type": "result", "status": "ok", "outcome": report, "usage": {}}))
+        return parser, None
+    for line in world.good_end():
+        parser.feed("out", json.dumps(line))
+    return parser, Outcome(kind=OutcomeKind(kind), summary="S.")
 
 
 @pytest.mark.parametrize("reason", [*LIMITS, *FROM_OUTSIDE])
@@ -250,27 +348,13 @@ def test_a_command_without_report_is_done_only_with_a_change(place: Place) -> No
 
 
 def test_binary_output_is_survived(world: World, place: Place) -> None:
-    noise = "head -c 300000 /dev/urandom; printf '\\000\\377'; head -c 3000000 /dev/zero"
-    if world.name == "command":
-        options = {"command": f"({noise}); echo x > changed; ({noise}) >&2"}
-    else:
-        finish = {"call": "finish", "args": {"outcome": "done", "summary": ""}}
-        call = {"call": "run_command", "args": {"command": noise}}
-        options = {"model": "scripted", "script": json.dumps({"steps": [call, finish]})}
-
-    assert run(world, place, options).verdict.ok
+    assert run(world, place, world.noisy()).verdict.ok
 
 
 def test_a_stopped_agent_is_judged_by_who_stopped_it(world: World, place: Place) -> None:
-    if world.name == "command":
-        options: dict[str, Any] = {"command": "echo ready; sleep 60"}
-    else:
-        call = {"call": "run_command", "args": {"command": "sleep 60"}}
-        options = {"model": "scripted", "script": json.dumps({"steps": [call]})}
-
     ran = place.run(
         world.name,
-        options,
+        world.waiting(),
         reason="interrupted",
         meanwhile=lambda process: _terminate_when_busy(process.pid),
     )

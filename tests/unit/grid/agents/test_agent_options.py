@@ -77,7 +77,9 @@ def test_the_adapters_leave_the_agent_library_to_the_agents_process() -> None:
 
 
 def test_an_unknown_agent_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidOptionsError, match="there is no agent 'claud'; use one of: builtin, command"):
+    with pytest.raises(
+        InvalidOptionsError, match=f"there is no agent 'claud'; use one of: {', '.join(registry.names())}"
+    ):
         registry.get("claud")
 
 
