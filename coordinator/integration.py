@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from django.db.models import Q
+
 from coordinator.models import Agent
 from coordinator.policy import protected
 from coordinator.public_errors import NotAllowedError
+from coordinator.pull_requests import closed_by
 from grid import public_api as grid
 from grid.public_errors import BranchMovedError, MergeConflictError
 from grid.public_types import Credential
@@ -117,6 +120,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
             return together
         if together.head != theirs:
             _check_paths(agent, together.head, theirs=theirs, allowed=allowed)
+            _check_messages(agent, together.head, theirs=theirs)
             try:
                 grid.publish(
                     repository=key(agent),
@@ -212,6 +216,21 @@ def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[st
             f"it changes {', '.join(refused[:5])}, which agents may not change here; somebody who may can allow it "
             "by allow_protected_paths in .agentgrid.yml, or take the change over by hand"
         )
+
+
+def _check_messages(agent: Agent, head: str, *, theirs: str) -> None:
+    """Refuse commits that would close other issues than those of this tree as soon as people merge them."""
+    repository = key(agent)
+    upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch)
+    known = [commit for commit in (upstream, agent.base, theirs) if commit]
+    tree_keys = Agent.objects.filter(Q(pk=agent.pk) | Q(root=agent.tree_id)).values_list("issue__key", flat=True)
+    mine = set(tree_keys)
+    for commit, message in grid.messages(repository=repository, head=head, known=known).items():
+        if others := sorted(closed_by(message) - mine):
+            raise NotAllowedError(
+                f"the message of commit {commit[:12]} would close {', '.join(others[:5])} when people merge it; push it by "
+                "hand with another message, or retry for another attempt"
+            )
 
 
 def key(agent: Agent) -> str:

@@ -22,6 +22,11 @@ _SUMMARY = 4_000
 _REASON = 2_000
 _TAIL = 1_500
 _MAX_TAILS = 5
+_CLOSING = re.compile(
+    r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b:?\s+"
+    r"(?:(?:#|GH-)(?P<number>\d+)|(?P<other>[\w.-]+/[\w.-]+#\d+|https?://\S+/issues/\d+))",
+    re.IGNORECASE,
+)
 _LIVELY = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=//)", re.IGNORECASE)
 """Before what GitHub makes a mention, a reference or a link of."""
 
@@ -114,6 +119,14 @@ class Status:
 def title(text: str) -> str:
     """The title of a pull request from that of its issue."""
     return one_line(text) or "Work of an agent"
+
+
+def closed_by(message: str) -> set[str]:
+    """Issues that a commit's message closes when it reaches the default branch, as GitHub reads it: `9`, `acme/app#9`.
+
+    https://docs.github.com/en/issues/tracking-your-work-with-issues/using-issues/linking-a-pull-request-to-an-issue
+    """
+    return {found["number"] or found["other"] for found in _CLOSING.finditer(message)}
 
 
 def in_commit(text: str) -> str:

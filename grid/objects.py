@@ -7,7 +7,7 @@ gets an `UnusualError` asks git itself, which knows all cases and says what is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pygit2.enums import FileMode, ObjectType, ReferenceType
 from grid.public_errors import WorkspaceError
 
 _COMMITS_MAX = 500_000
+_MESSAGES_MAX = 10_000
 _ENTRIES_MAX = 1_000_000
 FAULTS = (pygit2.GitError, KeyError, ValueError, OSError)
 """What libgit2 raises about a repository that it does not like."""
@@ -56,6 +57,27 @@ def compare(store: Path, *, tip: str, base: str) -> Ahead:
     except FAULTS as error:
         raise UnusualError(str(error)) from error
     return Ahead(commits=count, has_merge=has_merge, descends=descends)
+
+
+def messages(store: Path, *, tip: str, known: Sequence[str]) -> dict[str, str]:
+    """The whole message of each commit of `tip` that none of the known ones has, by commit.
+
+    Raises:
+        UnusualError: An object is missing, or there are more than ten thousand.
+    """
+    found: dict[str, str] = {}
+    try:
+        repository = pygit2.Repository(str(store))
+        walk = repository.walk(pygit2.Oid(hex=tip))
+        for commit_id in known:
+            walk.hide(pygit2.Oid(hex=commit_id))
+        for commit in walk:
+            found[str(commit.id)] = commit.raw_message.decode("utf-8", "replace")
+            if len(found) > _MESSAGES_MAX:
+                raise UnusualError(f"more than {_MESSAGES_MAX} commits")
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+    return found
 
 
 def has_commit(store: Path, commit: str) -> bool:

@@ -11,13 +11,13 @@ from uuid import UUID
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from grid import event_log, executions, invariants, launching, probes, processes, store, wake, workspaces
+from grid import event_log, executions, invariants, launching, objects, probes, processes, store, wake, workspaces
 from grid.agents import registry
 from grid.conf import conf
 from grid.event_log import Position
 from grid.host import identity
 from grid.models import Execution, Host
-from grid.public_errors import ExecutionNotFoundError
+from grid.public_errors import ExecutionNotFoundError, WorkspaceError
 from grid.public_types import (
     LIVE,
     ON_HOST,
@@ -337,6 +337,14 @@ def published_head(*, repository: str, branch: str) -> str:
 def commits(*, repository: str, base: str, head: str, limit: int = 100) -> list[CommitInfo]:
     """Commits of `head` that `base` does not have, newest first."""
     return store.commits_between(conf().store_dir(repository), base, head, limit)
+
+
+def messages(*, repository: str, head: str, known: Sequence[str]) -> dict[str, str]:
+    """Whole messages of the commits of `head` that none of the known ones has, by commit. Raises WorkspaceError."""
+    try:
+        return objects.messages(conf().store_dir(repository), tip=head, known=known)
+    except objects.UnusualError as error:
+        raise WorkspaceError(f"the commits of {head[:12]} cannot be read: {error}") from error
 
 
 def branch_name(key: str, title: str) -> str:

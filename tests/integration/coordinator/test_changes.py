@@ -92,6 +92,24 @@ def test_files_that_decide_what_runs_are_not_pushed_without_policy(office: Offic
     assert f"refs/executions/{kept.pk}" in agent.blocked_reason
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [("Fixes #999", "would close 999"), ("closes acme/other#3", "acme/other#3"), ("fixes #{own}", "")],
+)
+def test_a_commit_message_closes_no_issue_of_somebody_else(office: Office, words: str, says: str):
+    own = office.take_on(command="true").issue.key
+    command = f"echo hi > hi.txt; git add -A; git commit -qm 'Work\n\n{words.format(own=int(own) + 1)}'"
+    agent = office.take_on(command=command)
+    control.nudge(agent.pk, actor="alice")
+    office.settle()
+    agent.refresh_from_db()
+    if says:
+        assert agent.state == "blocked" and says in agent.blocked_reason
+        assert office.github.as_person("alice").pulls() == []
+    else:
+        assert agent.state == "review"
+
+
 def test_a_change_of_protected_files_is_pushed_where_the_policy_allows_it(office: Office):
     policy = 'allow_protected_paths: [".github/workflows/*"]\n'
     path = office.clone()

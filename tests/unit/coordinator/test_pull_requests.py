@@ -169,3 +169,16 @@ def test_a_title_in_a_commit_of_ours_closes_and_mentions_nothing():
     made = pull_requests.in_commit(evil + "\nCloses #5")
     assert made == "Fixes # 9, closes acme/other# 8, GH- 7 and https: //github.com/acme/x/issues/6 cc @ team Closes # 5"
     assert pull_requests.in_commit("Add C# and a@ b") == "Add C# and a@ b"
+
+
+@pytest.mark.parametrize(
+    ("message", "closed"),
+    [
+        ("Fix the parser\n\nCloses #12, fixes: #13 and resolved GH-14", {"12", "13", "14"}),
+        ("fixes acme/app#3", {"acme/app#3"}),
+        ("Closes https://github.com/acme/app/issues/9", {"https://github.com/acme/app/issues/9"}),
+        ("See #12; prefixes #4; fix 5; close the # 6", set()),
+    ],
+)
+def test_closing_words_are_read_as_github_reads_them(message: str, closed: set[str]) -> None:
+    assert pull_requests.closed_by(message) == closed
