@@ -1,8 +1,9 @@
 # Targets for people and for CI. Works with an empty HOME, a bare PATH and spaces in the path of the checkout.
 SHELL := /bin/sh
 PYTHON_IN_VENV := .venv/bin/python
-# Two processes, whole files each: most tests wait for processes, few compute.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two processes, whole files each: most tests wait for processes, few compute. In the order of the folders: acceptance, whose
+# files are few and long, would come last otherwise and leave one process idle.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 # What the operator keeps in .env must not reach the checks.
 CLEAN := AGENTGRID_READ_DOTENV=False

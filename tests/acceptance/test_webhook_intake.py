@@ -213,7 +213,8 @@ def database_switch(socket_dir: str) -> tuple[Callable[[], None], Callable[[], N
     with psycopg.connect(host=socket_dir, user="postgres", dbname="postgres") as connection:
         data = connection.execute("SHOW data_directory").fetchone()
         pg_ctl = Path(f"/proc/{connection.info.backend_pid}/exe").resolve().with_name("pg_ctl")
-        options = Path(data[0], "postmaster.opts").read_text().split(" ", 1)[1].strip()
+        # Program and options, of which only the options are quoted; the program's path may have blanks.
+        options = '"' + Path(data[0], "postmaster.opts").read_text().split(' "', 1)[1].strip()
     owner = Path(data[0]).stat().st_uid
 
     def run(*args: str) -> None:

@@ -95,7 +95,7 @@ def test_options_are_json_or_text(source: str) -> None:
     ("args", "fix"),
     [
         (("--repo", "/nowhere/at/all"), "give the path of a git repository"),
-        (("--agent", "gandalf"), "use one of: builtin, command"),
+        (("--agent", "gandalf"), "use one of: acp, builtin, claude, codex, command, gemini, opencode"),
         (("--agent", "command", "--option", "comand=x"), "command"),
         (("--agent", "builtin", "--command", "x"), "leave one of them out"),
         (("--command", "x", "--script", "y"), "give one of them"),
