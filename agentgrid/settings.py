@@ -206,6 +206,11 @@ GRID_HEARTBEAT_SECONDS = env.float("AGENTGRID_HEARTBEAT_SECONDS", 10.0)
 GRID_DRAIN_SECONDS = env.int("AGENTGRID_DRAIN_SECONDS", 15)
 # Variables of ours that agents may see, by name; nothing else of our environment reaches them.
 GRID_AGENT_ENV = {name: env.str(name) for name in env.list("AGENTGRID_AGENT_ENV_ALLOW", default=[]) if name in env}
+# Where agents on this machine reach `web`: our tools and the model gateway. Empty: they get neither.
+GRID_AGENT_URL = env.str("AGENTGRID_AGENT_URL", "")
+GRID_SANDBOX = env.str("AGENTGRID_SANDBOX", "auto")
+GRID_EGRESS_ALLOW = env.list("AGENTGRID_EGRESS_ALLOW", default=[])
+GRID_DOCKER_IMAGE = env.str("AGENTGRID_DOCKER_IMAGE", "")
 GRID_AGENT_PATH = env.str("AGENTGRID_AGENT_PATH", "/usr/local/bin:/usr/bin:/bin")
 GRID_KEEP_RUNS_DAYS = env.int("AGENTGRID_KEEP_RUNS_DAYS", 7)
 GRID_EVENT_WAKE_TASK = "coordinator.apply_events"
@@ -222,8 +227,28 @@ COORDINATOR_MAX_OPEN_DESCENDANTS = env.int("AGENTGRID_MAX_OPEN_DESCENDANTS", 50)
 COORDINATOR_MAX_ATTEMPTS = env.int("AGENTGRID_MAX_ATTEMPTS", 3)
 COORDINATOR_TREE_EXECUTIONS = env.int("AGENTGRID_TREE_EXECUTIONS", 100)
 COORDINATOR_TREE_WALL_SECONDS = env.int("AGENTGRID_TREE_WALL_SECONDS", 8 * 3600)
+# Money and tokens for models in one tree, through the gateway; 0 means no limit.
+COORDINATOR_TREE_USD = env.float("AGENTGRID_TREE_USD", 20.0)
+COORDINATOR_TREE_TOKENS = env.int("AGENTGRID_TREE_TOKENS", 50_000_000)
 COORDINATOR_RETRY_SECONDS = env.float("AGENTGRID_RETRY_SECONDS", 10.0)
 COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
+
+# --- Model gateway: the real keys stay in `web`; agents show the token of their execution --------------------------------
+
+_MODEL_APIS = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+    "ollama": "http://127.0.0.1:11434",
+}
+GATEWAY = {
+    name: {
+        "url": env.str(f"GATEWAY_{name.upper()}_URL", url).rstrip("/"),
+        "key": env.str(f"GATEWAY_{name.upper()}_API_KEY", ""),
+    }
+    for name, url in _MODEL_APIS.items()
+    if name in env.list("GATEWAY_PROVIDERS", default=[])
+}
 
 # --- GitHub: read through tracker.conf ---------------------------------------------------------------------------------
 

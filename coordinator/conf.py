@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -20,6 +21,11 @@ class CoordinatorConf:
     max_attempts: int
     tree_executions: int
     tree_wall_seconds: int
+    tree_usd_micros: int | None
+    """Money for models in one tree, in millionths of a US dollar; None: no limit."""
+    tree_tokens: int | None
+    gateway: Mapping[str, Mapping[str, str]]
+    """By provider: `url` of its API, without a slash at its end, and `key`, the real one."""
     retry_seconds: float
     is_working: bool
     """False launches nothing more; what is queued or runs goes on. `pause --fleet` holds the queued ones, too."""
@@ -39,6 +45,9 @@ def conf() -> CoordinatorConf:
         max_attempts=settings.COORDINATOR_MAX_ATTEMPTS,
         tree_executions=settings.COORDINATOR_TREE_EXECUTIONS,
         tree_wall_seconds=settings.COORDINATOR_TREE_WALL_SECONDS,
+        tree_usd_micros=round(settings.COORDINATOR_TREE_USD * 1_000_000) or None,
+        tree_tokens=settings.COORDINATOR_TREE_TOKENS or None,
+        gateway=settings.GATEWAY,
         retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
         is_working=settings.COORDINATOR_WORKING,
         public_url=settings.PUBLIC_URL,

@@ -89,13 +89,14 @@ def adopt_children(agent_id: int) -> bool:
             ref = Ref(agent.repository.scope, results[key].value["key"])
             issue_id = tracker.issue_id(ref, repository_id=agent.repository_id)
             inherited = {name: agent.spec[name] for name in ("adapter", "options") if name in agent.spec}
-            spec = {**inherited, "acceptance": list(child.acceptance)}
+            spec = {**inherited, "acceptance": list(child.acceptance), "prompt": child.prompt}
             made.append(
                 roster.take_on(
                     issue_id=issue_id,
                     repository_id=agent.repository_id,
                     parent=agent,
                     spec=spec,
+                    profile=child.profile,
                     priority=agent.priority,
                 )
             )

@@ -52,6 +52,7 @@ def take_on(
     repository_id: int,
     parent: Agent | None = None,
     spec: Mapping[str, Any] | None = None,
+    profile: str = "",
     priority: int = 0,
 ) -> Agent:
     """The agent of an issue, made when there is none; what exists already keeps its place and its wishes."""
@@ -73,6 +74,7 @@ def take_on(
                 "envelope": envelope,
                 "branch": grid.branch_name(issue.ref.key, issue.title),
                 "spec": dict(spec or {}),
+                "profile": profile,
                 "priority": priority,
             },
         )
@@ -104,6 +106,8 @@ def _tree_envelope(issue_id: int, repository_id: int) -> Envelope:
             "max_live": settings.max_live_per_tree,
             "executions_limit": settings.tree_executions,
             "wall_limit_seconds": settings.tree_wall_seconds,
+            "usd_limit_micros": settings.tree_usd_micros,
+            "tokens_limit": settings.tree_tokens,
         },
     )
 

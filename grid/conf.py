@@ -25,6 +25,15 @@ class GridConf:
     agent_env: Mapping[str, str]
     """Variables of our own that agents may see; empty unless an operator says so."""
     agent_path: str
+    agent_url: str
+    """Where agents on this host reach the web process, without a slash at its end; empty: they get no tools of ours."""
+    gateway_providers: frozenset[str]
+    """Providers whose models agents reach through our gateway."""
+    sandbox: str
+    """Backend of runs that ask for none: `process`, `bwrap`, `docker`, or `auto`: bwrap where it works, else process."""
+    egress_allow: tuple[str, ...]
+    """Hosts that sandboxed agents may reach besides ours: `pypi.org`, `*.npmjs.org`."""
+    docker_image: str
     keep_runs_days: int
     event_wake_task: str
     """Celery task, by name, that is woken when executions ended."""
@@ -61,6 +70,11 @@ def conf() -> GridConf:
         drain_seconds=settings.GRID_DRAIN_SECONDS,
         agent_env=dict(settings.GRID_AGENT_ENV),
         agent_path=settings.GRID_AGENT_PATH,
+        agent_url=settings.GRID_AGENT_URL.rstrip("/"),
+        gateway_providers=frozenset(settings.GATEWAY),
+        sandbox=settings.GRID_SANDBOX,
+        egress_allow=tuple(settings.GRID_EGRESS_ALLOW),
+        docker_image=settings.GRID_DOCKER_IMAGE,
         keep_runs_days=settings.GRID_KEEP_RUNS_DAYS,
         event_wake_task=settings.GRID_EVENT_WAKE_TASK,
         python=settings.GRID_PYTHON,

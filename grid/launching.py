@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 from django.db.models.functions import Now
 
-from grid import executions, lifecycle, phases, processes, specs, store, workspaces
+from grid import bearers, executions, lifecycle, phases, processes, specs, store, wiring, workspaces
 from grid.agents import base, registry
 from grid.conf import GridConf, conf
 from grid.models import Execution
@@ -122,6 +123,20 @@ def _have_commit(bare: Path, source: str, commit: str) -> None:
         store.fetch(bare, source)
 
 
+def _agent(settings: GridConf, execution_id: UUID, spec: LaunchSpec, files: base.RunFiles) -> base.Launch:
+    """What the agent's own phase starts, wired to the grid's tools and gateway; makes its bearer token."""
+    adapter = registry.get(spec.agent.adapter)
+    offers = wiring.wiring_for(spec.profile, settings)
+    wired = adapter.wired(options=spec.agent.options, wiring=offers)
+    launch = adapter.launch(options=wired.options, files=files, prompt=spec.prompt)
+    env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
+    if settings.agent_url:
+        fence = Execution.objects.values_list("token", flat=True).get(pk=execution_id)
+        bearer = bearers.mint(execution_id, fence=fence)
+        env |= {base.URL_ENV: settings.agent_url, **dict.fromkeys((base.TOKEN_ENV, *wired.key_env), bearer)}
+    return replace(launch, env=env)
+
+
 def _shim_spec(
     settings: GridConf, execution_id: UUID, spec: LaunchSpec, phase: Phase, phase_dir: Path, lease_at: float
 ) -> ShimSpec:
@@ -133,14 +148,13 @@ def _shim_spec(
         path=settings.agent_path,
     )
     if phase.kind == phases.Kind.AGENT:
-        launch = registry.get(spec.agent.adapter).launch(options=spec.agent.options, files=files, prompt=spec.prompt)
+        launch = _agent(settings, execution_id, spec, files)
         for name, data in launch.files.items():
             target = files.home / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.touch(mode=0o600)
             target.write_bytes(data)
-        argv, prompt, limits = launch.argv, launch.prompt, spec.limits
-        env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
+        argv, env, prompt, limits = launch.argv, launch.env, launch.prompt, spec.limits
     else:
         # Commands of the policy get no variable that only the agent needs, such as a model key.
         argv, prompt, limits = ("/bin/sh", "-c", phase.command), b"", spec.verify_limits

@@ -11,8 +11,20 @@ from uuid import UUID
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from grid import event_log, executions, invariants, launching, objects, probes, processes, store, wake, workspaces
-from grid.agents import registry
+from grid import (
+    bearers,
+    event_log,
+    executions,
+    invariants,
+    launching,
+    objects,
+    probes,
+    processes,
+    store,
+    wake,
+    workspaces,
+)
+from grid.agents import outcome, registry
 from grid.conf import conf
 from grid.event_log import Position
 from grid.host import identity
@@ -22,6 +34,7 @@ from grid.public_types import (
     LIVE,
     ON_HOST,
     AgentSpec,
+    Caller,
     Credential,
     EventView,
     ExecutionView,
@@ -144,6 +157,34 @@ def find_by_prefix(prefix: str) -> ExecutionView | None:
 def prompt_of(execution_id: UUID) -> str:
     """The exact text the agent was given."""
     return Execution.objects.values_list("prompt", flat=True).get(pk=execution_id)
+
+
+def caller_of(bearer: str) -> Caller | None:
+    """Whose bearer token it is; None for a wrong, an old or an ended one."""
+    return bearers.caller(bearer)
+
+
+def record_call(execution_id: UUID, *, fence: int, events: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Add events, kind and body each, to a running execution's stream; False when the claim is over."""
+    return bearers.record(execution_id, fence=fence, events=events)
+
+
+def note_connection(execution_id: UUID, *, fence: int) -> None:
+    """Remember that the agent reached our tools."""
+    bearers.note_connection(execution_id, fence=fence)
+
+
+def report_outcome(execution_id: UUID, *, fence: int, report: dict[str, Any]) -> bool:
+    """Store what the agent reported by the tool `finish`; False when the claim is over.
+
+    Args:
+        report: In the shape of `.agentgrid/outcome.json`.
+
+    Raises:
+        GridError: The report breaks a rule; the message names the place, so that the agent can correct itself.
+    """
+    checked = outcome.report_of(outcome.parse_outcome(outcome.encode_outcome(report)))
+    return bearers.report(execution_id, fence=fence, outcome=checked)
 
 
 def state_counts() -> dict[str, int]:

@@ -71,6 +71,10 @@ class ChildProposal:
     """Keys of siblings in the same outcome that must be closed first."""
     acceptance: tuple[str, ...] = ()
     """Shell commands that must exit 0 on the child's work; added to the repository's own."""
+    profile: str = ""
+    """Name of the profile it would run under; never more than its parent may give."""
+    prompt: str = ""
+    """Name of a template of the prompt library for its runs; empty: the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,12 @@ class LaunchSpec:
     """Shell commands run by us in the workspace before the agent, and again before acceptance."""
     acceptance: tuple[str, ...] = ()
     """Shell commands run by us on the committed work in a fresh checkout; all must exit 0."""
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    """The frozen profile that the agent runs under, as `grid.public_toolkit.FrozenProfile.as_json` wrote it; empty: none."""
+    capability: Mapping[str, Any] = field(default_factory=dict)
+    """What the coordinator let the agent use when this was queued; kept for people, the grid does not read it."""
+    sandbox: str = ""
+    """Backend that the agent must run in, or empty for the host's default; refused where it cannot be had."""
     priority: int = 0
     """Higher runs first."""
     attempt: int = 1
@@ -226,6 +236,20 @@ class ExecutionView:
     def is_live(self) -> bool:
         """Whether it still holds its subject."""
         return self.state in LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whose bearer token it was: an execution that is live and holds its lease."""
+
+    execution_id: UUID
+    fence: int
+    """Its fencing token; whatever is written for it names this."""
+    subject: str
+    root: str
+    agent: str
+    """Name of the adapter."""
+    profile: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,11 @@ class Agent(models.Model):
     executions = models.PositiveIntegerField(default=0)
 
     spec = models.JSONField(default=dict)
-    """Its own wishes: `adapter`, `options`, `acceptance` (added to the repository's)."""
+    """Its own wishes: `adapter`, `options`, `acceptance` (added to the repository's), `prompt` (a template's name)."""
+    profile = models.CharField(max_length=60, blank=True)
+    """Name of its profile; empty: its repository's, else the shipped one for its depth."""
+    capability = models.JSONField(default=dict, blank=True)
+    """What it may use at most, as `coordinator.capability` writes it; empty until its first launch."""
     priority = models.IntegerField(default=0)
     branch = models.CharField(max_length=250)
     base = models.CharField(max_length=40, blank=True)

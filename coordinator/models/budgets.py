@@ -16,6 +16,10 @@ NOT_NEGATIVE = (
     & Q(executions_spent__gte=0)
     & Q(wall_reserved_seconds__gte=0)
     & Q(wall_spent_seconds__gte=0)
+    & Q(usd_reserved_micros__gte=0)
+    & Q(usd_spent_micros__gte=0)
+    & Q(tokens_reserved__gte=0)
+    & Q(tokens_spent__gte=0)
 )
 
 
@@ -42,6 +46,16 @@ class Envelope(models.Model):
     wall_limit_seconds = models.PositiveBigIntegerField(null=True, blank=True)
     wall_reserved_seconds = models.BigIntegerField(default=0)
     wall_spent_seconds = models.BigIntegerField(default=0)
+    usd_limit_micros = models.BigIntegerField(null=True, blank=True)
+    """Money for models, in millionths of a US dollar; so are the two below."""
+    usd_reserved_micros = models.BigIntegerField(default=0)
+    usd_spent_micros = models.BigIntegerField(default=0)
+    tokens_limit = models.BigIntegerField(null=True, blank=True)
+    """Tokens read and written by models, cached ones included."""
+    tokens_reserved = models.BigIntegerField(default=0)
+    tokens_spent = models.BigIntegerField(default=0)
+    unpriced_tokens = models.BigIntegerField(default=0)
+    """Of the tokens spent, those of models whose price nobody knows: they are no free ones."""
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=NOT_NEGATIVE, name="envelope_not_negative")]
@@ -76,3 +90,31 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.executions} / {self.wall_seconds} s on {self.envelope_id}"
+
+
+class SpendEntry(models.Model):
+    """One movement on one envelope for one model call; append-only."""
+
+    class Kind(models.TextChoices):
+        """Every admitted call has one `reserve` on each envelope of its path, and one `settle` once its cost is known."""
+
+        RESERVE = "reserve"
+        SETTLE = "settle"
+
+    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="spend_entries")
+    call_id = models.UUIDField()
+    """Of a `ModelCall`."""
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    usd_micros = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "spend entries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["call_id", "envelope", "kind"], name="spend_entry_once"),
+        ]
+        ordering: ClassVar = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.usd_micros} / {self.tokens} tokens on {self.envelope_id}"

@@ -23,6 +23,8 @@ from grid.agents.base import (
     RunFiles,
     Stream,
     Verdict,
+    Wired,
+    Wiring,
     base_environment,
 )
 from grid.agents.bounds import read_json_line
@@ -218,6 +220,10 @@ class AcpAdapter:
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing program, an unknown kind of tool call and the like."""
         read_options(_Options, self.name, options)
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start the client with its options as a file under HOME; it starts the agent.

@@ -57,6 +57,44 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What the grid offers a run beside its options, and how far it may go."""
+
+    mcp_url: str = ""
+    """The grid's own tools over streamable HTTP, bearer token in `TOKEN_ENV`; empty: there are none."""
+    gateway_url: str = ""
+    """Root of the model gateway; a provider's own API is below `<gateway_url>/<provider>`. Empty: there is none."""
+    providers: frozenset[str] = frozenset()
+    """Providers that the gateway serves: of `anthropic`, `openai`, `gemini`, `ollama`."""
+    model: str = ""
+    """`<provider>:<name>`, for options that name no model."""
+    fallback_models: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    """Local tools allowed, by our names (`read_file`, `write_file`, `edit_file`, `list_files`, `run_command`); None: all."""
+    grid_tools: tuple[str, ...] = ()
+    """Tools of the grid that the capability holds."""
+    instructions: str = ""
+    """For the system prompt."""
+    mixins: tuple[Mapping[str, Any], ...] = ()
+    """Of the profile, as `grid.toolkit` reads them; for agents that run in our own loop."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Of the profile: `requests`, `tool_calls`, `context_tokens`, …; an adapter takes those it can enforce."""
+
+
+TOKEN_ENV, URL_ENV = "AGENTGRID_TOKEN", "AGENTGRID_URL"
+"""Every agent of a wired run finds its bearer token and the grid's address here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wired:
+    """An adapter's options with the grid's offers worked in."""
+
+    options: Mapping[str, Any]
+    key_env: tuple[str, ...] = ()
+    """Variables in which the program looks for its model key: they get the bearer token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedEvent:
     """Something the agent said or did."""
 
@@ -99,6 +137,13 @@ class Adapter(Protocol):
 
         Raises:
             InvalidOptionsError: The message names the option and the fix.
+        """
+        ...
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are for a run with these offers; what options say by themselves stays, unless it is not allowed.
+
+        Pure. Raises InvalidOptionsError when the options ask for what the wiring does not allow.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from grid.agents.base import BASE_FILES, Launch, Parser, RunFiles, Verdict, base_environment
+from grid.agents.base import BASE_FILES, Launch, Parser, RunFiles, Verdict, Wired, Wiring, base_environment
 from grid.agents.claude_stream import ClaudeParser
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.oneshot import (
@@ -85,6 +85,10 @@ class ClaudeAdapter:
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `claude` with the prompt on standard input; nothing of the workspace's own configuration counts."""

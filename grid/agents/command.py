@@ -20,6 +20,8 @@ from grid.agents.base import (
     Parser,
     RunFiles,
     Verdict,
+    Wired,
+    Wiring,
     base_environment,
     came_from_outside,
     judge_report,
@@ -63,6 +65,10 @@ class CommandAdapter:
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError unless exactly one of `command` and `argv` is given."""
         _read(options)
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start the command with the prompt on standard input."""

@@ -20,6 +20,8 @@ from grid.agents.base import (
     RunFiles,
     Stream,
     Verdict,
+    Wired,
+    Wiring,
     base_environment,
 )
 from grid.agents.bounds import read_json_line
@@ -206,6 +208,10 @@ class GeminiAdapter:
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `gemini` with the prompt on standard input and its settings under HOME."""

@@ -26,6 +26,7 @@ MAX_BYTES = 256 * 1024
 MAX_CHILDREN = 100
 
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,59})?$")]
 _Command = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 
 
@@ -37,6 +38,8 @@ class _Child(BaseModel):
     body: Annotated[str, StringConstraints(max_length=65_536)] = ""
     blocked_by: list[_Key] = Field(default_factory=list, max_length=MAX_CHILDREN)
     acceptance: list[_Command] = Field(default_factory=list, max_length=20)
+    profile: _Name = ""
+    prompt: _Name = ""
 
 
 class _Report(BaseModel):
@@ -102,6 +105,8 @@ def parse_outcome(data: bytes) -> Outcome:
             body=child.body,
             blocked_by=tuple(dict.fromkeys(child.blocked_by)),
             acceptance=tuple(child.acceptance),
+            profile=child.profile,
+            prompt=child.prompt,
         )
         for child in report.children
     )
@@ -122,6 +127,7 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
             "body": child.body,
             "blocked_by": list(child.blocked_by),
             "acceptance": list(child.acceptance),
+            **{name: value for name, value in (("profile", child.profile), ("prompt", child.prompt)) if value},
         }
         for child in outcome.children
     ]

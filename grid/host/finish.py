@@ -63,7 +63,7 @@ def _after_setup(row: Execution, watch: Watch, ended: Ended, *, lease_at: float)
 def _after_agent(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:
     settings = conf()
     workspace = settings.run_dir(row.pk) / "workspace"
-    report = _outcome_file(watch)
+    report = _report(row, watch)
     try:
         harvest = workspaces.harvest(
             store=settings.store_dir(watch.spec.work.repository),
@@ -147,9 +147,11 @@ def _next_phase(
         _end(row, State.FAILED, reason, replace(specs.load_result(progress or row.progress), reason=reason[:500]))
 
 
-def _outcome_file(watch: Watch) -> Outcome | InvalidOutcomeError | None:
-    """The agent's report, or what is wrong with it."""
+def _report(row: Execution, watch: Watch) -> Outcome | InvalidOutcomeError | None:
+    """The agent's report, or what is wrong with it; one made by the tool `finish` counts before the file."""
     try:
+        if row.report is not None:
+            return outcome.parse_outcome(outcome.encode_outcome(row.report))
         return outcome.read_outcome_file(conf().run_dir(watch.id) / "workspace")
     except InvalidOutcomeError as error:
         return error

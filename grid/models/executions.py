@@ -48,6 +48,17 @@ class Execution(models.Model):
     progress = models.JSONField(default=dict, blank=True)
     """Facts of finished phases, so that a restarted host goes on where the last one stopped."""
 
+    bearer_sha256 = models.CharField(max_length=64, blank=True)
+    """SHA-256 of the token with which its agent calls our tools and the model gateway; empty when it has none."""
+    bearer_fence = models.PositiveIntegerField(default=0)
+    """`token` when the bearer token was made: one of an earlier claim opens nothing."""
+    connected_at = models.DateTimeField(null=True, blank=True)
+    """When its agent first reached our tools; NULL: it never did."""
+    report = models.JSONField(null=True, blank=True)
+    """The outcome that the agent reported by the tool `finish`, in the shape of `.agentgrid/outcome.json`."""
+    sandbox = models.CharField(max_length=20, blank=True)
+    """The backend that its agent runs in: `process`, `bwrap`, `docker`."""
+
     stop_reason = models.CharField(max_length=40, blank=True)
     """Set when somebody asked it to stop; the host delivers it."""
     result = models.JSONField(null=True, blank=True)
@@ -77,6 +88,7 @@ class Execution(models.Model):
             models.Index(fields=["subject", "created_at"], name="execution_history"),
             models.Index(fields=["root", "created_at"], name="execution_of_root"),
             models.Index(fields=["-ended_at"], name="execution_last_ended"),
+            models.Index(fields=["bearer_sha256"], name="execution_of_bearer"),
         ]
         ordering: ClassVar = ["-created_at"]
 

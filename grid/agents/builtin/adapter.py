@@ -16,6 +16,8 @@ from grid.agents.base import (
     RunFiles,
     Stream,
     Verdict,
+    Wired,
+    Wiring,
     base_environment,
     came_from_outside,
     judge_report,
@@ -85,6 +87,10 @@ class BuiltinAdapter:
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for an unknown model, a broken script and the like."""
         read_options(options)
+
+    def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
+        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start the agent's program with its options and script as files under HOME.

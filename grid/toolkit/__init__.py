@@ -1,0 +1,1 @@
+"""Tools, hooks, mixins, toolsets and profiles: what an agent may use, and what happens around each use. Without Django."""

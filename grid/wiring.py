@@ -1,0 +1,33 @@
+"""What the grid offers one run: its tools, the model gateway, and the limits of the run's profile. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from grid.agents.base import Wiring
+from grid.conf import GridConf
+
+
+def wiring_for(profile: Mapping[str, Any], settings: GridConf) -> Wiring:
+    """The offers of a run.
+
+    Args:
+        profile: A frozen profile as the launch spec holds it, with what the capability took away left out; may be empty.
+        settings: Where agents of this host reach the web process, and which providers its gateway serves.
+    """
+    url = settings.agent_url
+    grid_tools = tuple(profile.get("grid_tools", ()))
+    tools = profile.get("tools")
+    return Wiring(
+        mcp_url=f"{url}/mcp" if url and grid_tools else "",
+        gateway_url=f"{url}/gateway" if url and settings.gateway_providers else "",
+        providers=settings.gateway_providers if url else frozenset(),
+        model=profile.get("model", ""),
+        fallback_models=tuple(profile.get("fallback_models", ())),
+        tools=None if tools is None else tuple(tools),
+        grid_tools=grid_tools,
+        instructions=profile.get("instructions", ""),
+        mixins=tuple(profile.get("mixins", ())),
+        limits=dict(profile.get("limits", {})),
+    )
