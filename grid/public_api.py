@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from grid import (
     processes,
     store,
     wake,
+    wiring,
     workspaces,
 )
 from grid.agents import outcome, registry
@@ -73,9 +74,10 @@ def launch_here(execution_id: UUID) -> bool:
     return row is not None and launching.start(row, lease_at=lease_at)
 
 
-def check_agent(spec: AgentSpec) -> None:
-    """Raise a GridError that names the fix when this agent cannot be run as asked."""
-    registry.get(spec.adapter).validate(spec.options)
+def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) -> None:
+    """Raise a GridError that names the fix when this agent cannot be run as asked under a frozen profile."""
+    adapter = registry.get(spec.adapter)
+    adapter.validate(adapter.wired(options=spec.options, wiring=wiring.wiring_for(profile or {}, conf())).options)
 
 
 def request_stop(execution_ids: Collection[UUID], *, reason: str = "cancelled") -> int:

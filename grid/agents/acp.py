@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from grid.agents import offers
 from grid.agents.acp_client.permissions import KINDS, Kind
 from grid.agents.base import (
     BASE_FILES,
@@ -30,8 +31,10 @@ from grid.agents.base import (
 from grid.agents.bounds import read_json_line
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.oneshot import (
+    Instructions,
     McpServers,
     OneshotOptions,
+    Url,
     amount,
     count,
     event,
@@ -49,6 +52,19 @@ _CONFIG_FILE = ".agentgrid/acp.json"
 _MAX_CHUNK = 4_000
 """Characters of a streamed message that are collected before they become an event."""
 
+_OUR_KINDS = {
+    "read_file": ("read", "search"),
+    "list_files": ("read", "search"),
+    "write_file": ("edit", "delete", "move"),
+    "edit_file": ("edit",),
+    "run_command": ("execute",),
+}
+_APIS = {
+    "anthropic": ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "anthropic"),
+    "openai": ("OPENAI_BASE_URL", "OPENAI_API_KEY", "openai/v1"),
+    "gemini": ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "gemini"),
+}
+"""For each API: the variables with its address and key that agents look for, and its place in the gateway."""
 _Argument = Annotated[str, StringConstraints(max_length=30_000, pattern=r"^[^\x00]*$")]
 
 
@@ -60,6 +76,12 @@ class _Options(OneshotOptions):
     allow: list[Kind] = Field(default_factory=lambda: list(KINDS), max_length=len(KINDS))
     """Kinds of tool calls that are allowed when the agent asks."""
     mcp: McpServers = Field(default_factory=dict, max_length=10)
+    api: Literal["", "anthropic", "openai", "gemini"] = ""
+    """Which API the agent speaks to its model; needed for `base_url`."""
+    base_url: Url = ""
+    """Where that API is, when not at its provider's."""
+    instructions: Instructions = ""
+    """Put before the prompt."""
 
     @field_validator("argv")
     @classmethod
@@ -67,6 +89,12 @@ class _Options(OneshotOptions):
         if not argv[0].strip():
             raise ValueError("its first entry is empty: name the program")
         return argv
+
+    @model_validator(mode="after")
+    def _address_has_an_api(self) -> _Options:
+        if self.base_url and not self.api:
+            raise ValueError("'base_url' needs 'api', the API that the agent speaks: anthropic, openai or gemini")
+        return self
 
 
 class AcpParser:
@@ -216,14 +244,27 @@ class AcpAdapter:
     """Adapter for any agent that speaks ACP."""
 
     name: Literal["acp"] = "acp"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing program, an unknown kind of tool call and the like."""
         read_options(_Options, self.name, options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """The grid's tools by MCP, no kind of call beyond the profile's, and the gateway where the option `api` says which."""
+        given = offers.with_instructions(offers.with_grid_server(options, wiring), wiring)
+        if wiring.tools is not None:
+            allowed = [*offers.translated(_OUR_KINDS, wiring.tools), "think"]
+            # What was not asked for is cut down in silence: left out means all kinds.
+            if "allow" in given:
+                offers.check_tools(self.name, map(str, given["allow"]), allowed)
+            else:
+                given["allow"] = allowed
+        api = str(given.get("api", ""))
+        if api not in _APIS or api not in wiring.providers or given.get("base_url"):
+            return Wired(options=given)
+        _, key, path = _APIS[api]
+        return Wired(options={**given, "base_url": f"{wiring.gateway_url}/{path}"}, key_env=(key,))
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start the client with its options as a file under HOME; it starts the agent.
@@ -234,8 +275,8 @@ class AcpAdapter:
         given = read_options(_Options, self.name, options)
         return Launch(
             argv=(files.python, "-I", str(_PROGRAM), str(files.home / _CONFIG_FILE)),
-            env=base_environment(files),
-            prompt=prompt.encode("utf-8", "replace"),
+            env=base_environment(files) | ({_APIS[given.api][0]: given.base_url} if given.base_url else {}),
+            prompt=offers.prompted(prompt, given.instructions),
             files={**BASE_FILES, _CONFIG_FILE: json.dumps(given.model_dump(), indent=1).encode()},
         )
 

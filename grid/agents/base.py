@@ -54,6 +54,8 @@ class Launch:
     """Given on standard input."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Written before the start, mode 0600; keys are paths relative to HOME, folders are made as needed."""
+    live_input: bool = False
+    """Standard input stays open after the prompt: the agent takes messages there, one JSON line each (docs/toolkit.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class ParsedEvent:
     """Something the agent said or did."""
 
     kind: str
-    """`agent.message`, `agent.output`, `agent.error`, `tool.requested`, `tool.result` or `llm.result`."""
+    """`agent.message`, `agent.output`, `agent.error`, `agent.inbox`, `tool.requested`, `tool.result` or `llm.result`."""
     body: dict[str, Any]
     """Plain JSON of at most 16 KiB; `truncated: true` when something is left out."""
 
@@ -130,6 +132,11 @@ class Adapter(Protocol):
     @property
     def name(self) -> str:
         """The adapter's name, as in `AgentSpec.adapter`."""
+        ...
+
+    @property
+    def connects(self) -> bool:
+        """Whether a run that was offered the grid's tools reaches them, so that one that never did has failed."""
         ...
 
     def validate(self, options: Mapping[str, Any]) -> None:

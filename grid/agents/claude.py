@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from grid.agents import offers
 from grid.agents.base import BASE_FILES, Launch, Parser, RunFiles, Verdict, Wired, Wiring, base_environment
 from grid.agents.claude_stream import ClaudeParser
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.oneshot import (
+    Instructions,
     McpServers,
     ModelName,
     OneshotOptions,
@@ -27,6 +29,14 @@ from grid.agents.sessions import Folder, SessionId
 from grid.phases import Ended
 from grid.public_types import Outcome
 
+_OUR_TOOLS = {
+    "read_file": ("Read",),
+    "list_files": ("Glob", "Grep", "LS"),
+    "write_file": ("Write", "Edit", "NotebookEdit"),
+    "edit_file": ("Edit", "MultiEdit", "NotebookEdit"),
+    "run_command": ("Bash", "BashOutput", "KillShell"),
+}
+"""Claude Code's names for what a profile allows. With `--bare` there are only Bash, Edit and Read."""
 _Tool = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{0,60}(\([^(),\x00-\x1f]{1,200}\))?$")]
 
 
@@ -41,6 +51,8 @@ class _Options(OneshotOptions):
     max_budget_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     """Checked by Claude Code after a request: the last one may overshoot."""
     mcp: McpServers = Field(default_factory=dict, max_length=10)
+    instructions: Instructions = ""
+    """Added to Claude Code's own system prompt."""
     state_dir: Folder = ""
     """A folder that outlives the run and keeps its session; without one nothing is kept."""
     resume: SessionId | None = None
@@ -69,6 +81,8 @@ def _arguments(options: _Options) -> list[str]:
         for name, server in options.mcp.items()
     }
     argv += ["--strict-mcp-config", "--mcp-config", json.dumps({"mcpServers": servers})]
+    if options.instructions:
+        argv += ["--append-system-prompt", options.instructions]
     argv += ["--max-turns", str(options.max_turns)]
     if options.max_budget_usd is not None:
         argv += ["--max-budget-usd", f"{options.max_budget_usd:f}"]
@@ -81,14 +95,29 @@ class ClaudeAdapter:
     """Adapter for Claude Code."""
 
     name: Literal["claude"] = "claude"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """Models of Anthropic through the gateway, the grid's tools by MCP, no built-in tool beyond the profile's."""
+        given = offers.with_model(options, wiring, providers=("anthropic",))
+        given = offers.with_instructions(offers.with_grid_server(given, wiring), wiring)
+        if wiring.tools is not None:
+            allowed = offers.translated(_OUR_TOOLS, wiring.tools)
+            if not allowed:
+                raise offers.nothing_allowed(self.name, ", ".join(_OUR_TOOLS))
+            if "tools" in given:
+                offers.check_tools(self.name, map(str, given["tools"]), allowed)
+            else:
+                given["tools"] = [tool for tool in ("Bash", "Edit", "Read") if tool in allowed] or allowed
+        if turns := wiring.limits.get("requests"):
+            given["max_turns"] = offers.lowest(given.get("max_turns"), turns)
+        if "anthropic" not in wiring.providers or given.get("base_url"):
+            return Wired(options=given)
+        return Wired(options={**given, "base_url": f"{wiring.gateway_url}/anthropic"}, key_env=("ANTHROPIC_API_KEY",))
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `claude` with the prompt on standard input; nothing of the workspace's own configuration counts."""

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from grid.agents import offers
 from grid.agents.base import BASE_FILES, Launch, Parser, RunFiles, Verdict, Wired, Wiring, base_environment
 from grid.agents.codex_stream import RESUMED, CodexParser
-from grid.agents.errors import InvalidOutcomeError
+from grid.agents.errors import InvalidOptionsError, InvalidOutcomeError
 from grid.agents.oneshot import (
     EnvName,
+    Instructions,
     McpServers,
     ModelName,
     OneshotOptions,
@@ -64,6 +66,8 @@ class _Options(OneshotOptions):
     sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = "workspace-write"
     """Codex's own sandbox around the commands that the model runs."""
     mcp: McpServers = Field(default_factory=dict, max_length=10)
+    instructions: Instructions = ""
+    """Put before the prompt: Codex's own system prompt can only be replaced."""
     state_dir: Folder = ""
     """A folder that exists and outlives the run and keeps its session; without one nothing is kept."""
     resume: _Resume | None = None
@@ -130,14 +134,32 @@ class CodexAdapter:
     """Adapter for Codex."""
 
     name: Literal["codex"] = "codex"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """Models of OpenAI through the gateway, the grid's tools by MCP, its sandbox as narrow as the profile.
+
+        Whatever Codex does it does by shell commands, so that a profile without `run_command` leaves it nothing.
+        """
+        given = offers.with_model(options, wiring, providers=("openai",))
+        given = offers.with_instructions(offers.with_grid_server(given, wiring), wiring)
+        if wiring.tools is not None:
+            if "run_command" not in wiring.tools:
+                raise offers.nothing_allowed(self.name, "run_command")
+            if not {"write_file", "edit_file"} & set(wiring.tools):
+                if given.get("sandbox", "read-only") != "read-only":
+                    raise InvalidOptionsError(
+                        f"options of the agent '{self.name}': sandbox: the profile allows reading only; use 'read-only'"
+                    )
+                given["sandbox"] = "read-only"
+        if "openai" not in wiring.providers or given.get("base_url"):
+            return Wired(options=given)
+        given["base_url"] = f"{wiring.gateway_url}/openai/v1"
+        return Wired(options=given, key_env=(str(given.get("key_env", "OPENAI_API_KEY")),))
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `codex exec` with the prompt on standard input; no configuration of a user or the workspace counts."""
@@ -145,7 +167,7 @@ class CodexAdapter:
         return Launch(
             argv=tuple(_arguments(given)),
             env=base_environment(files) | {"CODEX_HOME": given.state_dir or str(files.home / ".codex")},
-            prompt=prompt.encode("utf-8", "replace"),
+            prompt=offers.prompted(prompt, given.instructions),
             # CODEX_HOME must exist, and may not lie below TMPDIR: else no command runs and nothing says so.
             files={**BASE_FILES, ".codex/.keep": b""},
         )

@@ -61,13 +61,14 @@ class CommandAdapter:
     """Adapter for any program."""
 
     name = "command"
+    connects = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError unless exactly one of `command` and `argv` is given."""
         _read(options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
+        """Options as they are: any program finds address and token in its environment, and `gridctl` in its PATH."""
         return Wired(options=options)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:

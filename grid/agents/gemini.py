@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from grid.agents import offers
 from grid.agents.base import (
     BASE_FILES,
     Launch,
@@ -27,6 +28,7 @@ from grid.agents.base import (
 from grid.agents.bounds import read_json_line
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.oneshot import (
+    Instructions,
     McpServers,
     ModelName,
     OneshotOptions,
@@ -47,6 +49,13 @@ _SETTINGS_FILE = ".gemini/settings.json"
 _MAX_CHUNK = 4_000
 """Characters of a streamed message that are collected before they become an event."""
 
+_OUR_TOOLS = {
+    "read_file": ("read_file", "read_many_files"),
+    "list_files": ("list_directory", "glob", "search_file_content", "grep_search"),
+    "write_file": ("write_file", "replace"),
+    "edit_file": ("replace",),
+    "run_command": ("run_shell_command",),
+}
 # No `$`: Gemini CLI replaces $NAME anywhere in its settings.
 _Tool = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,60}(\([^()$\x00-\x1f]{1,200}\))?$")]
 _MCP_TROUBLE = "MCP issues detected."
@@ -66,6 +75,8 @@ class _Options(OneshotOptions):
     """Built-in tools allowed, `read_file` or `run_shell_command(git)`; all of them when empty."""
     max_turns: Annotated[int, Field(ge=1, le=1_000)] = 100
     mcp: McpServers = Field(default_factory=dict, max_length=10)
+    instructions: Instructions = ""
+    """Put before the prompt."""
 
 
 def _settings(options: _Options) -> dict[str, Any]:
@@ -204,14 +215,29 @@ class GeminiAdapter:
     """Adapter for Gemini CLI."""
 
     name: Literal["gemini"] = "gemini"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """Models of Google through the gateway, the grid's tools by MCP, no built-in tool beyond the profile's."""
+        given = offers.with_model(options, wiring, providers=("gemini",))
+        given = offers.with_instructions(offers.with_grid_server(given, wiring), wiring)
+        if wiring.tools is not None:
+            allowed = offers.translated(_OUR_TOOLS, wiring.tools)
+            if not allowed:
+                raise offers.nothing_allowed(self.name, ", ".join(_OUR_TOOLS))
+            if given.get("tools"):
+                offers.check_tools(self.name, map(str, given["tools"]), allowed)
+            else:
+                given["tools"] = allowed
+        if turns := wiring.limits.get("requests"):
+            given["max_turns"] = offers.lowest(given.get("max_turns"), turns)
+        if "gemini" not in wiring.providers or given.get("base_url"):
+            return Wired(options=given)
+        return Wired(options={**given, "base_url": f"{wiring.gateway_url}/gemini"}, key_env=("GEMINI_API_KEY",))
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `gemini` with the prompt on standard input and its settings under HOME."""
@@ -229,7 +255,7 @@ class GeminiAdapter:
             # An empty -p means: not interactive, the prompt is on standard input.
             argv=(*argv, "--approval-mode", "yolo", "--skip-trust", "-p", ""),
             env=env,
-            prompt=prompt.encode("utf-8", "replace"),
+            prompt=offers.prompted(prompt, given.instructions),
             files={**BASE_FILES, _SETTINGS_FILE: json.dumps(_settings(given), indent=1).encode()},
         )
 

@@ -38,6 +38,8 @@ def _checked_url(url: str) -> str:
 # `$` and braces would be replaced by variables and files in the configuration of some programs.
 Url = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\s${}\x00-\x1f]*$"), AfterValidator(_checked_url)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+# One argument of a program may have 128 KiB at most.
+Instructions = Annotated[str, StringConstraints(max_length=30_000, pattern=r"^[^\x00]*$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")]
 Program = Annotated[
     str, StringConstraints(max_length=1_000, pattern=r"^(/[^\x00-\x1f]+|[A-Za-z0-9_][A-Za-z0-9_.+-]*)$")

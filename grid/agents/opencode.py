@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from grid.agents import offers
 from grid.agents.base import (
     BASE_FILES,
     Launch,
@@ -31,6 +32,7 @@ from grid.agents.bounds import read_json_line
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.oneshot import (
     EnvName,
+    Instructions,
     McpServers,
     ModelName,
     OneshotOptions,
@@ -51,6 +53,15 @@ from grid.public_types import Outcome
 _PROVIDER = "grid"
 """Name of the provider behind `base_url` in OpenCode's configuration."""
 
+_GATEWAYS = {"openai": "openai/v1", "ollama": "ollama/v1"}
+"""Providers whose models it can reach through the gateway, with the path of their Chat Completions."""
+_OUR_TOOLS = {
+    "read_file": ("read",),
+    "list_files": ("list", "glob", "grep"),
+    "write_file": ("write", "edit", "patch"),
+    "edit_file": ("edit", "patch"),
+    "run_command": ("bash",),
+}
 # No braces: OpenCode replaces {env:NAME} and {file:path} anywhere in its configuration.
 _Tool = Annotated[str, StringConstraints(pattern=r"^[a-z*][a-z0-9_*-]{0,60}(\([^(){}\x00-\x1f]{1,200}\))?$")]
 _MCP_TROUBLE = 'message="server unavailable"'
@@ -70,6 +81,8 @@ class _Options(OneshotOptions):
     context_tokens: Annotated[int, Field(ge=1_000, le=10_000_000)] = 200_000
     output_tokens: Annotated[int, Field(ge=100, le=1_000_000)] = 8_000
     mcp: McpServers = Field(default_factory=dict, max_length=10)
+    instructions: Instructions = ""
+    """Put before the prompt."""
 
     @model_validator(mode="after")
     def _model_fits(self) -> _Options:
@@ -216,14 +229,29 @@ class OpencodeAdapter:
     """Adapter for OpenCode."""
 
     name: Literal["opencode"] = "opencode"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""
         read_options(_Options, self.name, options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """Models by Chat Completions through the gateway, the grid's tools by MCP, no tool beyond the profile's."""
+        given = offers.with_model(options, wiring, providers=tuple(_GATEWAYS))
+        given = offers.with_instructions(offers.with_grid_server(given, wiring), wiring)
+        if wiring.tools is not None:
+            allowed = offers.translated(_OUR_TOOLS, wiring.tools)
+            if not allowed:
+                raise offers.nothing_allowed(self.name, ", ".join(_OUR_TOOLS))
+            if given.get("tools"):
+                offers.check_tools(self.name, map(str, given["tools"]), allowed)
+            else:
+                given["tools"] = allowed
+        provider = wiring.model.partition(":")[0] if wiring.model else "openai"
+        if provider not in _GATEWAYS or provider not in wiring.providers or given.get("base_url"):
+            return Wired(options=given)
+        given["base_url"] = f"{wiring.gateway_url}/{_GATEWAYS[provider]}"
+        return Wired(options=given, key_env=(str(given.get("key_env", "OPENAI_API_KEY")),))
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start `opencode run` with the prompt on standard input; nothing of the workspace's own configuration counts."""
@@ -245,7 +273,9 @@ class OpencodeAdapter:
         # A title of its own spares the model request that would make one up.
         argv = [given.program, "run", "--format", "json", "--pure", "--title", "agent-grid"]
         argv += ["--print-logs", "--log-level", "WARN", "--dir", str(files.workspace)]
-        return Launch(argv=tuple(argv), env=env, prompt=prompt.encode("utf-8", "replace"), files=dict(BASE_FILES))
+        return Launch(
+            argv=tuple(argv), env=env, prompt=offers.prompted(prompt, given.instructions), files=dict(BASE_FILES)
+        )
 
     def parser(self) -> Parser:
         """A parser of OpenCode's JSON lines."""

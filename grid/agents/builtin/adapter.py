@@ -83,6 +83,7 @@ class BuiltinAdapter:
     """Adapter for our own agent."""
 
     name = "builtin"
+    connects = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for an unknown model, a broken script and the like."""
