@@ -9,10 +9,10 @@ ARGS ?=
 CLEAN := AGENTGRID_READ_DOTENV=False
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-github up test check static lint imports types perf format migrations clean runtime dev
+.PHONY: help demo demo-github up agents-install test check static lint imports types perf format migrations clean runtime dev
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: runtime ## a small project's issue becomes merged work, on this machine, in about a minute
 	@$(PYTHON_IN_VENV) manage.py demo $(ARGS)
@@ -22,6 +22,9 @@ demo-github: runtime ## the flow on a GitHub of our own: label, sub-issues, pull
 
 up: runtime ## run web, control, executions and beat; Ctrl-C stops them
 	@$(PYTHON_IN_VENV) manage.py up $(ARGS)
+
+agents-install: runtime ## install claude, codex, opencode and gemini at the checked versions from npm (ARGS='NAME …')
+	@$(PYTHON_IN_VENV) manage.py agents install $(ARGS)
 
 test: static ## every check, then every test: what CI runs (PYTEST_ARGS='-k name')
 	@$(CLEAN) $(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)

@@ -10,5 +10,10 @@ from agentgrid import bodies, hardening, logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentgrid.settings")
 hardening.hide_memory()
-application = bodies.LimitBodies(get_asgi_application())
+_django = get_asgi_application()
+
+from coordinator import public_asgi  # noqa: E402 - its models need the set-up Django of the line above
+
+# Agents' paths have limits of their own: a model call may carry pictures.
+application = public_asgi.mount(bodies.LimitBodies(_django))
 logs.adopt_uvicorn()

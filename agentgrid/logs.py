@@ -85,6 +85,7 @@ def _configured_secrets() -> Iterator[str]:
         if _SECRET_SETTING.search(name) and isinstance(value := getattr(settings, name), str):
             yield value
     yield from getattr(settings, "SECRET_KEY_FALLBACKS", [])
+    yield from (provider["key"] for provider in settings.GATEWAY.values())
     for database in settings.DATABASES.values():
         yield str(database.get("PASSWORD") or "")
     for name in _URL_SETTINGS:

@@ -230,6 +230,8 @@ COORDINATOR_TREE_WALL_SECONDS = env.int("AGENTGRID_TREE_WALL_SECONDS", 8 * 3600)
 # Money and tokens for models in one tree, through the gateway; 0 means no limit.
 COORDINATOR_TREE_USD = env.float("AGENTGRID_TREE_USD", 20.0)
 COORDINATOR_TREE_TOKENS = env.int("AGENTGRID_TREE_TOKENS", 50_000_000)
+# The strongest tier of models for agents of depth 0, 1, …; the last one holds for all below. Empty: profiles decide.
+COORDINATOR_TIERS_BY_DEPTH = env.list("AGENTGRID_TIERS_BY_DEPTH", default=[])
 COORDINATOR_RETRY_SECONDS = env.float("AGENTGRID_RETRY_SECONDS", 10.0)
 COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
 

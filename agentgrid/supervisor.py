@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,7 +49,9 @@ class Event:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def stack(kinds: Iterable[str] = KINDS, *, broker_kind: str, port: int = 8000) -> list[ProcessSpec]:
+def stack(
+    kinds: Iterable[str] = KINDS, *, broker_kind: str, port: int = 8000, agent_url: str = ""
+) -> list[ProcessSpec]:
     """The definitions of our processes, to be started in `ROOT`.
 
     Args:
@@ -57,7 +59,9 @@ def stack(kinds: Iterable[str] = KINDS, *, broker_kind: str, port: int = 8000) -
         broker_kind: Scheme of BROKER_URL. Threads drain the file system broker 15 times as fast as processes do; on the
             other brokers only processes can be stopped cold while a task runs.
         port: Where `web` listens, on 127.0.0.1.
+        agent_url: Where agents of this machine reach `web`; empty: at this one, when it is among them.
     """
+    kinds = list(kinds)
     python = sys.executable
     if broker_kind == "gridfs":
         pool, environment = ("-P", "threads", "-c", "4"), {}
@@ -75,7 +79,9 @@ def stack(kinds: Iterable[str] = KINDS, *, broker_kind: str, port: int = 8000) -
     for queue in ("control", "executions"):
         command = (*celery, "worker", "-n", f"{queue}@%h", "-Q", queue, *pool, *silence)
         specs[queue] = ProcessSpec(name=queue, command=command, environment=environment)
-    return [specs[kind] for kind in kinds]
+    url = agent_url or (f"http://127.0.0.1:{port}" if "web" in kinds else "")
+    wiring = {"AGENTGRID_AGENT_URL": url} if url else {}
+    return [replace(specs[kind], environment={**specs[kind].environment, **wiring}) for kind in kinds]
 
 
 def spawn(spec: ProcessSpec, *, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:

@@ -65,6 +65,12 @@ class Facts:
     agent_error: str
     """Why the configured agent cannot be run at all, or empty."""
     full: tuple[Full, ...]
+    upgrades_asked: int = 0
+    """Requests of its children that came since its last run began, and that nobody has answered."""
+    is_upgraded: bool = False
+    """It was granted something since its last run began."""
+    capability_error: str = ""
+    """Why it cannot run within what it may use, or empty."""
     remarks: int = 0
     """On its pull request, for its next run to take up."""
     is_text_approved: bool = True
@@ -104,6 +110,8 @@ def mode_of(facts: Facts) -> tuple[str, str]:
     if facts.remarks:
         return "work", f"{facts.remarks} remarks on its pull request"
     if facts.children_total:
+        if facts.upgrades_asked:
+            return "resume", f"{facts.upgrades_asked} of its sub-issues ask for an upgrade"
         if facts.children_open:
             return "resume", f"asked for while {facts.children_open} of {facts.children_total} sub-issues are under way"
         stuck = f", {facts.children_stuck} of them stuck" if facts.children_stuck else ""
@@ -146,7 +154,7 @@ def _approval(facts: Facts) -> Decision | None:
 def _needs_a_person(facts: Facts) -> Decision | None:
     if facts.source in BY_HAND:
         return None
-    if facts.state == AgentState.BLOCKED:
+    if facts.state == AgentState.BLOCKED and not facts.is_upgraded:
         return defer("blocked", "the agent waits for a person's answer; nudge or retry it")
     if facts.state == AgentState.FAILED:
         return refuse("failed", "its attempts are spent; retry it by hand")
@@ -182,7 +190,7 @@ def _blockers(facts: Facts) -> Decision | None:
 def _children(facts: Facts) -> Decision | None:
     if facts.children_open == 0 and facts.children_stuck == 0:
         return None
-    if facts.source in BY_HAND:
+    if facts.source in BY_HAND or facts.upgrades_asked:
         return None
     if facts.children_stuck and facts.children_changed:
         return None
@@ -202,6 +210,12 @@ def _back_off(facts: Facts) -> Decision | None:
 def _too_deep(facts: Facts) -> Decision | None:
     if facts.depth > facts.max_depth:
         return refuse("depth", f"depth {facts.depth} is below the allowed {facts.max_depth}")
+    return None
+
+
+def _capability(facts: Facts) -> Decision | None:
+    if facts.capability_error:
+        return defer("capability", facts.capability_error)
     return None
 
 
@@ -239,6 +253,7 @@ GATES: tuple[Callable[[Facts], Decision | None], ...] = (
     _children,
     _too_deep,
     _back_off,
+    _capability,
     _agent,
     _base,
     _capacity,

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from coordinator import approvals, integration, prompts, remarks, repositories
-from coordinator.models import Agent, Envelope, Feedback, RepositoryPolicy
+from coordinator import (
+    approvals,
+    asking,
+    integration,
+    messages,
+    profiles,
+    prompt_library,
+    prompts,
+    remarks,
+    repositories,
+)
+from coordinator import capability as capabilities
+from coordinator.models import Agent, Envelope, Feedback, Message, RepositoryPolicy
 from coordinator.policy import EffectivePolicy
+from coordinator.profiles import Standing
+from coordinator.prompt_context import Told
 from coordinator.prompts import Budget, Conflict, FailedCheck, Failure, Parent, PromptContext
 from coordinator.public_types import ENDED
 from coordinator.tree import Children
 from grid import public_api as grid
 from grid.public_errors import GridError
-from grid.public_types import AgentSpec, ExecutionView, LaunchSpec, Mode, State, Work
+from grid.public_types import ExecutionView, LaunchSpec, Mode, State, Work
 from tracker import public_api as tracker
 
 OVERHEAD_SECONDS = 60
@@ -31,7 +44,8 @@ class RunPlan:
     """Commit to start from; empty when there is none yet."""
     wall_seconds: int
     """What is reserved: every phase at its limit."""
-    agent: AgentSpec
+    standing: Standing
+    """Its profile, capability, adapter and model."""
     acceptance: tuple[str, ...]
     error: str
     """Why the agent cannot be run at all, or empty."""
@@ -46,10 +60,7 @@ class RunPlan:
 def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
     """Plan an agent's next run; the agent comes with its parent."""
     policy = repositories.effective_policy(row)
-    spec = AgentSpec(
-        adapter=str(agent.spec.get("adapter") or policy.adapter),
-        options=agent.spec["options"] if agent.spec.get("adapter") else policy.options,
-    )
+    found = profiles.standing(agent, policy)
     acceptance = tuple(dict.fromkeys([*policy.acceptance, *agent.spec.get("acceptance", [])]))
     above = agent.parent
     inherited = (above.head or above.base) if above is not None else ""
@@ -57,15 +68,24 @@ def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
     return RunPlan(
         policy=policy,
         base=agent.head or inherited or (row.head if row is not None else ""),
-        wall_seconds=policy.wall_seconds + commands * policy.verify_wall_seconds + OVERHEAD_SECONDS,
-        agent=spec,
+        wall_seconds=found.limits.wall_seconds + commands * policy.verify_wall_seconds + OVERHEAD_SECONDS,
+        standing=found,
         acceptance=acceptance,
-        error=_error(spec),
+        error=_error(found),
         fetch_error=row.error if row is not None else "",
     )
 
 
-def launch_spec(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefed:
+    """What the grid is to run, and what is to be told about it."""
+
+    spec: LaunchSpec
+    notes: tuple[str, ...]
+    """What was wished for and could not be used: a profile, a template."""
+
+
+def brief(
     agent: Agent,
     *,
     plan: RunPlan,
@@ -73,31 +93,48 @@ def launch_spec(
     children: Children,
     path: list[Envelope],
     said: Sequence[Feedback] = (),
-) -> LaunchSpec:
+    told: Sequence[Message] = (),
+) -> Briefed:
     """Everything the grid needs to run an agent once; the agent comes with its parent, repository and last execution."""
-    context = _context(agent, plan=plan, children=children, path=path, said=said)
-    return LaunchSpec(
+    context = _context(agent, plan=plan, children=children, path=path, said=said, told=told)
+    found = plan.standing
+    prompt = prompt_library.fill(mode, context, name=found.frozen.get("prompt", ""), tree_id=agent.tree_id)
+    spec = LaunchSpec(
         subject=agent.subject,
         root=agent.root_key,
         mode=mode,
-        agent=plan.agent,
+        agent=found.agent,
         work=Work(
             repository=integration.key(agent), source=agent.repository.source, branch=agent.branch, base=plan.base
         ),
-        prompt=prompts.render(mode, context),
-        limits=plan.policy.run_limits,
+        prompt=prompt.text,
+        limits=found.limits,
         verify_limits=plan.policy.verify_limits,
         setup=plan.policy.setup,
         acceptance=plan.acceptance,
+        profile={**found.frozen, "prompt_from": prompt.template.provenance},
+        capability=capabilities.as_json(found.capability),
+        sandbox=found.frozen.get("sandbox", ""),
         priority=agent.priority,
         attempt=agent.attempts + 1,
         crashes=agent.crashes,
     )
+    return Briefed(spec=spec, notes=(*found.notes, *prompt.problems))
 
 
 def limits_of(agent: Agent) -> EffectivePolicy:
-    """The policy that holds for an agent."""
-    return repositories.effective_policy(repositories.policy_of(agent.repository_id))
+    """The policy that holds for an agent, with what its capability leaves of it."""
+    policy = repositories.effective_policy(repositories.policy_of(agent.repository_id))
+    held = profiles.capability_of(agent)
+    children = held.children if capabilities.may_split(held) else 0
+    depth = agent.depth + held.depth
+    lower = [name for name, limit in (("children", children), ("depth", depth)) if limit < getattr(policy, name)]
+    return replace(
+        policy,
+        children=min(policy.children, children),
+        depth=min(policy.depth, depth),
+        origin={**policy.origin, **dict.fromkeys(lower, "capability")},
+    )
 
 
 def max_attempts(agent: Agent) -> int:
@@ -112,8 +149,10 @@ def _context(
     children: Children,
     path: list[Envelope],
     said: Sequence[Feedback],
+    told: Sequence[Message],
 ) -> PromptContext:
-    policy = plan.policy
+    policy, held = plan.policy, plan.standing.capability
+    most = min(policy.children, held.children)
     last = grid.get_execution(agent.execution_id) if agent.execution_id else None
     tree = path[-2]
     return PromptContext(
@@ -126,10 +165,10 @@ def _context(
         base=agent.base or plan.base,
         attempt=agent.attempts + 1,
         max_attempts=policy.attempts,
-        may_split=agent.depth < policy.depth and children.total < policy.children,
-        max_children=max(0, policy.children - children.total),
+        may_split=agent.depth < policy.depth and children.total < most and capabilities.may_split(held),
+        max_children=max(0, most - children.total),
         depth=agent.depth,
-        wall_seconds=policy.wall_seconds,
+        wall_seconds=plan.standing.limits.wall_seconds,
         comments=approvals.comments_in_prompt(agent, tracker.comments(agent.issue_id), outsiders=policy.outsiders),
         acceptance=plan.acceptance,
         parent=_parent(agent),
@@ -140,6 +179,10 @@ def _context(
         if agent.conflict
         else None,
         remarks=remarks.in_prompt(said),
+        messages=(
+            *messages.in_prompt(told, agent),
+            *(Told(sender=f"{one.path}, your sub-issue", text=one.text) for one in asking.of_children(agent)),
+        ),
         budget=Budget(
             executions=_left(tree.executions_limit, tree.executions_reserved + tree.executions_spent),
             wall_seconds=_left(tree.wall_limit_seconds, tree.wall_reserved_seconds + tree.wall_spent_seconds),
@@ -199,9 +242,9 @@ def _failure(last: ExecutionView | None) -> Failure | None:
     )
 
 
-def _error(spec: AgentSpec) -> str:
+def _error(found: Standing) -> str:
     try:
-        grid.check_agent(spec)
+        grid.check_agent(found.agent, profile=found.frozen)
     except GridError as error:
         return str(error)
     return ""

@@ -157,7 +157,14 @@ def unpause(key: str) -> Envelope:
     return get(key)
 
 
-def set_limits(key: str, *, executions: int | None, wall_seconds: int | None) -> tuple[Envelope, Envelope]:
+def set_limits(
+    key: str,
+    *,
+    executions: int | None,
+    wall_seconds: int | None,
+    usd_micros: int | None = None,
+    tokens: int | None = None,
+) -> tuple[Envelope, Envelope]:
     """Change what a scope may use; None leaves a limit as it is. Returns the row before and after.
 
     Raises:
@@ -165,7 +172,12 @@ def set_limits(key: str, *, executions: int | None, wall_seconds: int | None) ->
         InvalidInputError: A limit would be lower than what is used or reserved.
     """
     before = get(key)
-    wanted = {"executions_limit": executions, "wall_limit_seconds": wall_seconds}
+    wanted = {
+        "executions_limit": executions,
+        "wall_limit_seconds": wall_seconds,
+        "usd_limit_micros": usd_micros,
+        "tokens_limit": tokens,
+    }
     changes = {name: value for name, value in wanted.items() if value is not None}
     # The condition is part of the UPDATE: a launch in between must not end up above the new limit.
     fits = Q(pk=before.pk)
@@ -173,10 +185,18 @@ def set_limits(key: str, *, executions: int | None, wall_seconds: int | None) ->
         fits &= Q(executions_reserved__lte=executions - F("executions_spent"))
     if wall_seconds is not None:
         fits &= Q(wall_reserved_seconds__lte=wall_seconds - F("wall_spent_seconds"))
+    if usd_micros is not None:
+        fits &= Q(usd_reserved_micros__lte=usd_micros - F("usd_spent_micros"))
+    if tokens is not None:
+        fits &= Q(tokens_reserved__lte=tokens - F("tokens_spent"))
     if changes and not Envelope.objects.filter(fits).update(**changes):
         used = before.executions_reserved + before.executions_spent
         used_wall = before.wall_reserved_seconds + before.wall_spent_seconds
-        raise InvalidInputError(f"{key} has used {used} executions and {used_wall} wall seconds; give more than that")
+        usd = (before.usd_reserved_micros + before.usd_spent_micros) / 1_000_000
+        raise InvalidInputError(
+            f"{key} has used {used} executions, {used_wall} wall seconds, ${usd:.2f} and "
+            f"{before.tokens_reserved + before.tokens_spent} tokens; give more than that"
+        )
     return before, get(key)
 
 
@@ -239,6 +259,13 @@ def view(row: Envelope) -> EnvelopeView:
         wall_limit_seconds=row.wall_limit_seconds,
         wall_reserved_seconds=row.wall_reserved_seconds,
         wall_spent_seconds=row.wall_spent_seconds,
+        usd_limit_micros=row.usd_limit_micros,
+        usd_reserved_micros=row.usd_reserved_micros,
+        usd_spent_micros=row.usd_spent_micros,
+        tokens_limit=row.tokens_limit,
+        tokens_reserved=row.tokens_reserved,
+        tokens_spent=row.tokens_spent,
+        unpriced_tokens=row.unpriced_tokens,
     )
 
 

@@ -26,6 +26,8 @@ class CoordinatorConf:
     tree_tokens: int | None
     gateway: Mapping[str, Mapping[str, str]]
     """By provider: `url` of its API, without a slash at its end, and `key`, the real one."""
+    tiers_by_depth: tuple[str, ...]
+    """Names of the strongest tiers that agents of depth 0, 1, … may use; the last one holds for all below it."""
     retry_seconds: float
     is_working: bool
     """False launches nothing more; what is queued or runs goes on. `pause --fleet` holds the queued ones, too."""
@@ -48,6 +50,7 @@ def conf() -> CoordinatorConf:
         tree_usd_micros=round(settings.COORDINATOR_TREE_USD * 1_000_000) or None,
         tree_tokens=settings.COORDINATOR_TREE_TOKENS or None,
         gateway=settings.GATEWAY,
+        tiers_by_depth=tuple(settings.COORDINATOR_TIERS_BY_DEPTH),
         retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
         is_working=settings.COORDINATOR_WORKING,
         public_url=settings.PUBLIC_URL,

@@ -193,16 +193,33 @@ def retry_write(key: str, *, actor: str) -> None:
         raise AgentNotFoundError(f"no write {key!r} waits to be retried; `doctor` lists those that failed") from error
 
 
-def raise_limit(scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None) -> Envelope:
+def raise_limit(
+    scope: str,
+    *,
+    actor: str,
+    executions: int | None = None,
+    wall_seconds: int | None = None,
+    usd_micros: int | None = None,
+    tokens: int | None = None,
+) -> Envelope:
     """Raise what a scope may use. Raises InvalidInputError when a limit would be lower than what is used."""
     with transaction.atomic():
-        before, envelope = budgets.set_limits(scope, executions=executions, wall_seconds=wall_seconds)
+        before, envelope = budgets.set_limits(
+            scope, executions=executions, wall_seconds=wall_seconds, usd_micros=usd_micros, tokens=tokens
+        )
         agents = [agent.pk for agent in _agents_in(envelope)]
         Nudge.objects.filter(agent__in=agents, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
-        after = {"executions": envelope.executions_limit, "wall_seconds": envelope.wall_limit_seconds}
-        old = {"executions": before.executions_limit, "wall_seconds": before.wall_limit_seconds}
-        audit(actor, "raise_limit", scope, {"before": old, "after": after})
+        audit(actor, "raise_limit", scope, {"before": _limits(before), "after": _limits(envelope)})
     return envelope
+
+
+def _limits(envelope: Envelope) -> dict[str, int | None]:
+    return {
+        "executions": envelope.executions_limit,
+        "wall_seconds": envelope.wall_limit_seconds,
+        "usd_micros": envelope.usd_limit_micros,
+        "tokens": envelope.tokens_limit,
+    }
 
 
 def audit(actor: str, action: str, target: str, detail: dict[str, Any]) -> AuditEntry:

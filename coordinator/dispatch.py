@@ -13,12 +13,13 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from coordinator import admission, approvals, briefing, budgets, lifecycle, remarks, tree, wake
+from coordinator import admission, approvals, briefing, budgets, lifecycle, messages, profiles, remarks, tree, wake
+from coordinator import capability as capabilities
 from coordinator.admission import Facts
 from coordinator.briefing import RunPlan
 from coordinator.conf import conf
 from coordinator.lifecycle import Draft
-from coordinator.models import Agent, Envelope, Feedback, Nudge, RepositoryPolicy
+from coordinator.models import Agent, Envelope, Feedback, Message, Nudge, RepositoryPolicy, UpgradeRequest
 from coordinator.public_types import AgentState, Answer, Decision, Source
 from coordinator.tree import Children
 from grid import public_api as grid
@@ -94,12 +95,12 @@ def _decide(agent: Agent, row: Nudge) -> Decision:
     if situation.is_stale:
         wake.refresh_repository(agent.repository_id)
     facts = gather(agent, situation, source=Source(row.source))
-    decision = admission.decide(facts)
+    decision, notes = admission.decide(facts), list[Draft]()
     if decision.answer == Answer.ADMITTED:
-        decision, row.execution_id = _reserve_and_queue(agent, decision, situation)
+        decision, row.execution_id, notes = _reserve_and_queue(agent, decision, situation)
     told = _answer(row, decision)
     if row.execution_id is not None and decision.answer == Answer.ADMITTED:
-        _start(agent, row, decision, situation, told=told)
+        _start(agent, row, decision, situation, also=[*([told] if told else []), *notes])
     else:
         _tell(agent, row, told)
     return decision
@@ -114,6 +115,8 @@ class Situation:
     children: Children
     remarks: list[Feedback]
     """On its pull request, for the next run to take up."""
+    messages: list[Message]
+    """To it, for the next run to be told."""
     is_stale: bool
     """The repository was not fetched for a while."""
 
@@ -126,6 +129,7 @@ def look(agent: Agent) -> Situation:
         plan=briefing.plan_for(agent, policy),
         children=tree.children_of(agent),
         remarks=remarks.for_next_run(agent),
+        messages=messages.for_next_run(agent),
         is_stale=policy is None or policy.refreshed_at is None or policy.refreshed_at < timezone.now() - POLICY_MAX_AGE,
     )
 
@@ -160,34 +164,52 @@ def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
         has_base=bool(plan.base),
         fetch_error=plan.fetch_error,
         agent_error=plan.error,
+        upgrades_asked=_upgrades_asked(agent) if children.total else 0,
+        is_upgraded=agent.state == AgentState.BLOCKED and _is_upgraded(agent),
+        capability_error=plan.standing.error,
         full=budgets.full(situation.path, wall_seconds=plan.wall_seconds),
         remarks=len(situation.remarks),
         reworks=agent.reworks,
     )
 
 
-def _reserve_and_queue(agent: Agent, decision: Decision, situation: Situation) -> tuple[Decision, UUID | None]:
+def _upgrades_asked(agent: Agent) -> int:
+    """Its next run is told of them; those that its last run was told of must not start it again and again."""
+    rows = UpgradeRequest.objects.filter(agent__parent_id=agent.pk, state=UpgradeRequest.State.OPEN)
+    return rows.filter(created_at__gt=agent.execution.created_at).count() if agent.execution else rows.count()
+
+
+def _is_upgraded(agent: Agent) -> bool:
+    rows = UpgradeRequest.objects.filter(agent_id=agent.pk, state=UpgradeRequest.State.GRANTED)
+    return agent.execution is not None and rows.filter(answered_at__gt=agent.execution.created_at).exists()
+
+
+def _reserve_and_queue(
+    agent: Agent, decision: Decision, situation: Situation
+) -> tuple[Decision, UUID | None, list[Draft]]:
     """Reserve and queue an execution; the reservation and the constraint have the last word."""
     plan, execution_id = situation.plan, uuid4()
     if not budgets.reserve(path=situation.path, execution_id=execution_id, wall_seconds=plan.wall_seconds):
         until = timezone.now() + admission.CAPACITY_RETRY
-        return admission.defer("capacity", "another launch took the last place", until), None
-    spec = briefing.launch_spec(
+        return admission.defer("capacity", "another launch took the last place", until), None, []
+    briefed = briefing.brief(
         agent,
         plan=plan,
         mode=Mode(decision.mode),
         children=situation.children,
         path=situation.path,
         said=situation.remarks,
+        told=situation.messages,
     )
-    if grid.launch(spec, execution_id=execution_id) is None:
+    if grid.launch(briefed.spec, execution_id=execution_id) is None:
         budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0)
-        return admission.defer("running", "another execution of this issue is live"), None
-    return decision, execution_id
+        return admission.defer("running", "another execution of this issue is live"), None, []
+    return decision, execution_id, [("agent.wish-not-met", {"why": note}) for note in briefed.notes]
 
 
-def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *, told: Draft | None) -> None:
+def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *, also: list[Draft]) -> None:
     """Move the agent whose execution is queued."""
+    messages.take(situation.messages, execution_id=row.execution_id)
     fields = {
         "execution_id": row.execution_id,
         "is_applied": False,
@@ -199,10 +221,22 @@ def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *
         "blocked_reason": "",
         "children_seen": situation.children.fingerprint,
         "decision": row.decision,
+        "capability": _hold(agent, situation),
         **remarks.take(agent, situation.remarks, execution_id=row.execution_id),
     }
     reason = f"{decision.mode}: {row.reason or row.source}"
-    lifecycle.move(agent, new=AgentState.QUEUED, reason=reason, fields=fields, also=[told] if told else [])
+    lifecycle.move(agent, new=AgentState.QUEUED, reason=reason, fields=fields, also=also)
+
+
+def _hold(agent: Agent, situation: Situation) -> dict[str, object]:
+    """What the agent may use from now on; what is below it never has more."""
+    found = situation.plan.standing
+    held = capabilities.as_json(found.capability)
+    if not agent.capability:
+        budgets.lower(situation.path[-1], **profiles.shares(agent, found, situation.path))
+    elif agent.capability != held:
+        profiles.narrow_below(agent, found.capability)
+    return held
 
 
 def _answer(row: Nudge, decision: Decision) -> Draft | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.utils import timezone
 
-from coordinator import dispatch, lifecycle, proposals, reports, tree, wake
+from coordinator import dispatch, lifecycle, reports, spawning, tree, wake
 from coordinator.models import Agent
 from coordinator.public_types import AgentState, Source
-from grid import public_api as grid
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason, Write, WriteKind
 
@@ -21,7 +19,7 @@ def abandon(agent: Agent, *, reason: str) -> bool:
     if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
         return False
     if agent.is_splitting and agent.execution_id is not None:
-        tracker.withdraw(proposals.write_keys(agent.execution_id, _proposed(agent.execution_id)), now=timezone.now())
+        tracker.withdraw(spawning.write_keys(agent), now=timezone.now())
     agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
     tree.show_state(agent)
     agent.blocked_reason = fields["blocked_reason"]
@@ -30,11 +28,6 @@ def abandon(agent: Agent, *, reason: str) -> bool:
         tree.write(agent, close_issue(agent, key=agent.issue.key, reason=CloseReason.NOT_PLANNED))
     wake.drain_outbox(agent.repository_id)
     return True
-
-
-def _proposed(execution_id: UUID) -> tuple[str, ...]:
-    outcome = grid.get_execution(execution_id).result.outcome
-    return tuple(child.key for child in outcome.children) if outcome else ()
 
 
 def tell_parent(agent: Agent, reason: str) -> None:

@@ -8,7 +8,9 @@ from datetime import timedelta
 from django.db.models import Count, F, Q
 from django.utils import timezone
 
-from coordinator import budgets
+from coordinator import budgets, profiles, spend_audit
+from coordinator import capability as capabilities
+from coordinator.capability import NOTHING, CapabilityError
 from coordinator.models import Agent, Envelope, LedgerEntry, Nudge
 from coordinator.public_types import AgentState, Violation
 from grid import public_api as grid
@@ -47,8 +49,15 @@ def budgets_add_up() -> Iterator[Violation]:
             f"{envelope.wall_reserved_seconds + envelope.wall_spent_seconds} wall seconds",
             remedy="raise the limit, or cancel what runs in this scope",
         )
+    for envelope, words in spend_audit.overspent():
+        yield Violation(
+            law="2 budgets are never overspent",
+            subject=envelope.key,
+            detail=f"{words}, which is more than one call too many",
+            remedy="raise the limit with `manage.py budget raise`, or cancel what runs in this scope",
+        )
     for envelope in Envelope.objects.all():
-        expected = budgets.totals(envelope)
+        expected = {**budgets.totals(envelope), **spend_audit.totals(envelope)}
         wrong = {name: value for name, value in expected.items() if getattr(envelope, name) != value}
         if wrong:
             yield Violation(
@@ -75,6 +84,17 @@ def reservations_are_settled() -> Iterator[Violation]:
                 detail=f"the execution is {run.state if run else 'unknown'}, and its reservation is still held",
                 remedy="start `beat` and a `control` worker; if it stays, report it: it is a bug",
             )
+
+
+def model_calls_are_settled() -> Iterator[Violation]:
+    """Law 2: a model call holds nothing in reserve after the longest time that one may take."""
+    for call in spend_audit.stale_calls(timezone.now() - STALE):
+        yield Violation(
+            law="2 a reservation is released once",
+            subject=f"model call {call.pk}",
+            detail=f"{call.provider} {call.model} is in flight since {call.started_at:%Y-%m-%d %H:%M:%S}",
+            remedy="start `beat` and a `control` worker; if it stays, report it: it is a bug",
+        )
 
 
 def no_expired_lease() -> Iterator[Violation]:
@@ -198,11 +218,35 @@ def tree_is_sound() -> Iterator[Violation]:
         )
 
 
+def capabilities_only_shrink() -> Iterator[Violation]:
+    """Law 4: no agent holds what its parent does not."""
+    rows = Agent.objects.exclude(capability={}).exclude(parent=None).exclude(parent__capability={})
+    for pk, path, own, above in rows.values_list("pk", "path", "capability", "parent__capability").iterator():
+        try:
+            more = capabilities.beyond(capabilities.from_json(own), capabilities.from_json(above))
+        except CapabilityError as error:
+            yield _wider(pk, path, f"it or its parent's cannot be read: {error}")
+            continue
+        if more != NOTHING:
+            yield _wider(pk, path, "; ".join(capabilities.in_words(more, profiles.fleet_tiers())))
+
+
+def _wider(agent_id: int, path: str, detail: str) -> Violation:
+    return Violation(
+        law="4 a child holds no more than its parent",
+        subject=f"agent {agent_id}",
+        detail=detail[:500],
+        remedy=f"pause it with `manage.py pause {path}` and report this; it is a bug, or the row was changed by hand",
+    )
+
+
 LAWS: tuple[Callable[[], Iterator[Violation]], ...] = (
     one_live_execution,
     budgets_add_up,
     reservations_are_settled,
+    model_calls_are_settled,
     tree_is_sound,
+    capabilities_only_shrink,
     no_expired_lease,
     events_have_no_gap,
     terminal_is_final,

@@ -9,10 +9,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import approvals, dispatch, lifecycle, proposals, reports, reviewing, roster, tree
+from coordinator import approvals, dispatch, lifecycle, proposals, reports, reviewing, roster, spawning, tree
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
-from grid import public_api as grid
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
@@ -64,46 +63,51 @@ def _close_unwanted(agent: Agent, results: list[WriteResult]) -> None:
 
 
 def adopt_children(agent_id: int) -> bool:
-    """Make agents of the sub-issues that a split asked for, once all exist, and nudge them.
+    """Make agents of the sub-issues that a run or its split asked for, once all exist, and nudge them.
 
     Returns:
-        Whether the split is complete now.
+        Whether nothing is missing any more.
     """
-    agent = Agent.objects.select_related("repository", "envelope__parent").get(pk=agent_id)
-    if not agent.is_splitting or agent.execution_id is None or agent.state in ENDED:
-        return False
-    outcome = grid.get_execution(agent.execution_id).result.outcome
-    children = {child.key: child for child in outcome.children} if outcome else {}
-    keys = {proposals.write_key(agent.execution_id, key): child for key, child in children.items()}
-    results = tracker.results(keys)
-    failed = [result for result in results.values() if result.is_permanent and not result.is_done]
-    if failed:
-        return _split_failed(agent, failed[0].error)
-    if len(results) < len(keys) or not all(result.is_done for result in results.values()):
-        return False
     with transaction.atomic():
-        if not Agent.objects.filter(pk=agent.pk, is_splitting=True).update(is_splitting=False):
+        # Locked before the look: what a running agent asks for meanwhile must not be taken for done.
+        rows = Agent.objects.select_for_update(of=("self",), no_key=True)
+        agent = rows.select_related("repository", "envelope__parent").get(pk=agent_id)
+        if not agent.is_splitting or agent.execution_id is None or agent.state in ENDED:
             return False
-        made = []
-        for key, child in keys.items():
-            ref = Ref(agent.repository.scope, results[key].value["key"])
-            issue_id = tracker.issue_id(ref, repository_id=agent.repository_id)
-            inherited = {name: agent.spec[name] for name in ("adapter", "options") if name in agent.spec}
-            spec = {**inherited, "acceptance": list(child.acceptance), "prompt": child.prompt}
-            made.append(
-                roster.take_on(
-                    issue_id=issue_id,
-                    repository_id=agent.repository_id,
-                    parent=agent,
-                    spec=spec,
-                    profile=child.profile,
-                    priority=agent.priority,
-                )
-            )
-        for row in made:
-            approvals.inherit(row, parent=agent, now=timezone.now())
-            dispatch.nudge(row.pk, source=Source.PARENT, reason="created by its parent's split")
-        tree.write(agent, *reports.plan(agent))
+        asked = spawning.requests(agent)
+        failed = [row.error for row in asked if row.error]
+        if failed and agent.is_applied:
+            return _split_failed(agent, failed[0])
+        if any(not row.issue and not row.error for row in asked):
+            return False
+        # While its run goes on, it may ask for another in place of one that failed; its end asks a person.
+        if not failed:
+            Agent.objects.filter(pk=agent.pk).update(is_splitting=False)
+        made = [_adopt(agent, row) for row in asked if row.issue]
+        if any(made):
+            tree.write(agent, *reports.plan(agent))
+    return not failed
+
+
+def _adopt(parent: Agent, asked: spawning.Request) -> bool:
+    """Make an agent of a new sub-issue; False when it has one."""
+    ref = Ref(parent.repository.scope, asked.issue)
+    issue_id = tracker.issue_id(ref, repository_id=parent.repository_id)
+    if Agent.objects.filter(issue_id=issue_id).exists():
+        return False
+    child = asked.child
+    inherited = {name: parent.spec[name] for name in ("adapter", "options") if name in parent.spec}
+    spec = {**inherited, "acceptance": list(child.acceptance), "prompt": child.prompt}
+    agent = roster.take_on(
+        issue_id=issue_id,
+        repository_id=parent.repository_id,
+        parent=parent,
+        spec=spec,
+        profile=child.profile,
+        priority=parent.priority,
+    )
+    approvals.inherit(agent, parent=parent, now=timezone.now())
+    dispatch.nudge(agent.pk, source=Source.PARENT, reason="created by its parent")
     return True
 
 

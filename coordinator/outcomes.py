@@ -23,17 +23,20 @@ from coordinator import (
     endings,
     integration,
     lifecycle,
+    messages,
     outbox,
     proposals,
     reports,
     reviewing,
+    spawning,
     tree,
+    upgrades,
 )
 from coordinator.conf import conf
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
-from grid.public_errors import GridError, SourceUnavailableError
+from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
@@ -65,6 +68,7 @@ def started(execution_id: UUID) -> None:
         if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
             tree.show_state(agent)
             tree.write(agent, *reports.show(agent))
+    messages.hand_over_waiting(agent)
 
 
 def apply(execution_id: UUID, *, drains: bool = True) -> bool:
@@ -139,7 +143,7 @@ def _apply(agent: Agent, run: ExecutionView) -> None:
         case State.CANCELLED:
             _block(agent, run, "its execution was cancelled; nudge it to go on")
         case State.OVER_BUDGET:
-            _block(agent, run, "its budget is used up; raise it and nudge")
+            _out_of_money(agent, run)
         case _:
             _fail(agent, run, run.result.reason or str(run.state))
 
@@ -151,10 +155,11 @@ def back_off(failures: int) -> float:
 
 
 def _fail(agent: Agent, run: ExecutionView, reason: str) -> None:
-    attempts = agent.attempts + 1
-    if attempts >= briefing.max_attempts(agent):
+    attempts, policy = agent.attempts + 1, briefing.limits_of(agent)
+    if attempts >= policy.attempts:
         _move(agent, run, AgentState.FAILED, f"attempt {attempts} failed: {reason}", attempts=attempts)
         return
+    upgrades.by_policy(agent, run, failures=policy.upgrade_after_failures)
     _again(agent, run, reason=reason, delay=back_off(agent.attempts), attempts=attempts)
 
 
@@ -178,16 +183,8 @@ def _again(agent: Agent, run: ExecutionView, *, reason: str, delay: float, attem
 
 
 def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
-    limits = briefing.limits_of(agent)
-    why = proposals.complaint(
-        outcome.children,
-        have=tree.children_of(agent).total,
-        max_children=limits.children,
-        depth=agent.depth,
-        max_depth=limits.depth,
-        open_descendants=tree.open_descendants(agent.tree_id),
-        max_open=limits.open_descendants,
-    )
+    children = spawning.unasked(agent, outcome.children)
+    why = spawning.complaint(agent, children)
     if why:
         _fail(agent, run, why)
         return
@@ -203,14 +200,16 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
             **_succeeded(outcome),
         )
         if moved:
-            tree.write(agent, *proposals.writes(outcome.children, execution_id=run.id, parent_key=agent.issue.key))
+            tree.write(agent, *proposals.writes(children, execution_id=run.id, parent_key=agent.issue.key))
 
 
 def _finish(agent: Agent, run: ExecutionView) -> None:
     """Done: merge upwards or publish, close the issue, tell the parent."""
+    # Read again: it may have asked for them in the last moment of its run, after our caller had looked.
+    asked = len(spawning.pending(Agent.objects.get(pk=agent.pk)))
     children = tree.children_of(agent)
-    if children.moving:
-        _move(agent, run, AgentState.WAITING, f"{children.moving} sub-issues are under way", **_resume_check(agent))
+    if children.moving or asked:
+        _wait(agent, run, f"{children.moving + asked} sub-issues are under way")
         return
     issue = agent.issue
     try:
@@ -245,6 +244,20 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
         endings.tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
 
 
+def _wait(agent: Agent, run: ExecutionView, reason: str) -> None:
+    """Its own part is done, its children's is not: keep the work, they are merged into it as they end."""
+    try:
+        head = integration.keep(agent, run.result.head)
+    except MergeConflictError as error:
+        against = grid.branch_head(repository=integration.key(agent), branch=agent.branch)
+        _conflict(agent, run, integration.Integrated(head=run.result.head, conflict=error.paths, against=against))
+        return
+    except GridError as error:
+        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        return
+    _move(agent, run, AgentState.WAITING, reason, head=head, **_succeeded(run.result.outcome))
+
+
 def _later(agent: Agent, error: Exception) -> None:
     """The source is away: the end stays unapplied, and the sweep applies it again a little later."""
     log.warning("not published yet", extra={"action": "publish", "agent": agent.pk, "error": str(error)[:300]})
@@ -270,6 +283,13 @@ def _conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) ->
         )
         if moved:
             dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason)
+
+
+def _out_of_money(agent: Agent, run: ExecutionView) -> None:
+    """A person raises the budget or not; what is committed is where the next run starts."""
+    kept = {"head": run.result.head} if run.result.changed else {}
+    reason = "its budget is used up; raise it with `manage.py budget raise`, then nudge"
+    _move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
 
 
 def _block(agent: Agent, run: ExecutionView, reason: str) -> None:

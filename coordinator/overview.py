@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coordinator import queries, repositories
-from coordinator.public_types import AgentView, EnvelopeView
+from coordinator import queries, reporting, repositories
+from coordinator.public_types import AgentView, Cost, EnvelopeView
 from grid import public_api as grid
 from grid.public_types import ExecutionView, HostView
 from tracker import public_api as tracker
@@ -25,6 +25,10 @@ class Running:
     execution: ExecutionView
     last_line: str
     """What it said or did last; an agent's words."""
+    reported: str = ""
+    """How far it says it is, by the tool `report_state`; an agent's words."""
+    cost: Cost | None = None
+    """Of the agent's models so far, earlier runs included; None: nothing is known of any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +59,20 @@ def read(*, limit: int = 50) -> Overview:
     open_agents = queries.under_way(limit=limit)
     runs = {run.id: run for run in grid.find_executions(ids=[a.execution_id for a in open_agents if a.execution_id])}
     live = {run.id for run in runs.values() if run.is_live}
+    at_work = [f"agent:{agent.id}" for agent in open_agents if agent.execution_id in live]
+    reported = reporting.last_states(at_work, runs=live) if at_work else {}
+    costs = queries.costs_of(agent for agent in open_agents if agent.execution_id in live) if at_work else {}
     envelopes = queries.envelopes()
     return Overview(
         attention=tuple(queries.needing_attention(limit=limit)),
         running=tuple(
-            Running(agent=agent, execution=runs[agent.execution_id], last_line=last_line(runs[agent.execution_id]))
+            Running(
+                agent=agent,
+                execution=runs[agent.execution_id],
+                last_line=last_line(runs[agent.execution_id]),
+                reported=reported.get(f"agent:{agent.id}", ""),
+                cost=costs.get(agent.id),
+            )
             for agent in open_agents
             if agent.execution_id in live
         ),

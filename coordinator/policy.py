@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.policy_file import FILE_NAME, Policy
+from coordinator.policy_file import FILE_NAME, DepthLevel, Policy
 from coordinator.public_types import Outsiders
 from grid.public_types import Limits
 
@@ -92,6 +92,14 @@ class EffectivePolicy:
     """Patterns of protected files that agents may change all the same."""
     outsiders: Outsiders = Outsiders.DROP
     """What agents see of comments by people who may not steer them."""
+    profile: str = ""
+    """Of agents that name none; empty: the shipped one."""
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    toolsets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    depth_rule: tuple[DepthLevel, ...] = ()
+    """Beside the fleet's, never instead of it."""
+    upgrade_after_failures: int = 0
+    """0: never."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """For each field above `default` (nobody chose), `fleet` (the operator's cap) or `.agentgrid.yml`."""
     not_granted: Mapping[str, int] = field(default_factory=dict)
@@ -131,6 +139,11 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         "acceptance": _said(policy.acceptance),
         "allow_protected_paths": _said(policy.allow_protected_paths),
         "outsiders": _said(policy.outsiders),
+        "profile": _said(policy.profile),
+        "profiles": _said(policy.profiles),
+        "toolsets": _said(policy.toolsets),
+        "depth_rule": _said(policy.depth_rule),
+        "upgrade_after_failures": _said(policy.upgrade_after_failures),
     }
     limits: dict[str, int] = {}
     not_granted: dict[str, int] = {}
@@ -151,6 +164,11 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         acceptance=policy.acceptance,
         allow_protected_paths=policy.allow_protected_paths,
         outsiders=Outsiders(policy.outsiders or Outsiders.DROP),
+        profile=policy.profile,
+        profiles=policy.profiles,
+        toolsets=policy.toolsets,
+        depth_rule=policy.depth_rule,
+        upgrade_after_failures=policy.upgrade_after_failures,
         origin=origin,
         not_granted=not_granted,
         **limits,

@@ -7,6 +7,7 @@ describes it for them. Reading it never decides what is granted: `coordinator.po
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -26,7 +27,20 @@ MAX_BYTES = 64 * 1024
 MAX_COMMANDS = 20
 MAX_COMMAND_CHARACTERS = 2_000
 MAX_PATTERNS = 20
+MAX_DEFINITIONS = 50
+MAX_LEVELS = 8
 _MAX_SHOWN = 50
+_DEFINITION_NAME = re.compile(r"[a-z][a-z0-9_-]{0,59}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthLevel:
+    """What agents of one depth may use at most."""
+
+    tier: str = ""
+    """Name of the strongest tier; empty: no cap."""
+    without: tuple[str, ...] = ()
+    """Tools taken away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,16 @@ class Policy:
     """Patterns of protected files that agents may change all the same; see `coordinator.policy`."""
     outsiders: str = ""
     """`drop` or `fence`, see `Outsiders`."""
+    profile: str = ""
+    """Name of the profile of agents that name none."""
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Profiles of its own by name, plain JSON, not yet checked."""
+    toolsets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Toolsets of its own by name, plain JSON, not yet checked."""
+    depth_rule: tuple[DepthLevel, ...] = ()
+    """For depth 0, 1, …; the last one holds for all below it."""
+    upgrade_after_failures: int = 0
+    """An agent whose run failed so often gets the next tier that its parent holds; 0: never."""
 
 
 class PolicyError(InvalidInputError):
@@ -86,13 +110,33 @@ def _outsiders(value: str) -> str:
     return value
 
 
+def _definitions(value: dict[str, Any]) -> dict[str, Any]:
+    wrong = next((name for name in value if not _DEFINITION_NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise ValueError(f"the name {shortened(wrong)} must be lower-case letters, digits, - and _, at most 60")
+    if len(value) > MAX_DEFINITIONS:
+        raise ValueError(f"has {len(value)} entries; at most {MAX_DEFINITIONS} are read")
+    return value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+_Definitions = Annotated[dict[str, dict[str, JsonValue]], AfterValidator(_definitions)]
 
 
 class _Agent(_Strict):
     adapter: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = ""
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    profile: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")] = ""
+
+
+class _Level(_Strict):
+    tier: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")] = ""
+    without: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]] = Field(
+        default_factory=list, max_length=50
+    )
 
 
 class _Limits(_Strict):
@@ -121,6 +165,10 @@ class _File(_Strict):
     limits: _Limits = Field(default_factory=_Limits)
     allow_protected_paths: list[_Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
     outsiders: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_outsiders)] = ""
+    profiles: _Definitions = Field(default_factory=dict)
+    toolsets: _Definitions = Field(default_factory=dict)
+    depth_rule: list[_Level] = Field(default_factory=list, max_length=MAX_LEVELS)
+    upgrade_after_failures: Annotated[int, Field(ge=0, le=20)] = 0
 
 
 _SECTIONS: Mapping[Path, type[BaseModel]] = {(): _File, ("agent",): _Agent, ("limits",): _Limits}
@@ -145,7 +193,15 @@ def parse_policy(data: bytes) -> Policy:
 
 def dump_policy(policy: Policy) -> dict[str, Any]:
     """The policy as plain JSON, in the shape of the file."""
-    agent = {"adapter": policy.adapter, "options": dict(policy.options)}
+    agent = {"adapter": policy.adapter, "options": dict(policy.options), "profile": policy.profile}
+    levels = [{"tier": level.tier, "without": list(level.without)} for level in policy.depth_rule]
+    later = {
+        "outsiders": policy.outsiders,
+        "profiles": {name: dict(body) for name, body in policy.profiles.items()},
+        "toolsets": {name: dict(body) for name, body in policy.toolsets.items()},
+        "depth_rule": [{key: value for key, value in level.items() if value} for level in levels],
+        "upgrade_after_failures": policy.upgrade_after_failures,
+    }
     return {
         "version": VERSION,
         "agent": {key: value for key, value in agent.items() if value},
@@ -153,7 +209,7 @@ def dump_policy(policy: Policy) -> dict[str, Any]:
         "acceptance": list(policy.acceptance),
         "limits": dict(policy.limits),
         "allow_protected_paths": list(policy.allow_protected_paths),
-        **({"outsiders": policy.outsiders} if policy.outsiders else {}),
+        **{key: value for key, value in later.items() if value},
     }
 
 
@@ -178,6 +234,11 @@ def _policy(file: _File) -> Policy:
         limits=file.limits.model_dump(exclude_unset=True),
         allow_protected_paths=tuple(file.allow_protected_paths),
         outsiders=file.outsiders,
+        profile=file.agent.profile,
+        profiles=file.profiles,
+        toolsets=file.toolsets,
+        depth_rule=tuple(DepthLevel(tier=level.tier, without=tuple(level.without)) for level in file.depth_rule),
+        upgrade_after_failures=file.upgrade_after_failures,
     )
 
 

@@ -87,6 +87,15 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A message to the agent itself."""
+
+    sender: str
+    """In words for the agent: `your parent`."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What the tree may still use; None where there is no limit."""
 
@@ -127,4 +136,6 @@ class PromptContext:
     """Needed for the mode `resolve`."""
     remarks: tuple[Remark, ...] = ()
     """On its pull request, oldest first, of people who may steer an agent."""
+    messages: tuple[Told, ...] = ()
+    """To the agent, oldest first, of its parent, its children and people who may steer it."""
     budget: Budget = Budget()

@@ -10,9 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from coordinator import prompt_rules
 from coordinator.prompt_context import (
     Blocker,
     Budget,
@@ -24,6 +25,7 @@ from coordinator.prompt_context import (
     Parent,
     PromptContext,
     Remark,
+    Told,
 )
 from coordinator.public_errors import CoordinatorError
 from coordinator.untrusted import fenced, head, one_line, printable, tail, terminal, visible
@@ -40,6 +42,7 @@ __all__ = [
     "PromptContext",
     "PromptError",
     "Remark",
+    "Told",
     "render",
 ]
 
@@ -56,6 +59,7 @@ _MAX_COMMANDS = 50
 _MAX_CHECKS = 10
 _MAX_PATHS = 200
 _MAX_REMARKS = 50
+_MAX_MESSAGES = 20
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
 """Tried in turn until the prompt fits: the part of its usual length that each text but the issue's may have."""
 
@@ -64,13 +68,14 @@ class PromptError(CoordinatorError):
     """A template and the context do not fit; the message names both and the fix."""
 
 
-def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES) -> str:
+def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES, source: str = "") -> str:
     """The prompt of one run, at most 200,000 characters; what had to be left out is marked.
 
     Args:
         mode: `work`, `resume` or `resolve`.
         context: Facts and texts.
         folder: Where the templates are.
+        source: A template of the prompt library, in place of the mode's own; may come from an agent.
 
     Raises:
         PromptError: The mode is unknown, lacks what it needs, or the template names a variable that does not exist.
@@ -79,18 +84,52 @@ def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES) -> st
         raise PromptError(f"no prompt for the mode '{mode}'; known: {', '.join(MODES)}")
     if mode == "resolve" and context.conflict is None:
         raise PromptError("the mode 'resolve' needs context.conflict: the paths and the commit to merge")
-    left_out, clean = _left_out(context), _clean(context)
+    left_out, clean, name = _left_out(context), _clean(context), "of the library" if source else f"{mode}.txt"
     try:
-        template = _environment(folder).get_template(f"{mode}.txt")
+        template = _own(source, folder) if source else _environment(folder).get_template(name)
         for share in _SHARES:
-            text = template.render(mode=mode, left_out=left_out, **_fitted(clean, share))
-            if len(text) <= MAX_CHARACTERS:
+            text = _filled(template, {"mode": mode, "left_out": left_out, **_fitted(clean, share)})
+            if text is not None:
                 return text
     except TemplateNotFound as error:
         raise PromptError(f"the template {error.name} is missing in {folder.name}/") from error
     except TemplateError as error:
-        raise PromptError(f"the template {mode}.txt: {error.message}; PromptContext lists what there is") from error
-    raise PromptError(f"the template {mode}.txt makes more than {MAX_CHARACTERS:,} characters by itself; shorten it")
+        raise PromptError(f"the template {name}: {error.message}; PromptContext lists what there is") from error
+    except prompt_rules.TemplateRefusedError as error:
+        raise PromptError(f"the template {name}: {error}") from error
+    # Of a template by strangers: a filter on what is no text, nesting that Python refuses, and the like.
+    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError, SyntaxError, MemoryError) as error:
+        raise PromptError(f"the template {name} cannot be filled: {type(error).__name__}") from error
+    raise PromptError(f"the template {name} makes more than {MAX_CHARACTERS:,} characters by itself; shorten it")
+
+
+def check(source: str, *, folder: Path = TEMPLATES) -> None:
+    """Raise TemplateRefusedError, an InvalidInputError that names the line and the fix, for what is no good template."""
+    variables = {item.name for item in fields(PromptContext)} | {"mode", "left_out"}
+    includes = {path.name for path in folder.glob("_*.txt")}
+    prompt_rules.check(source, environment=_environment(folder), variables=variables, includes=includes)
+
+
+def shipped(*, folder: Path = TEMPLATES) -> dict[str, str]:
+    """The templates of the modes, by name."""
+    return {mode: (folder / f"{mode}.txt").read_text("utf-8") for mode in MODES}
+
+
+def _own(source: str, folder: Path) -> Template:
+    """A checked template of the library, under the line that every prompt begins with."""
+    check(source, folder=folder)
+    return _environment(folder).from_string('{% include "_head.txt" %}\n' + source)
+
+
+def _filled(template: Template, variables: dict[str, Any]) -> str | None:
+    """The text, or None as soon as it is too long."""
+    parts, length = [], 0
+    for part in template.generate(variables):
+        parts.append(part)
+        length += len(part)
+        if length > MAX_CHARACTERS:
+            return None
+    return "".join(parts)
 
 
 @functools.cache
@@ -118,6 +157,7 @@ def _left_out(context: PromptContext) -> dict[str, int]:
         "checks": max(0, len(checks) - _MAX_CHECKS),
         "paths": max(0, len(paths) - _MAX_PATHS),
         "remarks": max(0, len(context.remarks) - _MAX_REMARKS),
+        "messages": max(0, len(context.messages) - _MAX_MESSAGES),
     }
 
 
@@ -158,6 +198,10 @@ def _clean(context: PromptContext) -> PromptContext:
             paths=tuple(one_line(path, 500) for path in conflict.paths[:_MAX_PATHS]),
         ),
         remarks=tuple(_clean_remark(remark) for remark in context.remarks[:_MAX_REMARKS]),
+        messages=tuple(
+            Told(sender=one_line(told.sender, 120), text=visible(told.text))
+            for told in context.messages[:_MAX_MESSAGES]
+        ),
     )
 
 
@@ -212,6 +256,7 @@ def _fitted(clean: PromptContext, share: float) -> dict[str, Any]:
             replace(item, text=_block((tail if item.is_check else head)(item.text, part(8_000))))
             for item in clean.remarks
         ],
+        "messages": [replace(item, text=_block(head(item.text, part(8_000)))) for item in clean.messages],
         "conflict": conflict
         and {"commit": conflict.commit, "paths": fenced(head("\n".join(conflict.paths), part(20_000)))},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from grid.public_types import ChildProposal
@@ -53,13 +53,18 @@ def write_key(execution_id: UUID, child_key: str) -> str:
     return f"split:{execution_id}:{child_key}"
 
 
-def write_keys(execution_id: UUID, child_keys: Sequence[str]) -> list[str]:
-    """Operation keys of all sub-issues of one split."""
-    return [write_key(execution_id, key) for key in child_keys]
+def writes(
+    children: Sequence[ChildProposal], *, execution_id: UUID, parent_key: str, made: Mapping[str, str] | None = None
+) -> list[Write]:
+    """The creates, each linked to its parent and blockers by the tracker.
 
-
-def writes(children: Sequence[ChildProposal], *, execution_id: UUID, parent_key: str) -> list[Write]:
-    """The creates, each linked to its parent and blockers by the tracker."""
+    Args:
+        children: What is asked for.
+        execution_id: The run that asks.
+        parent_key: Key of the issue they are parts of.
+        made: Operation keys of siblings that were asked for before, by their own keys.
+    """
+    known = made or {}
     return [
         Write(
             key=write_key(execution_id, child.key),
@@ -69,7 +74,7 @@ def writes(children: Sequence[ChildProposal], *, execution_id: UUID, parent_key:
                 "body": child.body,
                 "labels": [],
                 "parent": parent_key,
-                "blockers": [{"from": write_key(execution_id, key)} for key in child.blocked_by],
+                "blockers": [{"from": known.get(key) or write_key(execution_id, key)} for key in child.blocked_by],
             },
         )
         for child in in_order(children)

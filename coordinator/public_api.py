@@ -10,27 +10,34 @@ from django.db.models.functions import Now
 from coordinator import (
     board,
     budgets,
+    catalogue,
     control,
+    definitions,
     dispatch,
     inbound,
     invariants,
+    messages,
     outbox,
+    profiles,
+    prompt_library,
     queries,
     repositories,
     submissions,
     sweeps,
     sync,
+    upgrades,
 )
 from coordinator import overview as overviews
 from coordinator.board import Difference
 from coordinator.control import Touched
+from coordinator.messages import Receipt
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_types import AgentView, Decision, EnvelopeView, NudgeView, ScopeKind, Submission, Violation
 from coordinator.queries import Explanation
 from coordinator.rebuild import Rebuilt
 from tracker.public_types import RepositoryView
 
-__all__ = ["Difference", "Explanation", "Rebuilt", "Touched"]
+__all__ = ["Difference", "Explanation", "Rebuilt", "Receipt", "Touched"]
 
 
 # --- work ------------------------------------------------------------------------------------------------------
@@ -50,6 +57,16 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
     """Ask for a look at an agent now; the answer is stored. Raises AgentNotFoundError."""
     return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)
+
+
+def tell(agent_id: int, *, actor: str, text: str) -> Receipt:
+    """Say something to an agent; the answer says how it gets there.
+
+    Raises AgentNotFoundError, InvalidInputError, LimitExceededError.
+    """
+    receipt = messages.tell(agent_id, sender=actor, text=text)
+    control.audit(actor, "tell", f"agent:{agent_id}", {"message": receipt.id, "state": receipt.state})
+    return receipt
 
 
 def retry(agent_id: int, *, actor: str) -> Decision | None:
@@ -93,10 +110,25 @@ def unpause(scope: str, *, actor: str) -> int:
 
 
 def raise_limit(
-    scope: str, *, actor: str, executions: int | None = None, wall_seconds: int | None = None
+    scope: str,
+    *,
+    actor: str,
+    executions: int | None = None,
+    wall_seconds: int | None = None,
+    usd_micros: int | None = None,
+    tokens: int | None = None,
 ) -> EnvelopeView:
     """Raise what a scope may use. Raises InvalidInputError, AgentNotFoundError."""
-    return budgets.view(control.raise_limit(scope, actor=actor, executions=executions, wall_seconds=wall_seconds))
+    return budgets.view(
+        control.raise_limit(
+            scope,
+            actor=actor,
+            executions=executions,
+            wall_seconds=wall_seconds,
+            usd_micros=usd_micros,
+            tokens=tokens,
+        )
+    )
 
 
 def envelope(scope: str) -> EnvelopeView:
@@ -137,6 +169,29 @@ def repair_board(repository_id: int, found: Sequence[Difference], *, actor: str)
     return board.repair(repository_id, found, actor=actor)
 
 
+# --- profiles, prompts, upgrades -------------------------------------------------------------------------------
+
+
+save_definition = definitions.save
+take_back_definition = definitions.take_back
+definition_versions = definitions.versions
+definitions_saved = definitions.current
+profile = catalogue.profile
+profile_grants = catalogue.grants
+toolset = catalogue.toolset
+catalogue_entries = catalogue.entries
+definition_text = catalogue.source
+fleet_tiers = profiles.fleet_tiers
+save_prompt = prompt_library.save
+freeze_prompt = prompt_library.freeze
+find_prompts = prompt_library.visible
+get_prompt = prompt_library.get
+prompt_versions = prompt_library.versions
+prompt_scope = prompt_library.tree_scope
+find_upgrades = upgrades.find
+answer_upgrade = upgrades.answer
+
+
 # --- reads -----------------------------------------------------------------------------------------------------
 
 find_agent = queries.find
@@ -151,6 +206,8 @@ executions_by_agent = queries.executions_by_agent
 overview = overviews.read
 due_parents = sweeps.due_parents
 nudges_of = queries.nudges_of
+costs = queries.costs_of
+total_cost = queries.total_cost
 envelopes = queries.envelopes
 agents_of_streams = queries.agents_of_streams
 scope_names = queries.scope_names

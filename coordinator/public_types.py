@@ -135,6 +135,44 @@ class EnvelopeView:
     wall_limit_seconds: int | None
     wall_reserved_seconds: int
     wall_spent_seconds: int
+    usd_limit_micros: int | None = None
+    """Money for models, in millionths of a US dollar; so are the two below."""
+    usd_reserved_micros: int = 0
+    usd_spent_micros: int = 0
+    tokens_limit: int | None = None
+    tokens_reserved: int = 0
+    tokens_spent: int = 0
+    unpriced_tokens: int = 0
+    """Of the tokens spent, those of models whose price nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one or several model calls."""
+
+    input_tokens: int = 0
+    """Cached ones included, with every provider."""
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What models cost an agent, a tree or a scope, as far as anybody knows."""
+
+    usd_micros: int = 0
+    """Millionths of a US dollar."""
+    tokens: int = 0
+    unpriced_tokens: int = 0
+    """Of those, the tokens of models whose price nobody knows; they are not in `usd_micros`."""
+    is_metered: bool = True
+    """False: the agents' own word, of calls that did not go through the gateway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +209,8 @@ class Submission:
     adapter: str = ""
     """Empty: the repository's policy decides, else the built-in agent."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    profile: str = ""
+    """Empty: the repository's policy decides, else the shipped one for roots."""
     acceptance: tuple[str, ...] = ()
     priority: int = 0
     key: str = ""

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from coordinator import admission, briefing, budgets, dispatch
+from coordinator import admission, briefing, budgets, costs, dispatch, profiles, reporting
+from coordinator import capability as capabilities
 from coordinator.models import Agent, Envelope, Nudge
 from coordinator.policy import CAPS
 from coordinator.public_errors import AgentNotFoundError
@@ -20,6 +21,7 @@ from coordinator.public_types import (
     AgentState,
     AgentView,
     Answer,
+    Cost,
     Decision,
     EnvelopeView,
     NudgeView,
@@ -44,6 +46,22 @@ class Explanation:
     blockers: tuple[str, ...]
     children: tuple[AgentView, ...]
     policy_error: str
+    profile: str
+    """Name of the profile of its next run."""
+    profile_from: str
+    """Who chose it: `the agent`, `its parent`, `.agentgrid.yml`, `depth 1`."""
+    model: str
+    """Of its next run, `provider:name`; empty: its program's own business."""
+    capability: dict[str, Any]
+    """What its next run may use."""
+    holds: tuple[str, ...]
+    """The same in words."""
+    wishes_not_met: tuple[str, ...]
+    """Profiles that were asked for and are not there."""
+    reported: str
+    """How far its present run says it is, by the tool `report_state`; an agent's words."""
+    cost: Cost | None
+    """Of its models so far; None: nothing is known of any."""
     limits: dict[str, int]
     """What the policy file and the fleet's caps allow, by the names of docs/policy-file.md."""
     origin: dict[str, str]
@@ -188,7 +206,7 @@ def explain(agent_id: int) -> Explanation:
         raise AgentNotFoundError(f"no agent {agent_id}")
     situation = dispatch.look(row)
     facts = dispatch.gather(row, situation, source=Source.OPERATOR)
-    policy = briefing.limits_of(row)
+    policy, found = briefing.limits_of(row), situation.plan.standing
     return Explanation(
         agent=agents([row])[0],
         now=admission.decide(facts),
@@ -198,9 +216,31 @@ def explain(agent_id: int) -> Explanation:
         blockers=facts.blockers,
         children=tuple(agents(_rows().filter(parent_id=agent_id).order_by("pk"))),
         policy_error=situation.plan.fetch_error,
+        profile=found.profile.name,
+        profile_from=found.chosen_by,
+        model=found.model,
+        capability=capabilities.as_json(found.capability),
+        holds=tuple(capabilities.in_words(found.capability, profiles.fleet_tiers())),
+        wishes_not_met=found.notes,
+        reported=_reported(row),
+        cost=costs.of_agents([row]).get(row.pk),
         limits={name: getattr(policy, name) for name in CAPS},
         origin=dict(policy.origin),
     )
+
+
+def _reported(row: Agent) -> str:
+    if row.execution_id is None or row.is_applied:
+        return ""
+    return reporting.last_states([row.stream], runs=[row.execution_id]).get(row.stream, "")
+
+
+def costs_of(views: Iterable[AgentView]) -> dict[int, Cost]:
+    """What the models of these agents cost so far; those of whose models nothing is known are left out."""
+    return costs.of_agents(Agent.objects.filter(pk__in=[view.id for view in views]))
+
+
+total_cost = costs.total
 
 
 def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:

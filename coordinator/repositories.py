@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.utils import timezone
 
-from coordinator import budgets, integration, policy_file, roster
+from coordinator import budgets, definitions, integration, policy_file, roster
 from coordinator.conf import conf
 from coordinator.models import Envelope, RepositoryPolicy
 from coordinator.policy import DEFAULT_ADAPTER, EffectivePolicy, FleetLimits, effective
@@ -138,6 +138,7 @@ def _read_policy(row: RepositoryPolicy, *, store: str, head: str) -> None:
     data = grid.read_file(repository=store, commit=head, path=policy_file.FILE_NAME)
     try:
         policy = policy_file.parse_policy(data or b"")
+        definitions.check(policy)
         if policy.adapter or policy.options:
             grid.check_agent(AgentSpec(adapter=policy.adapter or DEFAULT_ADAPTER, options=policy.options))
     except (InvalidInputError, GridError) as error:

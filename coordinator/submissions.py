@@ -6,7 +6,7 @@ import hashlib
 
 from django.db import transaction
 
-from coordinator import control, dispatch, repositories, roster
+from coordinator import catalogue, control, dispatch, repositories, roster
 from coordinator.models import Agent, Nudge
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import Source, Submission
@@ -35,6 +35,8 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
             raise InvalidInputError(str(error)) from error
         spec |= {"adapter": submission.adapter, "options": dict(submission.options)}
     repositories.refresh(repository_id)
+    if submission.profile:
+        catalogue.profile(submission.profile, repository_id=repository_id)
     try:
         with transaction.atomic():
             issue = tracker.create_issue(
@@ -46,7 +48,11 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
             issue_id = tracker.issue_id(issue.ref, repository_id=repository_id)
             is_new = not Agent.objects.filter(issue_id=issue_id).exists()
             agent = roster.take_on(
-                issue_id=issue_id, repository_id=repository_id, spec=spec, priority=submission.priority
+                issue_id=issue_id,
+                repository_id=repository_id,
+                spec=spec,
+                profile=submission.profile,
+                priority=submission.priority,
             )
             if is_new and agent.envelope.parent is not None:
                 limits = repositories.effective_policy(repositories.policy_of(repository_id))

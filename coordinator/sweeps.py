@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from coordinator import breaker, budgets, dispatch, outbox, outcomes, repositories, wake
+from coordinator import breaker, budgets, dispatch, messages, outbox, outcomes, repositories, spending, wake
 from coordinator.models import Agent, Nudge, SweepSlot
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
@@ -27,6 +27,7 @@ from tracker import public_inbound
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
 STARTED, ENDED = "task.started", "task.ended"
+NOTES = (messages.SEEN, messages.REFUSED)
 EVENTS_PER_BATCH = 10
 """Small, so that several processes share a burst; a batch is taken by moving the cursor past it first."""
 UNAPPLIED_AFTER = timedelta(seconds=10)
@@ -63,7 +64,7 @@ def _apply_events() -> int:
     handled = 0
     while True:
         position = grid.cursor(CONSUMER)
-        batch = grid.read_events(after=position, kinds=(STARTED, ENDED), limit=EVENTS_PER_BATCH)
+        batch = grid.read_events(after=position, kinds=(STARTED, ENDED, *NOTES), limit=EVENTS_PER_BATCH)
         if not batch:
             return handled
         # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
@@ -74,6 +75,8 @@ def _apply_events() -> int:
             _guarded(outcomes.started, execution_id)
         for execution_id in [run for kind, run in runs if kind == ENDED]:
             _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
+        for note in [event for _, event in batch if event.kind in NOTES]:
+            _guarded(messages.take_note, note)
         handled += len(batch)
         for repository_id in tracker.due_repositories(timezone.now()):
             _guarded(outbox.drain, repository_id)
@@ -85,6 +88,7 @@ def sweep() -> dict[str, int]:
         "reaped": len(grid.reap()),
         "events": apply_events(),
         "missed": apply_missed(),
+        "calls": spending.settle_orphans(timezone.now()),
         "breaker": check_breaker(),
         "nudges": decide_due(),
         "splits": adopt_missed(),
@@ -160,6 +164,7 @@ def housekeeping() -> dict[str, int]:
     found = {
         "runs": grid.prune_runs(),
         "deliveries": public_inbound.prune(timezone.now()),
+        "messages": messages.expire(),
         "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE),
     }
     log.info("housekeeping", extra={"action": "housekeeping", **found})

@@ -6,6 +6,7 @@ A token opens something only while its execution is live, its lease runs, and th
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from grid.public_types import ON_HOST, Caller
 
 PREFIX = "agx_"
 _MAX_LENGTH = 100
+_TOKEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}")
 
 
 def mint(execution_id: UUID, *, fence: int) -> str:
@@ -56,8 +58,23 @@ def caller(bearer: str) -> Caller | None:
     )
 
 
+def without_tokens(value: Any) -> Any:
+    """JSON with every bearer token in its texts blotted out: an agent may write its own anywhere."""
+    if isinstance(value, str):
+        return _TOKEN.sub(f"{PREFIX}…", value)
+    if isinstance(value, list):
+        return [without_tokens(item) for item in value]
+    if isinstance(value, dict):
+        return {without_tokens(key): without_tokens(item) for key, item in value.items()}
+    return value
+
+
 def record(execution_id: UUID, *, fence: int, events: Sequence[Draft]) -> bool:
-    """Add events to a running execution's stream; False when the claim is over. Nothing is written then."""
+    """Add events to a running execution's stream; False when the claim is over. Nothing is written then.
+
+    Bearer tokens in their texts are blotted out.
+    """
+    events = [(kind, without_tokens(body)) for kind, body in events]
     with transaction.atomic(savepoint=False):
         rows = Execution.objects.filter(pk=execution_id, token=fence, state__in=sorted(ON_HOST))
         if not rows.update(seq=F("seq") + len(events)):

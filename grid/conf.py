@@ -46,6 +46,11 @@ class GridConf:
         """Where the host keeps its id, its lock and the nursery's socket."""
         return self.state_dir / "host"
 
+    @property
+    def agents_dir(self) -> Path:
+        """Where `agents install` puts coding CLIs; its `bin` is first in the agents' PATH."""
+        return self.state_dir / "agents"
+
     def run_dir(self, execution_id: UUID) -> Path:
         """The folder of one execution."""
         return self.state_dir / "runs" / str(execution_id)
@@ -69,7 +74,7 @@ def conf() -> GridConf:
         heartbeat_seconds=settings.GRID_HEARTBEAT_SECONDS,
         drain_seconds=settings.GRID_DRAIN_SECONDS,
         agent_env=dict(settings.GRID_AGENT_ENV),
-        agent_path=settings.GRID_AGENT_PATH,
+        agent_path=f"{Path(settings.GRID_STATE_DIR) / 'agents' / 'bin'}:{settings.GRID_AGENT_PATH}",
         agent_url=settings.GRID_AGENT_URL.rstrip("/"),
         gateway_providers=frozenset(settings.GATEWAY),
         sandbox=settings.GRID_SANDBOX,

@@ -99,6 +99,18 @@ def latest(*, root: str = "", stream: str = "", kinds: Collection[str] = (), lim
     return [view(row) for row in rows.order_by("-id")[:limit]][::-1]
 
 
+def last_of_streams(streams: Collection[str], *, kind: str) -> dict[str, EventView]:
+    """Return the last event of a kind on each of these streams; those without one are left out."""
+    rows = Event.objects.filter(stream__in=list(streams), kind=kind).order_by()
+    last = rows.values("stream").annotate(last=Max("id")).values_list("last", flat=True)
+    return {row.stream: view(row) for row in Event.objects.filter(pk__in=list(last))}
+
+
+def count(stream: str, *, kind: str, door: str) -> int:
+    """Return how many events of a kind came to a stream through a door of ours (`door` in their bodies)."""
+    return Event.objects.filter(stream=stream, kind=kind, body__door=door).count()
+
+
 def end() -> Position:
     """Return the position behind every event that a reader may see by now."""
     if connection.vendor != "postgresql":

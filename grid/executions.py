@@ -213,4 +213,5 @@ def view(row: Execution, *, now: datetime | None = None) -> ExecutionView:
         stop_requested=row.stop_reason,
         result=specs.load_result(row.result),
         wall_seconds=max(0.0, (until - row.claimed_at).total_seconds()) if row.claimed_at else 0.0,
+        sandbox=row.sandbox,
     )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 from django.db.models.functions import Now
 
-from grid import bearers, executions, lifecycle, phases, processes, specs, store, wiring, workspaces
+from grid import bearers, executions, gridctl, lifecycle, phases, processes, specs, store, wiring, workspaces
 from grid.agents import base, registry
 from grid.conf import GridConf, conf
 from grid.models import Execution
 from grid.phases import Phase
 from grid.processes import ShimSpec, ShimState, StartCode
 from grid.public_errors import GridError, LaunchFailedError
-from grid.public_types import ON_HOST, LaunchSpec, Limits, Result, State
+from grid.public_types import ON_HOST, LaunchSpec, Result, State
+from grid.sandboxes import choosing
+from grid.sandboxes.base import Request, Wrapped
 
 log = logging.getLogger(__name__)
 LADDER = (("INT", 2.0), ("TERM", 3.0))
@@ -37,9 +39,12 @@ def start(row: Execution, *, lease_at: float) -> bool:
     spec = specs.load_spec(row.spec, row.prompt)
     first = phases.before_agent(spec)[0]
     try:
+        sandbox = choosing.choose((spec.sandbox, spec.profile.get("sandbox")), conf())
         _prepare(row.pk, spec)
-        if not Execution.objects.filter(pk=row.pk, token=row.token, state=State.CLAIMED).update(phase=first.name):
+        ours = Execution.objects.filter(pk=row.pk, token=row.token, state=State.CLAIMED)
+        if not ours.update(phase=first.name, sandbox=sandbox.name):
             return False
+        row.sandbox = sandbox.name
         started = start_phase(row.pk, spec, first, lease_at=lease_at)
     except (GridError, OSError) as error:
         log.warning("launch failed", extra={"action": "launch", "execution_id": str(row.pk), "error": str(error)})
@@ -55,7 +60,7 @@ def mark_running(row: Execution) -> bool:
         row.pk,
         old={State.CLAIMED},
         new=State.RUNNING,
-        reason="started",
+        reason="started, without a sandbox" if row.sandbox == "process" else f"started in {row.sandbox}",
         token=row.token,
         fields={"started_at": Now()},
     )
@@ -123,7 +128,7 @@ def _have_commit(bare: Path, source: str, commit: str) -> None:
         store.fetch(bare, source)
 
 
-def _agent(settings: GridConf, execution_id: UUID, spec: LaunchSpec, files: base.RunFiles) -> base.Launch:
+def _agent(settings: GridConf, execution_id: UUID, fence: int, spec: LaunchSpec, files: base.RunFiles) -> base.Launch:
     """What the agent's own phase starts, wired to the grid's tools and gateway; makes its bearer token."""
     adapter = registry.get(spec.agent.adapter)
     offers = wiring.wiring_for(spec.profile, settings)
@@ -131,9 +136,10 @@ def _agent(settings: GridConf, execution_id: UUID, spec: LaunchSpec, files: base
     launch = adapter.launch(options=wired.options, files=files, prompt=spec.prompt)
     env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
     if settings.agent_url:
-        fence = Execution.objects.values_list("token", flat=True).get(pk=execution_id)
         bearer = bearers.mint(execution_id, fence=fence)
         env |= {base.URL_ENV: settings.agent_url, **dict.fromkeys((base.TOKEN_ENV, *wired.key_env), bearer)}
+        if offers.grid_tools:
+            env["PATH"] = f"{gridctl.place(files.home, python=files.python)}:{env.get('PATH', files.path)}"
     return replace(launch, env=env)
 
 
@@ -141,6 +147,7 @@ def _shim_spec(
     settings: GridConf, execution_id: UUID, spec: LaunchSpec, phase: Phase, phase_dir: Path, lease_at: float
 ) -> ShimSpec:
     run_dir = settings.run_dir(execution_id)
+    fence, backend = Execution.objects.values_list("token", "sandbox").get(pk=execution_id)
     files = base.RunFiles(
         workspace=run_dir / ("verify" if phase.in_checkout else "workspace"),
         home=run_dir / "home",
@@ -148,39 +155,54 @@ def _shim_spec(
         path=settings.agent_path,
     )
     if phase.kind == phases.Kind.AGENT:
-        launch = _agent(settings, execution_id, spec, files)
+        launch = _agent(settings, execution_id, fence, spec, files)
         for name, data in launch.files.items():
             target = files.home / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.touch(mode=0o600)
             target.write_bytes(data)
         argv, env, prompt, limits = launch.argv, launch.env, launch.prompt, spec.limits
+        stdin: Literal["file", "pipe"] = "pipe" if launch.live_input else "file"
     else:
+        stdin = "file"
         # Commands of the policy get no variable that only the agent needs, such as a model key.
         argv, prompt, limits = ("/bin/sh", "-c", phase.command), b"", spec.verify_limits
         env = {**base.base_environment(files), "CI": "true"}
     prompt_path = phase_dir / "prompt"
     prompt_path.write_bytes(prompt)
+    # The backend of the launch, also when the setting has changed since; set-up and acceptance run the repository's code.
+    wrapped: Wrapped = choosing.named(backend or "process", settings).wrap(
+        Request(
+            execution_id=execution_id,
+            fence=fence,
+            phase=phase.name,
+            phase_dir=phase_dir,
+            workspace=files.workspace,
+            home=files.home,
+            objects=settings.store_dir(spec.work.repository) / "objects",
+            argv=argv,
+            env=env,
+            limits=limits,
+            settings=settings,
+        )
+    )
     return ShimSpec(
         run_dir=phase_dir,
-        cwd=files.workspace,
+        cwd=wrapped.cwd,
         prompt=prompt_path,
-        argv=argv,
-        env=env,
+        argv=wrapped.argv,
+        env=wrapped.env,
         limits={
             "wall_s": limits.wall_seconds,
             "idle_s": limits.idle_seconds,
             "output_bytes": limits.output_bytes,
             "output_stop_bytes": limits.output_stop_bytes,
         },
-        rlimits=_rlimits(limits),
+        rlimits=wrapped.rlimits,
+        drop_caps=wrapped.drop_caps,
+        stdin=stdin,
         ladder=LADDER,
         lease_at=lease_at,
         lease_ttl_s=settings.lease_seconds,
         fence_margin_s=settings.fence_margin_seconds,
     )
-
-
-def _rlimits(limits: Limits) -> Mapping[str, int]:
-    wanted = {"as": limits.memory_bytes, "nproc": limits.processes, "fsize": limits.file_bytes}
-    return {"core": 0, **{name: value for name, value in wanted.items() if value}}

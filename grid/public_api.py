@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,9 @@ from django.utils import timezone
 
 from grid import (
     bearers,
+    cli_checks,
+    cli_install,
+    delivery,
     event_log,
     executions,
     invariants,
@@ -25,24 +29,29 @@ from grid import (
     wiring,
     workspaces,
 )
-from grid.agents import outcome, registry
+from grid.agents import bounds, outcome, registry
+from grid.agents.pins import PINS
 from grid.conf import conf
 from grid.event_log import Position
 from grid.host import identity
 from grid.models import Execution, Host
-from grid.public_errors import ExecutionNotFoundError, WorkspaceError
+from grid.public_errors import ExecutionNotFoundError, GridError, WorkspaceError
 from grid.public_types import (
     LIVE,
     ON_HOST,
     AgentSpec,
     Caller,
+    ChildProposal,
+    CliCheck,
     Credential,
     EventView,
     ExecutionView,
     HostView,
     LaunchSpec,
+    OutcomeKind,
     State,
 )
+from grid.sandboxes import choosing
 from grid.store import CommitInfo, FileChange, MergeResult
 
 __all__ = ["CommitInfo", "FileChange", "MergeResult", "Position"]
@@ -72,6 +81,27 @@ def launch_here(execution_id: UUID) -> bool:
     lease_at = processes.boottime()
     row = executions.claim(execution_id, host=identity.host_name(conf()))
     return row is not None and launching.start(row, lease_at=lease_at)
+
+
+def agent_names() -> tuple[str, ...]:
+    """Names of all adapters."""
+    return registry.names()
+
+
+def check_cli(name: str, *, dry_run: bool = True) -> CliCheck:
+    """Whether this machine can run an agent; a dry run takes up to a minute. Raises GridError for an unknown name."""
+    registry.get(name)
+    return cli_checks.check(name, dry_run=dry_run)
+
+
+def install_clis(names: Collection[str]) -> dict[str, Path]:
+    """Install coding CLIs at their pinned versions. Returns each one's program. Raises GridError that names the fix."""
+    return cli_install.install(names)
+
+
+def installable_clis() -> tuple[str, ...]:
+    """Names of the coding CLIs that `install_clis` knows."""
+    return tuple(PINS)
 
 
 def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) -> None:
@@ -161,14 +191,33 @@ def prompt_of(execution_id: UUID) -> str:
     return Execution.objects.values_list("prompt", flat=True).get(pk=execution_id)
 
 
+def profile_of(execution_id: UUID) -> Mapping[str, Any]:
+    """The frozen profile that an execution was queued with; empty: none."""
+    spec = Execution.objects.values_list("spec", flat=True).get(pk=execution_id)
+    profile: Mapping[str, Any] = spec.get("profile") or {}
+    return profile
+
+
+def deliver(execution_id: UUID, *, key: str, sender: str, text: str) -> bool:
+    """Have a message written to a running agent; False when it does not run, or its program takes nothing while it works.
+
+    Events tell how far it came: `message.taken`, `message.refused`, `agent.inbox`, each with the key as `id`.
+    """
+    return delivery.deliver(execution_id, key=key, sender=sender, text=text)
+
+
 def caller_of(bearer: str) -> Caller | None:
     """Whose bearer token it is; None for a wrong, an old or an ended one."""
     return bearers.caller(bearer)
 
 
 def record_call(execution_id: UUID, *, fence: int, events: Sequence[tuple[str, dict[str, Any]]]) -> bool:
-    """Add events, kind and body each, to a running execution's stream; False when the claim is over."""
-    return bearers.record(execution_id, fence=fence, events=events)
+    """Add events, kind and body each, to a running execution's stream; False when the claim is over.
+
+    Bodies are cut down to what an event may hold.
+    """
+    cut = [(kind, bounds.bounded(body)) for kind, body in events]
+    return bearers.record(execution_id, fence=fence, events=cut)
 
 
 def note_connection(execution_id: UUID, *, fence: int) -> None:
@@ -187,6 +236,16 @@ def report_outcome(execution_id: UUID, *, fence: int, report: dict[str, Any]) ->
     """
     checked = outcome.report_of(outcome.parse_outcome(outcome.encode_outcome(report)))
     return bearers.report(execution_id, fence=fence, outcome=checked)
+
+
+def read_children(children: Sequence[Mapping[str, Any]]) -> tuple[ChildProposal, ...]:
+    """Sub-issues that an agent asks for, in the shape of a report's `children`, checked.
+
+    Raises:
+        GridError: One of them breaks a rule; the message names the place, so that the agent can correct itself.
+    """
+    report = {"outcome": OutcomeKind.SPLIT, "children": [dict(child) for child in children]}
+    return outcome.parse_outcome(outcome.encode_outcome(report)).children
 
 
 def state_counts() -> dict[str, int]:
@@ -247,6 +306,16 @@ def end_of_events() -> Position:
 def latest_events(*, root: str = "", stream: str = "", kinds: Collection[str] = (), limit: int) -> list[EventView]:
     """The last events of a tree, of a stream or of all, oldest first; for showing."""
     return event_log.latest(root=root, stream=stream, kinds=kinds, limit=limit)
+
+
+def last_of_streams(streams: Collection[str], *, kind: str) -> dict[str, EventView]:
+    """The last event of a kind on each of these streams; those without one are left out."""
+    return event_log.last_of_streams(streams, kind=kind)
+
+
+def count_events(stream: str, *, kind: str, door: str) -> int:
+    """How many events of a kind on a stream say in their bodies that they came through a `door`."""
+    return event_log.count(stream, kind=kind, door=door)
 
 
 def read_stream(stream: str, *, after_seq: int = 0, limit: int = 1000) -> list[EventView]:
@@ -407,6 +476,20 @@ def prune_runs() -> int:
         workspaces.remove(names[str(execution_id)])
         pruned += 1
     return pruned
+
+
+def sandbox() -> str:
+    """Name of the sandbox that agents on this host get; empty when none can be had."""
+    settings = conf()
+    try:
+        return choosing.default(settings).name
+    except GridError:
+        return ""
+
+
+def sandbox_warning() -> str:
+    """What is wrong with how agents are kept in on this host; empty when they are in a sandbox."""
+    return choosing.warning(conf())
 
 
 def free_disk_bytes() -> int:

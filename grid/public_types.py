@@ -110,9 +110,10 @@ class Limits:
     output_stop_bytes: int = 4 << 30
     """An agent that prints more is stopped."""
     memory_bytes: int = 0
-    """Address space of each process (RLIMIT_AS); 0 means no limit."""
+    """All processes together where the sandbox can count them, else the address space of each (RLIMIT_AS); 0: no limit."""
     processes: int = 0
-    """RLIMIT_NPROC, which counts every process and thread of the agent's uid; 0 means no limit."""
+    """All processes and threads of the run where the sandbox can count them, else all of the agent's uid (RLIMIT_NPROC);
+    0 means no limit but the sandbox's own."""
     file_bytes: int = 8 << 30
     """Largest file a process may write (RLIMIT_FSIZE)."""
 
@@ -231,6 +232,8 @@ class ExecutionView:
     result: Result
     wall_seconds: float
     """From claim to end (or to now), 0 when never claimed."""
+    sandbox: str = ""
+    """What its agent ran in: `process` (nothing), `bwrap`, `docker`; empty before the start."""
 
     @property
     def is_live(self) -> bool:
@@ -264,6 +267,24 @@ class EventView:
     kind: str
     at: datetime
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CliCheck:
+    """Whether this machine can run an agent."""
+
+    name: str
+    path: str
+    """Of its program; empty: not found, or it needs none."""
+    version: str
+    accepted: str
+    """Range of versions that are expected to work; empty: any."""
+    missing: tuple[str, ...]
+    """What keeps it from working, each with the fix."""
+    dry_run: str | None
+    """What went wrong in the dry run; empty: nothing. None: not tried."""
+    seconds: float
+    works: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

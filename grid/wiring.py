@@ -31,3 +31,18 @@ def wiring_for(profile: Mapping[str, Any], settings: GridConf) -> Wiring:
         mixins=tuple(profile.get("mixins", ())),
         limits=dict(profile.get("limits", {})),
     )
+
+
+def unconnected(offers: Wiring, *, connects: bool, has_connected: bool) -> str:
+    """Why a run that looks good is none: it was offered our tools and never came for them. Empty when all is well.
+
+    Several programs go on without a server that they cannot reach, and exit with 0.
+
+    Args:
+        offers: Of the run.
+        connects: Whether its adapter hands the tools to the program, `Adapter.connects`.
+        has_connected: Whether its token was ever seen.
+    """
+    if not offers.mcp_url or not connects or has_connected:
+        return ""
+    return f"it never connected to the grid's tools at {offers.mcp_url}; see that `web` runs and answers there"

@@ -84,6 +84,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> P
     """Where this test's repositories, runs and broker files go; outside tmp_path, which stays the test's own."""
     folder = tmp_path_factory.mktemp("state")
     settings.STATE_DIR = settings.GRID_STATE_DIR = folder
+    settings.GRID_SANDBOX = "process"  # tests of sandboxes ask for one
     return folder
 
 

@@ -17,7 +17,7 @@ from bench.perf.figures import PerfError
 
 django.setup()
 
-MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake")
+MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls")
 
 
 def main(module: str, params: str) -> None:

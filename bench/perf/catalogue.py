@@ -98,6 +98,24 @@ BENCHMARKS = (
         full={"requests": 2_000, "warm_up": 100, "clients": 4},
         quick={"requests": 30, "warm_up": 5, "clients": 2},
     ),
+    Benchmark(
+        name="gateway",
+        module="gateway",
+        figures=("gateway.first_byte.p50",),
+        unit="ms",
+        what="first byte of a streamed model call through the gateway, beside the same call made directly",
+        full={"samples": 300, "warm_up": 20, "agents": 10},
+        quick={"samples": 6, "warm_up": 2, "agents": 2},
+    ),
+    Benchmark(
+        name="mcp.call",
+        module="mcp_calls",
+        figures=("mcp.call.p50",),
+        unit="ms",
+        what="one call of a tool of the grid over MCP, beside a bare view",
+        full={"samples": 300, "warm_up": 20, "agents": 10},
+        quick={"samples": 6, "warm_up": 2, "agents": 2},
+    ),
 )
 
 

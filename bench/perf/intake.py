@@ -10,19 +10,15 @@ import hashlib
 import hmac
 import http.client
 import json
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from django.apps import apps
-from django.conf import settings
 
-from bench.perf import processes, servers
+from bench.perf import servers
 from bench.perf.figures import Figure, PerfError, percentile, spread
 
 GOAL_RATIO = 0.5
@@ -32,7 +28,6 @@ SCOPE, REMOTE_ID = "acme/widgets", 4_711
 _SECRET = "of a benchmark"  # noqa: S105 - of a server that lives for seconds and holds nothing
 _BODY_CHARS = 3_000
 _ACCEPTED = 202
-_START_SECONDS = 30.0
 
 type Request = tuple[str, bytes, dict[str, str]]
 
@@ -43,7 +38,8 @@ def measure(params: Mapping[str, Any]) -> list[Figure]:
     apps.get_model("tracker", "Repository").objects.create(
         tracker="github", scope=SCOPE, remote_id=REMOTE_ID, source="https://127.0.0.1/none", default_branch="main"
     )
-    with _server("agentgrid.asgi") as ours, _server("bench.perf.bare") as bare:
+    known = {"GITHUB_WEBHOOK_SECRET": _SECRET}
+    with servers.web("agentgrid.asgi", **known) as ours, servers.web("bench.perf.bare", **known) as bare:
         for port, path in ((ours, "/webhooks/github/"), (bare, "/bare/")):
             _send(port, _requests(path, warm_up), clients=clients)
         rates, floors = list[float](), list[float]()
@@ -134,22 +130,3 @@ _LINKS = (
     *("followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events", "received"),
     *("labels", "comments", "timeline", "milestones", "hooks", "keys", "teams", "branches", "tags", "blobs", "trees"),
 )
-
-
-@contextmanager
-def _server(module: str) -> Iterator[int]:
-    """A web process as `up` and the Procfile start it; yields its port."""
-    folder, port = Path(settings.STATE_DIR).parent, servers.free_port()
-    command = [sys.executable, "-m", "uvicorn", f"{module}:application", "--host", "127.0.0.1", "--port", str(port)]
-    environment = processes.own_environment() | {"GITHUB_WEBHOOK_SECRET": _SECRET}
-    log = folder / f"{module.replace('.', '-')}.log"
-    process = processes.spawn([*command, "--no-access-log", "--log-level", "warning"], environment=environment, log=log)
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not servers.listens(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise PerfError(f"{module} does not start: {log.read_text(errors='replace')[-1000:]}")
-            time.sleep(0.05)
-        yield port
-    finally:
-        processes.stop([process], seconds=5)

@@ -1,6 +1,6 @@
-"""Servers that a benchmark needs, started for it on this machine alone and thrown away: PostgreSQL and SQS.
+"""Servers that a benchmark needs, started for it on this machine alone and thrown away: PostgreSQL, SQS, web processes.
 
-Both come out of wheels in requirements-dev.txt.
+The first two come out of wheels in requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
+
+from django.conf import settings
 
 from bench.perf import processes
 from bench.perf.figures import PerfError, SkippedError
@@ -84,6 +86,36 @@ def sqs() -> Iterator[str]:
     finally:
         processes.stop([server], seconds=3)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def web(module: str, **environment: str) -> Iterator[int]:
+    """A web process as `up` and the Procfile start it; yields its port.
+
+    Args:
+        module: Holds the ASGI application.
+        environment: On top of this process's own.
+
+    Raises:
+        PerfError: It does not start.
+    """
+    folder, port = Path(settings.STATE_DIR).parent, free_port()
+    command = [sys.executable, "-m", "uvicorn", f"{module}:application", "--host", "127.0.0.1", "--port", str(port)]
+    log = folder / f"{module.replace('.', '-')}.log"
+    process = processes.spawn(
+        [*command, "--no-access-log", "--log-level", "warning"],
+        environment=processes.own_environment() | environment,
+        log=log,
+    )
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise PerfError(f"{module} does not start: {log.read_text(errors='replace')[-1000:]}")
+            time.sleep(0.05)
+        yield port
+    finally:
+        processes.stop([process], seconds=5)
 
 
 def free_port() -> int:

@@ -1,3 +1,25 @@
-from coordinator.admin import agents, commands, deliveries, envelopes, feedback, records
+from coordinator.admin import (
+    agents,
+    commands,
+    deliveries,
+    envelopes,
+    feedback,
+    library,
+    messages,
+    records,
+    spending,
+    upgrades,
+)
 
-__all__ = ["agents", "commands", "deliveries", "envelopes", "feedback", "records"]
+__all__ = [
+    "agents",
+    "commands",
+    "deliveries",
+    "envelopes",
+    "feedback",
+    "library",
+    "messages",
+    "records",
+    "spending",
+    "upgrades",
+]

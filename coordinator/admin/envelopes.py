@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from coordinator.admin.acts import ActingAdmin
 from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
 from coordinator.admin.scopes import cancel_act, pause_act, raise_limit_act, unpause_act
+from coordinator.admin.spending import dollars, spend_of
 from coordinator.models import Agent, Envelope, LedgerEntry
 from coordinator.public_types import ScopeKind
 
@@ -68,7 +69,7 @@ class RoomFilter(admin.SimpleListFilter):
 class EnvelopeAdmin(ActingAdmin):
     """Scopes: what they may use, hold in reserve and have used."""
 
-    list_display = ("key", "kind", "status", "above", "of_agent", "places", "executions", "wall")
+    list_display = ("key", "kind", "status", "above", "of_agent", "places", "executions", "wall", "money", "tokens")
     list_filter = ("kind", PausedFilter, RoomFilter)
     list_select_related = ("parent", "agent__issue", "agent__repository")
     list_defer = ("agent__summary", "agent__spec", "agent__issue__body")
@@ -81,8 +82,11 @@ class EnvelopeAdmin(ActingAdmin):
         raise_limit_act(lambda row: row.key),
         cancel_act("this scope", lambda row: row.key),
     )
-    readonly_fields = ("status", "above", "below", "of_agent", "places", "executions", "wall", "agents", "ledger")
-    fields = ("key", "kind", "status", "above", "below", "of_agent", "agents", "places", "executions", "wall", "ledger")
+    readonly_fields = [
+        *("status", "above", "below", "of_agent", "agents", "places"),
+        *("executions", "wall", "money", "tokens", "ledger", "spend"),
+    ]
+    fields = ["key", "kind", *readonly_fields]
 
     @admin.display(description="state", ordering="paused_at")
     def status(self, row: Envelope) -> str:
@@ -126,6 +130,25 @@ class EnvelopeAdmin(ActingAdmin):
     def wall(self, row: Envelope) -> str:
         """Time used."""
         return used(row.wall_reserved_seconds, row.wall_spent_seconds, row.wall_limit_seconds, " s")
+
+    @admin.display(description="money for models", ordering="usd_spent_micros")
+    def money(self, row: Envelope) -> str:
+        """Dollars used; what has no price is told beside."""
+        limit = None if row.usd_limit_micros is None else dollars(row.usd_limit_micros)
+        words = (
+            f"{dollars(row.usd_spent_micros)} spent + {dollars(row.usd_reserved_micros)} reserved of {limit or 'any'}"
+        )
+        return f"{words}, and {row.unpriced_tokens:,} tokens at unknown price" if row.unpriced_tokens else words
+
+    @admin.display(description="tokens of models", ordering="tokens_spent")
+    def tokens(self, row: Envelope) -> str:
+        """Tokens used."""
+        return used(row.tokens_reserved, row.tokens_spent, row.tokens_limit)
+
+    @admin.display(description="last model calls")
+    def spend(self, row: Envelope) -> str:
+        """Movements of money, at most the last 200."""
+        return spend_of(row.pk, row.key, limit=LEDGER_ROWS)
 
     @admin.display(description="last ledger entries")
     def ledger(self, row: Envelope) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -16,6 +17,7 @@ from coordinator.public_types import ENDED
 MAX_REASON = 300
 MAX_EXECUTIONS = 1_000_000
 MAX_WALL_SECONDS = 366 * 24 * 3600
+MAX_USD, MAX_TOKENS = 1_000_000, 10**12
 
 type ScopeOf = Callable[[Any], str]
 """Key of a row's scope."""
@@ -32,11 +34,23 @@ class LimitsForm(forms.Form):
         min_value=1, max_value=MAX_WALL_SECONDS, required=False, help_text="Seconds in all, those used included."
     )
 
+    usd = forms.DecimalField(
+        min_value=Decimal("0.01"),
+        max_value=MAX_USD,
+        decimal_places=2,
+        required=False,
+        label="US dollars",
+        help_text="Money for models in all, that spent included.",
+    )
+    tokens = forms.IntegerField(
+        min_value=1, max_value=MAX_TOKENS, required=False, help_text="Tokens of models in all, those used included."
+    )
+
     def clean(self) -> dict[str, Any]:
         """One limit at least."""
         answers: dict[str, Any] = super().clean() or {}
         if not self.errors and not any(answers.values()):
-            raise forms.ValidationError("Give a new limit for executions, wall seconds, or both.")
+            raise forms.ValidationError("Give a new limit for executions, wall seconds, US dollars or tokens.")
         return answers
 
 
@@ -108,10 +122,20 @@ def raise_limit_act(scope_of: ScopeOf) -> Act:
     """Give the scope of each row other limits."""
 
     def run(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
+        usd = answers.get("usd")
         view = public_api.raise_limit(
-            scope_of(row), actor=actor, executions=answers["executions"], wall_seconds=answers["wall_seconds"]
+            scope_of(row),
+            actor=actor,
+            executions=answers["executions"],
+            wall_seconds=answers["wall_seconds"],
+            usd_micros=int(usd * 1_000_000) if usd else None,
+            tokens=answers.get("tokens"),
         )
-        return f"may use {_limit(view.executions_limit)} executions and {_limit(view.wall_limit_seconds)} wall seconds"
+        money = "any money" if view.usd_limit_micros is None else f"${view.usd_limit_micros / 1_000_000:,.2f}"
+        return (
+            f"may use {_limit(view.executions_limit)} executions, {_limit(view.wall_limit_seconds)} wall seconds, "
+            f"{money} and {_limit(view.tokens_limit)} tokens"
+        )
 
     return Act(
         name="raise_limit",

@@ -47,7 +47,7 @@ def examine() -> Report:
     has_tables = not any(violation.subject == "database" for violation in broken)
     if has_tables:
         broken += public_api.violations()
-    warnings = [*_disk(facts), *_workspace(facts), *_plugged()]
+    warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_plugged()]
     if has_tables:
         warnings += _hosts()
     return Report(violations=tuple(broken), warnings=tuple(warnings), facts=facts)
@@ -123,6 +123,14 @@ def _workspace(facts: dict[str, str]) -> Iterator[Warned]:
             check="workspace",
             detail=f"making a workspace of 20 files takes {facts['workspace']}",
             remedy="put AGENTGRID_STATE_DIR on a local disk; network file systems are too slow",
+        )
+
+
+def _sandbox(facts: dict[str, str]) -> Iterator[Warned]:
+    facts["sandbox"] = grid.sandbox() or "none can be had"
+    if detail := grid.sandbox_warning():
+        yield Warned(
+            check="sandbox", detail=detail, remedy="install bubblewrap, or set AGENTGRID_SANDBOX; see docs/sandboxes.md"
         )
 
 

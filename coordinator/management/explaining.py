@@ -6,7 +6,7 @@ from django.utils import timezone
 from rich.text import Text
 
 from coordinator import public_api, untrusted
-from coordinator.management import answers, render
+from coordinator.management import answers, money, render
 from coordinator.management.output import Output, cell, joined, row, table
 from coordinator.public_api import Explanation
 from coordinator.public_types import ENDED
@@ -37,6 +37,14 @@ def show(out: Output, found: Explanation) -> None:
         ("branch", cell(f"{agent.branch} {agent.head[:10] or '(nothing on it yet)'}")),
         ("runs", cell(f"{agent.executions}, failed attempts {agent.attempts}, crashes {agent.crashes}")),
     ]
+    if found.cost is not None:
+        facts.append(("cost", cell(money.cost(found.cost))))
+    may = [text for text in found.holds if not text.startswith("tools ")]
+    facts.append(("profile", cell(f"{found.profile or 'none'} (by {found.profile_from}){_model(found)}")))
+    facts.append(("may use", cell(f"{', '.join(may)}, {len(found.capability['tools'])} tools")))
+    facts += [("not met", cell(note, "yellow")) for note in found.wishes_not_met]
+    if found.reported:
+        facts.append(("it says", cell(found.reported)))
     if agent.not_before is not None and agent.not_before > now:
         facts.append(("next try", cell(f"in {render.duration((agent.not_before - now).total_seconds())}")))
     if found.policy_error:
@@ -73,9 +81,14 @@ def show(out: Output, found: Explanation) -> None:
     )
 
 
+def _model(found: Explanation) -> str:
+    return f", model {found.model}" if found.model else ""
+
+
 def _run(run: ExecutionView) -> list[Text]:
     head = f"{str(run.id)[:8]}  {run.mode}, attempt {run.attempt}: {run.state}"
-    where = f" on {run.host}, {render.duration(run.wall_seconds)}" if run.host else ""
+    kept = "" if run.sandbox in ("", "process") else f" in {run.sandbox}"
+    where = f" on {run.host}{kept}, {render.duration(run.wall_seconds)}" if run.host else ""
     lines = [cell(f"{head}{where}{', ' + run.phase if run.phase else ''}")]
     if run.result.reason:
         lines.append(joined("  ", cell(run.result.reason, "dim")))

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from rich.text import Text
 
+from coordinator.management import money
 from coordinator.management.output import Cell, cell, joined, table
 from coordinator.overview import SILENT_SECONDS, Running
-from coordinator.public_types import AgentState, AgentView, Answer, Decision, EnvelopeView, ScopeKind
+from coordinator.public_types import AgentState, AgentView, Answer, Cost, Decision, EnvelopeView, ScopeKind
 from grid.public_types import ExecutionView, HostView
 
 STATE_STYLES: Mapping[str, str] = {
@@ -84,7 +85,7 @@ def sentence(decision: Decision, *, now: datetime) -> str:
 
 def running(rows: Sequence[Running], *, now: datetime) -> list[Text]:
     """What runs, a line each."""
-    headers = ("path", "issue", "title", "state", "execution", "age", "attempts", "last line")
+    headers = ("path", "issue", "title", "state", "execution", "age", "attempts", "cost", "last line")
     return table(
         [
             (
@@ -95,7 +96,8 @@ def running(rows: Sequence[Running], *, now: datetime) -> list[Text]:
                 " ".join(filter(None, [str(row.execution.id)[:8], row.execution.state, row.execution.phase])),
                 duration((now - (row.execution.claimed_at or row.execution.created_at)).total_seconds()),
                 str(row.execution.attempt),
-                cell(row.last_line, "dim"),
+                money.cost(row.cost) if row.cost is not None else "",
+                cell(row.reported or row.last_line, "dim"),
             )
             for row in rows
         ],
@@ -148,7 +150,10 @@ def envelopes(
     views: Sequence[EnvelopeView], *, names: Mapping[str, str], origin: Mapping[str, str] | None = None
 ) -> list[Text]:
     """Scopes with what they hold, a line each; `origin` says where a level's limits come from."""
-    headers = ["scope", "live", "executions", "wall time", "", *(["limits from"] if origin else [])]
+    headers = [
+        *("scope", "live", "executions", "wall time", "models", "tokens", ""),
+        *(["limits from"] if origin else []),
+    ]
     rows: list[list[Cell]] = []
     for view in views:
         row: list[Cell] = [
@@ -156,6 +161,8 @@ def envelopes(
             f"{view.live}{_of(view.max_live)}",
             _used(view.executions_spent, view.executions_reserved, view.executions_limit),
             _used(view.wall_spent_seconds, view.wall_reserved_seconds, view.wall_limit_seconds, unit="s"),
+            money.spent(view),
+            money.tokens_spent(view),
             Text("paused", style="yellow") if view.paused_at else Text(),
         ]
         rows.append([*row, cell(origin.get(view.kind, ""), "dim")] if origin else row)
@@ -193,7 +200,12 @@ def _used(spent: int, reserved: int, limit: int | None, *, unit: str = "") -> st
 
 
 def tree(
-    agents: Sequence[AgentView], runs: Mapping[int, Sequence[ExecutionView]], *, now: datetime, ascii_only: bool
+    agents: Sequence[AgentView],
+    runs: Mapping[int, Sequence[ExecutionView]],
+    *,
+    now: datetime,
+    ascii_only: bool,
+    costs: Mapping[int, Cost] | None = None,
 ) -> list[Text]:
     """A tree in depth-first order, two or three lines for each agent, with guides."""
     tee, last, bar, gap = ASCII_GUIDES if ascii_only else LINE_GUIDES
@@ -209,15 +221,17 @@ def tree(
         fronts[agent.id] = above if is_top else above + (gap if is_last else bar)
         head = above if is_top else above + (last if is_last else tee)
         rest = fronts[agent.id] + (bar if below.get(agent.id) else gap)
-        own = _agent(agent, runs.get(agent.id, ()), now=now)
+        own = _agent(agent, runs.get(agent.id, ()), now=now, cost=(costs or {}).get(agent.id))
         lines.append(joined(Text(head, style="dim"), own[0]))
         lines += [joined(Text(rest, style="dim"), line) for line in own[1:]]
     return lines
 
 
-def _agent(agent: AgentView, runs: Sequence[ExecutionView], *, now: datetime) -> list[Text]:
+def _agent(agent: AgentView, runs: Sequence[ExecutionView], *, now: datetime, cost: Cost | None) -> list[Text]:
     seconds = sum(run.wall_seconds for run in runs)
     facts = [counted(agent.executions, "run"), duration(seconds)]
+    if cost is not None:
+        facts.append(money.cost(cost))
     if agent.attempts:
         facts.append(counted(agent.attempts, "failed attempt"))
     head = joined(

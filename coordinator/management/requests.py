@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
+from coordinator.management import files
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import Submission
 
@@ -22,13 +21,14 @@ def submission(options: dict[str, Any]) -> Submission:
         raise InvalidInputError(f"--accept was given {len(options['accept'])} times; at most {_MAX_COMMANDS}")
     body = options["body"]
     if options["body_file"]:
-        body = _read(options["body_file"], argument="--body-file", limit=_MAX_BODY_BYTES)
+        body = files.read(options["body_file"], argument="--body-file", limit=_MAX_BODY_BYTES)
     adapter, agent_options = _agent(options)
     return Submission(
         title=options["title"],
         body=body,
         adapter=adapter,
         options=agent_options,
+        profile=options["profile"],
         acceptance=tuple(options["accept"]),
         priority=options["priority"],
         key=options["key"],
@@ -44,7 +44,7 @@ def _agent(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         given["command"] = options["command"]
     if options["script"]:
         adapter = _implied(adapter, "builtin", argument="--script")
-        script = _read(options["script"], argument="--script", limit=_MAX_SCRIPT_BYTES)
+        script = files.read(options["script"], argument="--script", limit=_MAX_SCRIPT_BYTES)
         given |= {"model": "scripted", "script": script}
     if given and not adapter:
         raise InvalidInputError("--option belongs to an agent; name it with --agent")
@@ -66,21 +66,3 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         return key, value
-
-
-def _read(name: str, *, argument: str, limit: int) -> str:
-    """A text file, or standard input for `-`, read no further than it may be long."""
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(limit + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(limit + 1)
-    except OSError as error:
-        raise InvalidInputError(f"{argument} {name}: {error.strerror or error}") from error
-    if len(data) > limit:
-        raise InvalidInputError(f"{argument} {name} is longer than {limit >> 10} KiB; shorten it")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{argument} {name} is not UTF-8 text (byte {error.start}); convert it") from error

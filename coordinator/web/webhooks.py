@@ -9,27 +9,16 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 from rest_framework.exceptions import APIException
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from coordinator.web import connections, waking
+from coordinator.web.negotiation import AlwaysJson
 from tracker import public_inbound
 from tracker.public_inbound import InboundError
 
 log = logging.getLogger(__name__)
-
-
-class AlwaysJson(BaseContentNegotiation):
-    """Answers are JSON, whatever a client says it accepts."""
-
-    def select_parser(self, request: Request, parsers: Any) -> None:
-        """None: the body is read as bytes."""
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
-        """The only one."""
-        return renderers[0], renderers[0].media_type
 
 
 class GithubWebhookView(APIView):

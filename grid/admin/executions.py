@@ -89,7 +89,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
             "Run",
             {"fields": ("mode", "agent", "repository", "branch", "base", "priority", "attempt", "crashes", "is_held")},
         ),
-        ("Place", {"fields": ("machine", "phase", "token", "lease_until", "record", "seq")}),
+        ("Place", {"fields": ("machine", "sandbox", "phase", "token", "lease_until", "record", "seq")}),
         ("Time", {"fields": ("created_at", "claimed_at", "started_at", "ended_at", "took")}),
         ("Result", {"fields": ("summary", "checks", "result_json", "progress_json")}),
         ("Prompt, exactly as sent", {"fields": ("prompt_text",), "classes": ("collapse",)}),

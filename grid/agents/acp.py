@@ -113,6 +113,7 @@ class AcpParser:
         self._readers: dict[str, Callable[[dict[str, Any]], list[ParsedEvent]]] = {
             "start": self._start,
             "permission": self._permission,
+            "inbox": self._inbox,
             "result": self._result,
             "agent_message_chunk": self._chunk,
             "agent_thought_chunk": self._chunk,
@@ -197,6 +198,9 @@ class AcpParser:
         words = f"denied: {title} ({text(data.get('kind'), 60)})"
         return [event("agent.error", text=words, tool=title, denied=True)]
 
+    def _inbox(self, data: dict[str, Any]) -> list[ParsedEvent]:
+        return [event("agent.inbox", id=text(data.get("id"), 100), state=text(data.get("state"), 20))]
+
     def _usage_update(self, data: dict[str, Any]) -> list[ParsedEvent]:
         """The cost is that of the whole session so far, so the last one counts."""
         cost = mapping(data.get("cost"))
@@ -245,6 +249,7 @@ class AcpAdapter:
 
     name: Literal["acp"] = "acp"
     connects = True
+    listens = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing program, an unknown kind of tool call and the like."""
@@ -273,10 +278,12 @@ class AcpAdapter:
         package by its own path.
         """
         given = read_options(_Options, self.name, options)
+        words = offers.prompted(prompt, given.instructions).decode()
         return Launch(
             argv=(files.python, "-I", str(_PROGRAM), str(files.home / _CONFIG_FILE)),
             env=base_environment(files) | ({_APIS[given.api][0]: given.base_url} if given.base_url else {}),
-            prompt=offers.prompted(prompt, given.instructions),
+            prompt=json.dumps({"type": "prompt", "text": words}).encode() + b"\n",
+            live_input=True,
             files={**BASE_FILES, _CONFIG_FILE: json.dumps(given.model_dump(), indent=1).encode()},
         )
 

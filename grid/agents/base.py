@@ -101,7 +101,8 @@ class ParsedEvent:
     """Something the agent said or did."""
 
     kind: str
-    """`agent.message`, `agent.output`, `agent.error`, `agent.inbox`, `tool.requested`, `tool.result` or `llm.result`."""
+    """`agent.message`, `agent.output`, `agent.error`, `agent.inbox`, `tool.requested`, `tool.result`, `tool.trace` or
+    `llm.result`."""
     body: dict[str, Any]
     """Plain JSON of at most 16 KiB; `truncated: true` when something is left out."""
 
@@ -137,6 +138,11 @@ class Adapter(Protocol):
     @property
     def connects(self) -> bool:
         """Whether a run that was offered the grid's tools reaches them, so that one that never did has failed."""
+        ...
+
+    @property
+    def listens(self) -> bool:
+        """Whether its program takes messages on standard input while it works; its launches then say `live_input`."""
         ...
 
     def validate(self, options: Mapping[str, Any]) -> None:

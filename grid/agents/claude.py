@@ -96,6 +96,7 @@ class ClaudeAdapter:
 
     name: Literal["claude"] = "claude"
     connects = True
+    listens = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""

@@ -63,8 +63,9 @@ class _Options(OneshotOptions):
     """A server that speaks Responses, with `/v1`."""
     key_env: EnvName = "OPENAI_API_KEY"
     """Variable that holds the key for `base_url`."""
-    sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = "workspace-write"
-    """Codex's own sandbox around the commands that the model runs."""
+    sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = "danger-full-access"
+    """Codex's own sandbox around the commands that the model runs. Off: ours is around the whole of it, and Codex's needs a
+    user namespace, which root without capabilities cannot make; its commands then all fail and no event says so."""
     mcp: McpServers = Field(default_factory=dict, max_length=10)
     instructions: Instructions = ""
     """Put before the prompt: Codex's own system prompt can only be replaced."""
@@ -135,6 +136,7 @@ class CodexAdapter:
 
     name: Literal["codex"] = "codex"
     connects = True
+    listens = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""

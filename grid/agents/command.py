@@ -62,6 +62,7 @@ class CommandAdapter:
 
     name = "command"
     connects = False
+    listens = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError unless exactly one of `command` and `argv` is given."""

@@ -216,6 +216,7 @@ class GeminiAdapter:
 
     name: Literal["gemini"] = "gemini"
     connects = True
+    listens = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""

@@ -230,6 +230,7 @@ class OpencodeAdapter:
 
     name: Literal["opencode"] = "opencode"
     connects = True
+    listens = False
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for a missing model, an unknown option and the like."""

@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from grid import executions, launching, phases, processes, specs, workspaces
+from grid import executions, launching, phases, processes, specs, wiring, workspaces
 from grid.agents import outcome, registry
+from grid.agents.base import Verdict
 from grid.agents.errors import InvalidOutcomeError
 from grid.conf import conf
 from grid.host.watch import Watch
@@ -17,6 +18,7 @@ from grid.phases import Ended, Kind, Phase
 from grid.processes import ShimState
 from grid.public_errors import GridError
 from grid.public_types import ON_HOST, Check, Outcome, OutcomeKind, Result, State
+from grid.sandboxes import network
 
 log = logging.getLogger(__name__)
 TAIL_CHARS = 4000
@@ -82,13 +84,19 @@ def _after_agent(row: Execution, watch: Watch, ended: Ended, *, lease_at: float)
         head=harvest.head, changed=harvest.changed, exit_code=ended.exit_code, exit_signal=ended.exit_signal
     )
     state = phases.interruption(ended)
-    if state is not None:
+    finished = _finished(row, state, report)
+    if state is not None and finished is None:
         said = report if isinstance(report, Outcome) else None
         _end(row, _crashed(row, state), ended.in_words(), replace(result, outcome=said, reason=ended.in_words()))
         return
-    verdict = registry.get(watch.spec.agent.adapter).verdict(
-        parser=watch.parser, ended=ended, outcome_file=report, changed=harvest.changed
+    verdict = (
+        Verdict(ok=True, outcome=finished, reason="")
+        if finished is not None
+        else registry.get(watch.spec.agent.adapter).verdict(
+            parser=watch.parser, ended=ended, outcome_file=report, changed=harvest.changed
+        )
     )
+    verdict = _connected(row, watch, verdict)
     result = replace(result, outcome=verdict.outcome, reason=verdict.reason[:500])
     if not verdict.ok or verdict.outcome is None or verdict.outcome.kind == OutcomeKind.FAILED:
         _end(row, State.FAILED, verdict.reason or "the agent reported a failure", result)
@@ -99,6 +107,28 @@ def _after_agent(row: Execution, watch: Watch, ended: Ended, *, lease_at: float)
         return
     launching.prepare_checkout(row.pk, watch.spec, harvest.head)
     _next_phase(row, watch, checks[0], lease_at=lease_at, progress=specs.dump_result(result))
+
+
+def _finished(row: Execution, state: State | None, report: Outcome | InvalidOutcomeError | None) -> Outcome | None:
+    """The report of an agent that was done when its money ended, which is no reason to throw its work away; else None.
+
+    The stop is taken back: the checks of the work ask no model. A cancel that comes now counts.
+    """
+    if state != State.OVER_BUDGET or not isinstance(report, Outcome) or report.kind != OutcomeKind.DONE:
+        return None
+    ours = Execution.objects.filter(pk=row.pk, token=row.token, state__in=sorted(ON_HOST))
+    ours.filter(stop_reason=State.OVER_BUDGET).update(stop_reason="")
+    return report
+
+
+def _connected(row: Execution, watch: Watch, verdict: Verdict) -> Verdict:
+    """The verdict on a run that was offered our tools: bad when it never came for them, unless it asks a person anyway."""
+    if not verdict.ok or verdict.outcome is None or verdict.outcome.kind == OutcomeKind.BLOCKED:
+        return verdict
+    offers = wiring.wiring_for(watch.spec.profile, conf())
+    connects = registry.get(watch.spec.agent.adapter).connects
+    why = wiring.unconnected(offers, connects=connects, has_connected=row.connected_at is not None)
+    return replace(verdict, ok=False, reason=why) if why else verdict
 
 
 def _after_check(row: Execution, watch: Watch, ended: Ended, *, lease_at: float) -> None:
@@ -170,6 +200,7 @@ def _end(row: Execution, state: State, reason: str, result: Result, *, keep_work
     if not executions.end(row.pk, token=row.token, state=state, reason=reason, result=result):
         log.warning("fenced at the end", extra={"action": "end", "execution_id": str(row.pk)})
         return
+    network.close(conf(), row.pk)
     if not keep_workspace:
         run_dir = conf().run_dir(row.pk)
         for name in ("workspace", "verify", "home"):

@@ -9,6 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from grid.conf import GridConf
+from grid.sandboxes import choosing
+from grid.sandboxes.base import ENFORCEABLE
 
 
 class HostBusyError(RuntimeError):
@@ -55,8 +57,11 @@ def own_pid() -> int:
     return os.getpid()
 
 
-def isolation_note() -> str:
-    """What operators should know about how agents are kept apart here."""
-    if os.geteuid() == 0:
-        return "Agents run as root without capabilities and without a sandbox: they can read files of this machine."
-    return "Agents run as the worker's own user without a sandbox: they can read what it can read."
+def isolation_note(settings: GridConf) -> str:
+    """What operators should know about how agents are kept in here; a warning where they are not."""
+    found = choosing.warning(settings)
+    if found:
+        return f"Warning: {found}"[:500]
+    sandbox = choosing.default(settings)
+    missing = ", ".join(sorted(ENFORCEABLE.keys() - sandbox.enforces))
+    return f"Agents run in the sandbox {sandbox.name}{f'; not enforced here: {missing}' if missing else ''}."

@@ -6,6 +6,7 @@ It may die at any moment: what it knows is in the database and in the run direct
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from uuid import UUID
@@ -14,15 +15,16 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models.functions import Now
 
-from grid import executions, launching, lifecycle, phases, processes, specs
+from grid import delivery, executions, launching, lifecycle, phases, processes, specs
 from grid.conf import conf
-from grid.host import finish, identity
+from grid.host import finish, identity, walls
 from grid.host.errands import Errands
 from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
 from grid.phases import Ended
 from grid.processes import ShimState
 from grid.public_types import ON_HOST, Result, State
+from grid.sandboxes import network
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.05
@@ -32,6 +34,7 @@ POLLS_PER_TICK = 8
 MAX_BEAT_SECONDS = 5.0
 STOP_RETRY_SECONDS = 2.0
 MAX_FAILURES = 6
+CONTAINERS_SECONDS = 60.0
 SUSPICION_SECONDS = 10.0
 """A shim that was told by others to go means that the machine goes: no new work for so long."""
 
@@ -45,7 +48,7 @@ class HostLoop:
         self.thread = threading.Thread(target=self._run, name="grid-host", daemon=True)
         self.wake, self.draining, self.stopped = threading.Event(), threading.Event(), threading.Event()
         self.errands = Errands(threads=max(2, min(slots, 4)), when_done=self.wake.set)
-        self.beat_due = 0.0
+        self.beat_due = self.containers_due = 0.0
         self.renewed_at = processes.boottime()
         self.kill_at: float | None = None
         self.suspicious_until = 0.0
@@ -62,7 +65,7 @@ class HostLoop:
                 "started_at": Now(),
                 "heartbeat_at": Now(),
                 "draining_at": None,
-                "note": identity.isolation_note(),
+                "note": identity.isolation_note(conf()),
             },
         )
         # Before the worker consumes: a claim without a process can only be the last worker's.
@@ -82,6 +85,7 @@ class HostLoop:
         self.stopped.set()
         self.errands.close()
         processes.retire_nursery(conf().host_dir)
+        network.retire(conf())
 
     def _run(self) -> None:
         failures = 0
@@ -139,6 +143,7 @@ class HostLoop:
         ours = executions.renew(host=self.name, tokens=tokens, slots=self.slots)
         self.renewed_at, self.beat_due = at, now + conf().heartbeat_seconds
         self._keep_nursery()
+        self._keep_walls(rows, now)
         deadline = at + min(conf().heartbeat_seconds / 2, MAX_BEAT_SECONDS)
         # The silent ones last: shims that their agents have stopped must not use up the time of the others.
         for execution_id, watch in sorted(self.watches.items(), key=lambda item: item[1].unanswered):
@@ -159,6 +164,13 @@ class HostLoop:
         """Have a warm nursery before the next launch needs it; an unused one ends by itself."""
         if not self.draining.is_set():
             processes.ensure_nursery(host_dir=conf().host_dir, python=conf().python)
+
+    def _keep_walls(self, rows: dict[UUID, Execution], now: float) -> None:
+        """Look after the networks and containers of sandboxed runs; both may have outlived theirs."""
+        walls.keep_networks(conf(), rows)
+        if now >= self.containers_due and walls.HOUSEKEEPING not in self.errands:
+            self.containers_due = now + CONTAINERS_SECONDS
+            self.errands.send(walls.HOUSEKEEPING, walls.remove_containers, conf())
 
     def _is_stuck(self, row: Execution) -> bool:
         """A claim whose launcher died: not renewed, so that the sweep ends it."""
@@ -209,6 +221,7 @@ class HostLoop:
     def _follow(self, watch: Watch, row: Execution | None) -> None:
         try:
             watch.catch_up(polls=POLLS_PER_TICK)
+            watch.note_refusals()
         except FencedError:
             self._fence(watch)
             return
@@ -227,6 +240,7 @@ class HostLoop:
                 self.errands.send(watch.id, self._finish, watch, watch.ended)
         elif row is not None:
             self._deliver_stop(watch, row)
+            self._hand_over(watch, row)
 
     def _deliver_stop(self, watch: Watch, row: Execution) -> None:
         reason = row.stop_reason or ("interrupted" if self.draining.is_set() else "")
@@ -241,6 +255,16 @@ class HostLoop:
         answer = processes.command(watch.run_dir, {"op": "kill" if hurry else "stop", "reason": reason}, timeout=0.5)
         if answer:
             watch.stop_sent, watch.retry_at = wanted, 0.0
+
+    def _hand_over(self, watch: Watch, row: Execution) -> None:
+        """Write messages for a running program to its input; those that came after its last phase wait for the next run."""
+        if row.inbox_count == watch.handed_over or watch.phase.kind != phases.Kind.AGENT or watch.stop_sent:
+            return
+        post = functools.partial(processes.command, watch.run_dir, timeout=0.5)
+        if processes.boottime() >= watch.retry_at and delivery.hand_over(watch.id, fence=watch.token, post=post):
+            watch.handed_over = row.inbox_count
+        elif not watch.retry_at:
+            watch.retry_at = processes.boottime() + STOP_RETRY_SECONDS
 
     def _finish(self, watch: Watch, ended: Ended) -> None:
         finish.phase_ended(watch, ended, lease_at=self.renewed_at)

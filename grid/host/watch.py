@@ -10,19 +10,23 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from grid import event_log, launching, phases, processes
+from grid import bearers, event_log, launching, phases, processes
 from grid.agents import registry
+from grid.conf import conf
 from grid.event_log import Draft
-from grid.models import Execution
+from grid.models import Event, Execution
 from grid.phases import Ended, Phase
 from grid.processes import ShimState
 from grid.public_types import ON_HOST, LaunchSpec
+from grid.sandboxes import network
 from grid.spool import SpoolReader
 
 EVENT_CHARS = 12_000
 LINE_OVERHEAD = 4
 """Quotes, comma and space around a line in JSON, so that empty lines count too."""
 TAIL_LINES = 60
+REFUSED = "sandbox.refused"
+"""Kind of the event for each connection that the egress proxy did not make."""
 
 
 class FencedError(Exception):
@@ -48,6 +52,9 @@ class Watch:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.ended: Ended | None = None
         self.stop_sent = ""
+        self.has_walls, self.refused_bytes = row.sandbox != "process", 0
+        self.handed_over = 0
+        """Of `Execution.inbox_count`."""
         self.unanswered = 0
         self.failures = 0
         self.retry_at = 0.0
@@ -83,6 +90,15 @@ class Watch:
         self._store(_merged(self.unstored), record=self.read_up_to)
         self.unstored = []
         return True
+
+    def note_refusals(self) -> None:
+        """Make an event of everything that the egress proxy refused since the last look."""
+        if not self.has_walls or self.refused_bytes == (size := network.refused_bytes(conf(), self.id)):
+            return
+        known = Event.objects.filter(stream=self.stream, kind=REFUSED).count()
+        news = network.refusals(conf(), self.id, known=known)
+        if news and bearers.record(self.id, fence=self.token, events=[(REFUSED, facts) for facts in news]):
+            self.refused_bytes = size
 
     def is_gone(self) -> bool:
         """Whether the shim died without an exit record; everything it wrote has been read."""

@@ -3,5 +3,6 @@
 from grid.models.events import Event, EventCursor, EventStream
 from grid.models.executions import Execution
 from grid.models.hosts import Host
+from grid.models.inbox import InboxItem
 
-__all__ = ["Event", "EventCursor", "EventStream", "Execution", "Host"]
+__all__ = ["Event", "EventCursor", "EventStream", "Execution", "Host", "InboxItem"]

@@ -56,6 +56,8 @@ class Execution(models.Model):
     """When its agent first reached our tools; NULL: it never did."""
     report = models.JSONField(null=True, blank=True)
     """The outcome that the agent reported by the tool `finish`, in the shape of `.agentgrid/outcome.json`."""
+    inbox_count = models.PositiveIntegerField(default=0)
+    """Messages for its program so far; a host that has handed over fewer looks at them."""
     sandbox = models.CharField(max_length=20, blank=True)
     """The backend that its agent runs in: `process`, `bwrap`, `docker`."""
 

@@ -24,7 +24,7 @@ _MAX_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool. Immutable: `with_hooks` and the like return another one."""
+    """One tool."""
 
     name: str
     """`[a-z][a-z0-9_]{0,39}`, the same for every agent."""
@@ -34,9 +34,16 @@ class Tool:
     """Strict model of the arguments; its JSON schema is what models are shown."""
     function: ToolFunction
     effects: frozenset[str] = field(default_factory=frozenset)
-    """Of `read`, `write`, `execute`, `grid`: what mixins such as the file lock go by."""
+    """Of `read`, `write`, `execute`, `report`, `grid`: what mixins such as the file lock go by."""
     path_arguments: tuple[str, ...] = ()
     """Arguments that name files of the workspace."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a second call cannot do harm, by the effects stated; of the grid's tools only those that read."""
+        if self.effects & {"write", "execute", "report"}:
+            return False
+        return "grid" not in self.effects or "read" in self.effects
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -53,7 +60,7 @@ class Tool:
             value = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise ToolRefusedError(f"{self.name}: {_in_words(error)}") from error
-        return {name: getattr(value, name) for name in type(value).model_fields}
+        return {**{name: getattr(value, name) for name in type(value).model_fields}, **(value.model_extra or {})}
 
 
 def tool(
@@ -92,6 +99,31 @@ def tool(
         effects=frozenset(effects),
         path_arguments=path_arguments,
     )
+
+
+def foreign_tool(
+    function: ToolFunction,
+    *,
+    name: str,
+    description: str,
+    schema: Mapping[str, Any],
+    effects: typing.Iterable[str] = (),
+) -> Tool:
+    """Make a tool of somebody else's: the schema is shown as it is, and whoever answers checks the arguments.
+
+    Args:
+        function: Called as `function(context, **arguments)`; let its context be positional only.
+        schema: JSON schema of the arguments, an object.
+        effects: As far as they are known.
+    """
+
+    def show(shown: dict[str, Any]) -> None:
+        shown.clear()
+        shown.update(schema)
+
+    config = ConfigDict(extra="allow", json_schema_extra=show, protected_namespaces=())
+    arguments: type[BaseModel] = create_model("foreign_arguments", __config__=config)
+    return Tool(name=name, description=description, arguments=arguments, function=function, effects=frozenset(effects))
 
 
 def _in_words(error: ValidationError) -> str:

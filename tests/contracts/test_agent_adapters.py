@@ -26,7 +26,16 @@ from grid.public_types import Outcome, OutcomeKind
 from tests.unit.grid.agents.support import doubles
 from tests.unit.grid.agents.support.runs import Place, Ran
 
-KINDS = {"agent.message", "agent.output", "agent.error", "tool.requested", "tool.result", "llm.result"}
+KINDS = {
+    "agent.message",
+    "agent.output",
+    "agent.error",
+    "agent.inbox",
+    "tool.requested",
+    "tool.result",
+    "tool.trace",
+    "llm.result",
+}
 NOISE_COMMAND = "head -c 300000 /dev/urandom; printf '\\000\\377'; head -c 3000000 /dev/zero"
 LIMITS = ("wall", "idle", "output", "disk")
 FROM_OUTSIDE = ("cancelled", "interrupted", "fenced", "not_started", "shim_failed", "killed", "over_budget", "anything")

@@ -97,7 +97,10 @@ class Stack:
         """Start these processes (default: all workers), preparing database and broker the first time."""
         if not self._is_prepared:
             self.prepare()
-        for spec in stack(names or WORKERS, broker_kind=self.broker_kind, port=self.port):
+        agent_url = self.env.get(
+            "AGENTGRID_AGENT_URL", f"http://127.0.0.1:{self.port}" if self.is_running("web") else ""
+        )
+        for spec in stack(names or WORKERS, broker_kind=self.broker_kind, port=self.port, agent_url=agent_url):
             assert not self.is_running(spec.name), f"{spec.name} runs already"
             with (self.folder / f"{spec.name}.log").open("ab") as log:
                 self._expected_to_end.discard(spec.name)
@@ -229,6 +232,8 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
         "AGENTGRID_READ_DOTENV": "False",
         "AGENTGRID_STATE_DIR": str(state_dir),
         "AGENTGRID_SLOTS": str(slots),
+        # Agents of most tests reach for the test's own files; tests of sandboxes ask for one.
+        "AGENTGRID_SANDBOX": "process",
         "AGENTGRID_SWEEP_SECONDS": "1",
         "AGENTGRID_RETRY_SECONDS": "0.5",
     }

@@ -57,7 +57,12 @@ class Command(BaseCommand):
             kinds = [kind for kind in KINDS if not (kind == "web" and options["no_web"])]
             if "web" in kinds:
                 report(Event(kind="address", facts={"url": f"http://127.0.0.1:{options['port']}/"}))
-            specs = stack(kinds, broker_kind=settings.BROKER_KIND, port=options["port"])
+            specs = stack(
+                kinds,
+                broker_kind=settings.BROKER_KIND,
+                port=options["port"],
+                agent_url=settings.GRID_AGENT_URL,
+            )
             code = Supervisor(specs, environment=environment, report=report).run()
         finally:
             os.close(lock)

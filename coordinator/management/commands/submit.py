@@ -19,6 +19,7 @@ class Command(GridCommand):
     manage.py submit --repo ../app --title "Fix the parser" --body-file issue.md --wait
     manage.py submit --repo ../app --title "Format" --command 'black .' --accept 'pytest -q'
     manage.py submit --repo ../app --title "Add a test" --agent builtin --option model=ollama:qwen3:8b
+    manage.py submit --repo ../app --title "Rename it" --profile micro
     manage.py submit --repo ../app --title "Demo" --script steps.yaml --wait 60
     echo "It crashes on empty input." | manage.py submit --repo ../app --title Crash --body-file - --json
     """
@@ -55,6 +56,13 @@ class Command(GridCommand):
             action="append",
             default=[],
             help="an option of the agent; the value is JSON, or text",
+        )
+        parser.add_argument(
+            "--profile",
+            metavar="NAME",
+            type=text(60),
+            default="",
+            help="what the agent may and how it works, such as worker; left out, the repository's policy decides",
         )
         parser.add_argument(
             "--script", metavar="FILE", type=text(4000), help="steps for the built-in agent's scripted model"

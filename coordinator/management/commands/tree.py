@@ -6,9 +6,10 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from coordinator import public_api
-from coordinator.management import follow, render, words
+from coordinator.management import follow, money, render, words
 from coordinator.management.base import OK, GridCommand, add_issue
 from coordinator.management.follow import Seen
+from coordinator.management.output import cell
 from coordinator.public_types import AgentView
 from grid import public_api as grid
 from grid.public_types import EventView
@@ -33,18 +34,22 @@ class Command(GridCommand):
     def answer(self, options: dict[str, Any]) -> int:
         agent = public_api.find_agent(options["issue"])
         agents = follow.subtree(agent.id)
-        runs = public_api.executions_by_agent(agents)
+        runs, costs = public_api.executions_by_agent(agents), public_api.costs(agents)
         seen = _timeline(agents) if options["timeline"] else []
         document: dict[str, Any] = {
             "root": agent.issue,
             "standing": follow.standing(agents) or "under way",
             "agents": agents,
+            "costs": {str(agent_id): cost for agent_id, cost in costs.items()},
             "executions": [run for view in agents for run in runs.get(view.id, [])],
         }
         if options["timeline"]:
             document["timeline"] = [follow.record(item) for item in seen]
         self.out.document(document)
-        self.out.lines(render.tree(agents, runs, now=timezone.now(), ascii_only=not self.out.is_styled))
+        drawn = render.tree(agents, runs, now=timezone.now(), ascii_only=not self.out.is_styled, costs=costs)
+        self.out.lines(drawn)
+        if len(costs) > 1:
+            self.out.line(cell(f"all together {money.cost(public_api.total_cost(costs.values()))}", "dim"))
         if options["timeline"]:
             self.out.heading("Timeline")
             for item in seen:

@@ -2,6 +2,7 @@
 
 {"type": "start", "agent": "name version", "session": "…"}
 {"sessionUpdate": "agent_message_chunk", …}          the agent's updates as they come
+{"type": "inbox", "id": "…", "state": "seen"}          a message was given to the agent
 {"type": "permission", "allowed": false, "kind": "execute", "toolCallId": "…", "title": "…"}
 {"type": "result", "status": "ok", "stop_reason": "end_turn", "error": "", "usage": {…}}
 """
@@ -23,10 +24,10 @@ import acp
 from acp.schema import ClientCapabilities, HttpHeader, HttpMcpServer, Implementation, PromptResponse
 
 from grid.agents.acp_client.client import GridClient, plain, print_line
+from grid.agents.acp_client.inbox import Inbox, read_prompt
 
 Status = Literal["ok", "failed", "interrupted"]
 
-_MAX_PROMPT_BYTES = 4 << 20
 _MAX_MESSAGE_BYTES = 16 << 20
 _START_SECONDS = 60.0
 _CANCEL_SECONDS = 3.0
@@ -58,16 +59,16 @@ def main(argv: list[str]) -> int:
     """Run the session. Returns the process's exit code; the terminal event is what counts."""
     try:
         config = json.loads(Path(argv[1]).read_bytes())
-        prompt = _read_prompt()
+        prompt = read_prompt(sys.stdin.buffer)
         servers = _mcp_servers(config["mcp"])
-        ending = asyncio.run(_run(config, servers, prompt))
+        ending = asyncio.run(_run(config, servers, prompt, Inbox()))
     except (IndexError, KeyError, OSError, ValueError, _SetupError) as error:
         ending = Ending(status="failed", error=str(error))
         _print_result(ending)
     return 0 if ending.status == "ok" else 1
 
 
-async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str) -> Ending:
+async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str, inbox: Inbox) -> Ending:
     """Start the agent, hold the session, print the terminal event, end the agent."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,7 +83,8 @@ async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str
     client = cast(acp.Client, GridClient(frozenset(config["allow"])))
     connection = acp.connect_to_agent(client, process.stdin, process.stdout)
     try:
-        ending = await _converse(connection, config.get("mode") or "", servers, prompt, stopping)
+        inbox.listen(sys.stdin.buffer)
+        ending = await _converse(connection, config.get("mode") or "", servers, prompt, stopping, inbox)
     except acp.RequestError as error:
         ending = Ending(status="failed", error=f"{error}{_details(error)}")
     except TimeoutError:
@@ -107,6 +109,7 @@ async def _converse(
     servers: list[HttpMcpServer],
     prompt: str,
     stopping: asyncio.Event,
+    inbox: Inbox,
 ) -> Ending:
     opening = asyncio.create_task(_open(connection, mode, servers))
     await _first(opening, stopping)
@@ -115,12 +118,16 @@ async def _converse(
         raise _StoppedError
     session = opening.result()
 
-    turn = asyncio.create_task(connection.prompt(session_id=session, prompt=[acp.text_block(prompt)]))
-    await _first(turn, stopping)
-    if turn.done():
+    while True:
+        turn = asyncio.create_task(connection.prompt(session_id=session, prompt=[acp.text_block(prompt)]))
+        await _first(turn, stopping)
+        if not turn.done():
+            break
         answer = turn.result()
         await asyncio.sleep(_LATE_SECONDS)
-        return _ending(answer)
+        # The protocol takes no words within a turn: what came meanwhile makes another one.
+        if answer.stop_reason != "end_turn" or not (prompt := inbox.take()):
+            return _ending(answer)
     await connection.cancel(session_id=session)
     await asyncio.wait({turn}, timeout=_CANCEL_SECONDS)
     polite = turn.done() and not turn.cancelled() and turn.exception() is None
@@ -214,15 +221,6 @@ def _mcp_servers(servers: dict[str, dict[str, str]]) -> list[HttpMcpServer]:
         header = HttpHeader(name="Authorization", value=f"Bearer {token}")
         found.append(HttpMcpServer(type="http", name=name, url=server["url"], headers=[header]))
     return found
-
-
-def _read_prompt() -> str:
-    data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
-    if len(data) > _MAX_PROMPT_BYTES:
-        raise ValueError(f"the prompt is larger than {_MAX_PROMPT_BYTES} bytes")
-    if not data.strip():
-        raise ValueError("there is no prompt on standard input")
-    return data.decode("utf-8", "replace")
 
 
 def _print_result(ending: Ending) -> None:

@@ -24,6 +24,7 @@ from grid.agents.base import (
 )
 from grid.agents.bounds import bounded, read_json_line
 from grid.agents.builtin.options import read_options
+from grid.agents.builtin.wired import wired_options
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.outcome import encode_outcome, parse_outcome
 from grid.phases import Ended
@@ -45,6 +46,8 @@ class BuiltinParser:
             "llm": self._llm,
             "tool": self._tool,
             "message": self._message,
+            "trace": self._trace,
+            "inbox": self._inbox,
             "result": self._result,
         }
 
@@ -69,6 +72,12 @@ class BuiltinParser:
     def _message(self, data: dict[str, Any]) -> list[ParsedEvent]:
         return [_event("agent.message", data)]
 
+    def _trace(self, data: dict[str, Any]) -> list[ParsedEvent]:
+        return [_event("tool.trace", data)]
+
+    def _inbox(self, data: dict[str, Any]) -> list[ParsedEvent]:
+        return [_event("agent.inbox", data)]
+
     def _result(self, data: dict[str, Any]) -> list[ParsedEvent]:
         self.result = data
         outcome = data.get("outcome")
@@ -84,20 +93,21 @@ class BuiltinAdapter:
 
     name = "builtin"
     connects = True
+    listens = True
 
     def validate(self, options: Mapping[str, Any]) -> None:
         """Raise InvalidOptionsError for an unknown model, a broken script and the like."""
         read_options(options)
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
-        """Options as they are: this agent takes nothing of the grid's offers yet."""
-        return Wired(options=options)
+        """Model and fallbacks through the gateway, the grid's tools by MCP, mixins, limits; no tool beyond the profile's."""
+        return wired_options(options, wiring)
 
     def launch(self, *, options: Mapping[str, Any], files: RunFiles, prompt: str) -> Launch:
         """Start the agent's program with its options and script as files under HOME.
 
         `-I` keeps modules of the workspace, PYTHON* variables and the user's site out; the program finds its own
-        package by its own path.
+        package by its own path. The prompt is the first line on standard input; messages may follow it.
         """
         given = read_options(options)
         plain = given.model_dump(exclude={"script"}) | {"script_file": _SCRIPT_FILE if given.script else ""}
@@ -107,8 +117,9 @@ class BuiltinAdapter:
         return Launch(
             argv=(files.python, "-I", str(_PROGRAM), str(files.home / _OPTIONS_FILE)),
             env=base_environment(files),
-            prompt=prompt.encode("utf-8", "replace"),
+            prompt=_as_line(prompt),
             files=placed,
+            live_input=True,
         )
 
     def parser(self) -> Parser:
@@ -145,6 +156,11 @@ def _reported(result: dict[str, Any] | None) -> tuple[Outcome | None, str]:
         return parse_outcome(encode_outcome(report)), ""
     except InvalidOutcomeError as error:
         return None, f"invalid outcome in the agent's terminal event: {error}"
+
+
+def _as_line(prompt: str) -> bytes:
+    whole = prompt.encode("utf-8", "replace").decode()  # halves of characters cannot be sent
+    return json.dumps({"type": "prompt", "text": whole}, ensure_ascii=False).encode() + b"\n"
 
 
 def _event(kind: str, body: dict[str, Any]) -> ParsedEvent:

@@ -11,13 +11,15 @@ from pydantic_ai import Agent, RunContext, UsageLimits
 from pydantic_ai.capabilities import Hooks
 from pydantic_ai.exceptions import UsageLimitExceeded
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
-from pydantic_ai.models import Model
+from pydantic_ai.models import Model, ModelRequestContext
 from pydantic_ai.usage import RunUsage
 from pydantic_graph import End
 
+from grid.agents.builtin.adapting import adapted
+from grid.agents.builtin.context import trimmed
+from grid.agents.builtin.grid_tools import GridLostError
 from grid.agents.builtin.report import Report, Status, result_text
 from grid.agents.builtin.session import Session, StoppedError
-from grid.agents.builtin.tools import all_tools
 from grid.agents.outcome import report_of
 
 _INSTRUCTIONS = """\
@@ -57,10 +59,13 @@ async def run(*, model: Model, prompt: str, session: Session) -> Ending:
         status, error = "interrupted", "stopped by a signal"
     except UsageLimitExceeded as limit:
         status, error = "limit", str(limit)
-    except _NeverFinishedError as never:
-        status, error = "failed", str(never)
+    except (_NeverFinishedError, GridLostError) as final:
+        status, error = "failed", str(final)
     except Exception as failure:  # the process's own loop: whatever it was, the terminal event must tell it
-        status, error = "failed", f"{type(failure).__name__}: {failure}"
+        status, error = "failed", _in_words(failure)
+    if status == "ok" and session.grid_problem:
+        # What it reported may rest on answers that never came.
+        status, error = "failed", f"the last call of a grid tool got no answer: {session.grid_problem}"
     return Ending(status=_status(status), error=error, usage=_counts(usage, session))
 
 
@@ -79,6 +84,8 @@ async def _converse(model: Model, prompt: str, session: Session, usage: RunUsage
             history = talk.all_messages()
         reminders = reminders + 1 if session.tool_calls == calls_before else 1
         calls_before = session.tool_calls
+        if session.inbox.waiting:
+            reminders = 0  # it may have waited for these
         if reminders > _MAX_REMINDERS:
             raise _NeverFinishedError(f"the model stopped {reminders} times without calling finish")
         prompt = _REMINDER
@@ -89,7 +96,7 @@ def _agent(model: Model, session: Session) -> Agent[Session, str]:
     return Agent(
         model,
         deps_type=Session,
-        tools=all_tools(),
+        tools=[adapted(tool) for tool in session.tools],
         capabilities=[_hooks()],
         instructions=f"{_INSTRUCTIONS}\n\n{extra}" if extra else _INSTRUCTIONS,
     )
@@ -106,14 +113,31 @@ def _limits(session: Session) -> UsageLimits:
 
 
 def _hooks() -> Hooks[Session]:
-    """Everything that happens passes here: it is reported, counted, and refused once the run is to stop."""
+    """Everything that happens passes here: it is reported, counted, and refused once the run is to stop.
+
+    The hooks of mixins are further in, around the tool itself: see `adapting`.
+    """
     hooks = Hooks[Session]()
+
+    @hooks.on.before_model_request
+    async def prepare(ctx: RunContext[Session], request_context: ModelRequestContext) -> ModelRequestContext:
+        session = ctx.deps
+        if budget := session.options.limits.context_tokens:
+            request_context.messages = trimmed(request_context.messages, budget)
+            ctx.messages[:] = request_context.messages
+        session.showing += session.inbox.take()
+        if session.showing:
+            ctx.enqueue("\n\n".join(message.in_words() for message in session.showing))
+        return request_context
 
     @hooks.on.model_request
     async def request(ctx: RunContext[Session], *, request_context: Any, handler: Any) -> ModelResponse:
         session = ctx.deps
         _report_unanswered(ctx.messages, session)
         response = await _unless_stopped(asyncio.ensure_future(handler(request_context)), session)
+        for message in session.showing:
+            session.report.emit("inbox", id=message.id, state="seen")
+        session.showing = []
         _report_response(response, session.report)
         return response
 
@@ -184,6 +208,13 @@ def _report_unanswered(messages: list[ModelMessage], session: Session) -> None:
             session.answered.add(part.tool_call_id)
             text = result_text(part)
             session.report.emit("tool", phase="result", name=part.tool_name, id=part.tool_call_id, ok=False, text=text)
+
+
+def _in_words(failure: Exception) -> str:
+    """What failed; of several models, what each said."""
+    if isinstance(failure, ExceptionGroup):
+        return "; ".join(_in_words(each) for each in failure.exceptions)
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _status(status: str) -> Status:

@@ -6,16 +6,26 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from grid.agents import validation
 from grid.agents.builtin.script import parse_script
 from grid.agents.errors import InvalidOptionsError
+from grid.toolkit import mixins
+from grid.toolkit.errors import DefinitionError
+from grid.toolkit.names import LOCAL_TOOLS, hint
 
 SCRIPTED = "scripted"
-PROVIDERS = ("anthropic", "openai", "ollama")
-PROVIDER_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OLLAMA_API_KEY")
-"""Variables that hold real keys: for the model's client only, never for commands that the agent runs."""
+KEY_VARIABLES: Mapping[str, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "ollama": "OLLAMA_API_KEY",
+}
+"""By provider: the variable that holds its real key, or the token for the gateway: for the model's client only."""
+PROVIDERS = tuple(KEY_VARIABLES)
+_ModelName = Annotated[str, StringConstraints(max_length=200)]
+_Url = Annotated[str, StringConstraints(max_length=2_000)]
+_ToolName = Annotated[str, StringConstraints(max_length=60)]
 
 
 class Limits(BaseModel):
@@ -28,6 +38,8 @@ class Limits(BaseModel):
     input_tokens: Annotated[int, Field(ge=1)] | None = None
     output_tokens: Annotated[int, Field(ge=1)] | None = None
     total_tokens: Annotated[int, Field(ge=1)] | None = None
+    context_tokens: Annotated[int, Field(ge=1_000)] | None = None
+    """The history is cut down when its estimated size passes this; it ends nothing."""
 
 
 class Options(BaseModel):
@@ -35,14 +47,25 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    model: Annotated[str, StringConstraints(max_length=200)]
+    model: _ModelName
     """`scripted`, or `<provider>:<name of the model>`."""
+    fallback_models: list[_ModelName] = Field(default_factory=list, max_length=5)
+    """Asked in this order when the one before is overloaded, broken or out of reach."""
     script: Annotated[str, StringConstraints(max_length=256 * 1024)] = ""
     """Text of the script, for the scripted model."""
-    base_url: Annotated[str, StringConstraints(max_length=2_000)] = ""
-    """Where the provider listens, when not at its usual address."""
+    base_url: _Url = ""
+    """Where the provider of `model` listens, when not at its usual address."""
+    gateway: dict[str, _Url] = Field(default_factory=dict)
+    """Where the gateway stands in for a provider; set by the grid."""
     instructions: Annotated[str, StringConstraints(max_length=65_536)] = ""
     """Added to the agent's own system prompt."""
+    tools: list[_ToolName] | None = None
+    """Local tools; all when left out. `finish` is always among them."""
+    grid_url: _Url = ""
+    """Where the grid's own tools are; set by the grid. The token is in AGENTGRID_TOKEN."""
+    grid_tools: list[_ToolName] = Field(default_factory=list, max_length=100)
+    mixins: list[str | dict[str, dict[str, JsonValue] | None]] = Field(default_factory=list, max_length=20)
+    """Hooks around tool calls, the first outermost; see docs/toolkit.md."""
     command_timeout_seconds: Annotated[int, Field(ge=1, le=3_600)] = 300
     """Longest time one `run_command` may take."""
     limits: Limits = Field(default_factory=Limits)
@@ -50,12 +73,7 @@ class Options(BaseModel):
     @property
     def provider(self) -> str:
         """The part of `model` before the colon."""
-        return self.model.partition(":")[0]
-
-    @property
-    def model_name(self) -> str:
-        """The part of `model` after the colon; may itself hold colons: `qwen3:8b`."""
-        return self.model.partition(":")[2]
+        return provider_of(self.model)
 
     @model_validator(mode="after")
     def _model_fits(self) -> Options:
@@ -64,24 +82,50 @@ class Options(BaseModel):
                 raise ValueError("model 'scripted' needs 'script': the text of the script, not its path")
             if self.base_url:
                 raise ValueError("'base_url' has no meaning for the model 'scripted'; leave it out")
+            if self.fallback_models:
+                raise ValueError("'fallback_models' has no meaning for the model 'scripted'; leave it out")
             parse_script(self.script)
             return self
-        if self.provider not in PROVIDERS or not self.model_name:
-            usual = ", ".join(f"'{name}:<model>'" for name in PROVIDERS)
-            raise ValueError(f"model must be 'scripted' or one of {usual}")
+        for model in (self.model, *self.fallback_models):
+            _check_model(model)
         if self.script:
             raise ValueError("'script' belongs to the model 'scripted'; leave it out")
-        if self.base_url:
-            _check_url(self.base_url)
+        for url in filter(None, (self.base_url, *self.gateway.values())):
+            _check_url("base_url", url)
+        return self
+
+    @model_validator(mode="after")
+    def _tools_exist(self) -> Options:
+        for name in self.tools or ():
+            if name not in LOCAL_TOOLS:
+                raise ValueError(f"tools: unknown tool '{name}'; {hint(name, LOCAL_TOOLS)}")
+        if self.grid_url:
+            _check_url("grid_url", self.grid_url)
+        try:
+            mixins.build_all(self.mixins)
+        except DefinitionError as error:
+            raise ValueError(f"mixins: {error}") from error
         return self
 
 
-def _check_url(url: str) -> None:
+def provider_of(model: str) -> str:
+    """The part before the colon; what comes after it may itself hold colons: `ollama:qwen3:8b`."""
+    return model.partition(":")[0]
+
+
+def _check_model(model: str) -> None:
+    provider, _, name = model.partition(":")
+    if provider not in PROVIDERS or not name:
+        usual = ", ".join(f"'{known}:<model>'" for known in PROVIDERS)
+        raise ValueError(f"model must be 'scripted' or one of {usual}")
+
+
+def _check_url(what: str, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("base_url must be an http or https URL: https://models.example.org/v1")
+        raise ValueError(f"{what} must be an http or https URL: https://models.example.org/v1")
     if parts.username or parts.password:
-        raise ValueError("base_url may not hold a user or password; keys come from the environment")
+        raise ValueError(f"{what} may not hold a user or password; keys come from the environment")
 
 
 _KNOWN_KEYS = frozenset(Options.model_fields) | frozenset(Limits.model_fields)

@@ -13,12 +13,14 @@
             call: finish
             args: {outcome: done, summary: Added the parser.}
 
-docs/scripted-model.md describes it for authors.
+With `seed: 7` beside `scenarios`, `one_of: [step, step]` stands for one of some steps and `shuffle: true` puts the calls of a
+batch into another order; the same seed always chooses the same. docs/scripted-model.md describes it for authors.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +30,7 @@ import yaml
 _MAX_CALLS = 32
 _MAX_DEPTH = 50
 _MAX_SLEEP_SECONDS = 3_600.0
+_MAX_SEED = 1 << 63
 # libyaml is ten times faster; both give the same nodes and marks.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -92,13 +95,14 @@ def parse_script(text: str) -> Script:
     root = _compose(text)
     if not isinstance(root, yaml.MappingNode):
         raise ScriptError("line 1: a script is a mapping with 'scenarios' or 'steps'; give its text, not its path")
-    fields = _fields(root, "script", {"scenarios", "steps"})
+    fields = _fields(root, "script", {"scenarios", "steps", "seed"})
+    seed = _seed(fields.pop("seed")) if "seed" in fields else 0
     if len(fields) != 1:
         raise ScriptError(f"line {_line(root)}: give either 'scenarios' or 'steps'")
     if "steps" in fields:
-        return Script(scenarios=(Scenario(name="steps", when=None, steps=_steps(fields["steps"])),))
+        return Script(scenarios=(Scenario(name="steps", when=None, steps=_steps(fields["steps"], seed)),))
     items = _items(fields["scenarios"], "scenarios")
-    return Script(scenarios=tuple(_scenario(node, number) for number, node in enumerate(items, 1)))
+    return Script(scenarios=tuple(_scenario(node, number, seed) for number, node in enumerate(items, 1)))
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -128,20 +132,20 @@ def _check_events(text: str) -> None:
             raise ScriptError(f"line {_line(event)}: nested more than {_MAX_DEPTH} levels deep")
 
 
-def _scenario(node: yaml.Node, number: int) -> Scenario:
+def _scenario(node: yaml.Node, number: int, seed: int) -> Scenario:
     fields = _fields(node, "scenario", {"name", "when", "steps"})
     if "steps" not in fields:
         raise ScriptError(f"line {_line(node)}: a scenario needs 'steps'")
     name = _text(fields["name"], "name") if "name" in fields else f"scenario {number}"
     when = _pattern(fields["when"], "when") if "when" in fields else None
-    return Scenario(name=name, when=when, steps=_steps(fields["steps"]))
+    return Scenario(name=name, when=when, steps=_steps(fields["steps"], seed))
 
 
-def _steps(node: yaml.Node) -> tuple[Step, ...]:
+def _steps(node: yaml.Node, seed: int) -> tuple[Step, ...]:
     """The steps; one that only speaks or waits is put before the next one, since a model's answer is one whole."""
     steps: list[Step] = []
     for item in _items(node, "steps"):
-        step = _step(item)
+        step = _chosen(item, seed)
         if step.expect and not any(earlier.calls for earlier in steps):
             raise ScriptError(f"line {step.line}: 'expect' needs a step with a call before it")
         if steps and not steps[-1].calls:
@@ -156,8 +160,18 @@ def _steps(node: yaml.Node) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _step(node: yaml.Node) -> Step:
-    fields = _fields(node, "step", {"say", "call", "args", "calls", "expect", "sleep"})
+def _chosen(node: yaml.Node, seed: int) -> Step:
+    """The step, or the one of its alternatives that the seed chooses; each of them must be right."""
+    # By seed and line alone: whatever else the script says, this choice stays. No secret depends on it.
+    dice = random.Random(f"{seed}:{_line(node)}")  # noqa: S311
+    if not isinstance(node, yaml.MappingNode) or not any(key.value == "one_of" for key, _ in node.value):
+        return _step(node, dice)
+    alternatives = _items(_fields(node, "step", {"one_of"})["one_of"], "one_of")
+    return dice.choice([_step(item, dice) for item in alternatives])
+
+
+def _step(node: yaml.Node, dice: random.Random) -> Step:
+    fields = _fields(node, "step", {"say", "call", "args", "calls", "expect", "sleep", "shuffle"})
     if not fields.keys() & {"say", "call", "calls", "sleep"}:
         raise ScriptError(f"line {_line(node)}: a step needs 'call', 'calls', 'say' or 'sleep'")
     if "calls" in fields and fields.keys() & {"call", "args"}:
@@ -170,6 +184,10 @@ def _step(node: yaml.Node) -> Step:
         calls = (_call(fields, node),) if "call" in fields else ()
     if len(calls) > _MAX_CALLS:
         raise ScriptError(f"line {_line(node)}: {len(calls)} calls in one step; at most {_MAX_CALLS}")
+    if "shuffle" in fields:
+        if _value(fields["shuffle"]) is not True or "calls" not in fields:
+            raise ScriptError(f"line {_line(fields['shuffle'])}: 'shuffle' is true, beside 'calls', or left out")
+        calls = tuple(dice.sample(calls, len(calls)))
     return Step(
         line=_line(node),
         say=_text(fields["say"], "say") if "say" in fields else "",
@@ -203,6 +221,13 @@ def _seconds(node: yaml.Node) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_SLEEP_SECONDS:
         raise ScriptError(f"line {_line(node)}: 'sleep' must be seconds between 0 and {_MAX_SLEEP_SECONDS:.0f}")
     return float(value)
+
+
+def _seed(node: yaml.Node) -> int:
+    value = _value(node)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MAX_SEED:
+        raise ScriptError(f"line {_line(node)}: 'seed' must be a whole number from 0 to {_MAX_SEED - 1}")
+    return value
 
 
 def _pattern(node: yaml.Node, what: str) -> re.Pattern[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
@@ -19,7 +20,7 @@ class ScriptFailedError(Exception):
 def scripted_model(text: str, prompt: str) -> FunctionModel:
     """The model that plays the scenario for this prompt.
 
-    Its n-th answer is the n-th step, counted from the history alone, so it is deterministic.
+    Its n-th answer is the n-th step. It counts its own answers: the history may have been cut down.
 
     Raises:
         ScriptFailedError: The script is broken or no scenario matches.
@@ -29,8 +30,10 @@ def scripted_model(text: str, prompt: str) -> FunctionModel:
     except ScriptError as error:
         raise ScriptFailedError(str(error)) from error
 
+    turns = itertools.count()
+
     async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        turn = sum(isinstance(message, ModelResponse) for message in messages)
+        turn = next(turns)
         step = _step(scenario, turn)
         _check(scenario, step, _results(messages))
         await asyncio.sleep(step.sleep_seconds)

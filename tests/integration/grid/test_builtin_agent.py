@@ -197,7 +197,7 @@ def test_the_agent_does_not_load_django(place: Place) -> None:
             place.files.home / ".agentgrid/builtin.json",
         ],
         cwd=place.files.workspace,
-        input=b"Do it.",
+        input=b'{"type": "prompt", "text": "Do it."}\n',
         capture_output=True,
         timeout=30,
     )

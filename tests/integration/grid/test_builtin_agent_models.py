@@ -97,3 +97,31 @@ def test_a_model_that_only_talks_is_reminded_and_then_failed(place: Place) -> No
     assert not ran.verdict.ok
     assert "without calling finish" in ran.verdict.reason
     assert len(model.requests) == 4
+
+
+@pytest.mark.parametrize(("status", "falls_back"), [(503, True), (402, False)])
+def test_the_next_model_is_asked_after_trouble_but_never_after_a_refusal(
+    place: Place, status: int, falls_back: bool
+) -> None:
+    with FakeModel([{"status": status}]) as broken, FakeModel(WORK) as other:
+        gateway = {"openai": broken.url + "/v1", "ollama": other.url + "/v1"}
+        options = {"model": "openai:first", "fallback_models": ["ollama:second"], "gateway": gateway}
+        ran = place.run("builtin", options, env={"OPENAI_API_KEY": "token", "OLLAMA_API_KEY": "token"})
+
+    assert ran.verdict.ok is falls_back, ran.verdict
+    assert bool(other.requests) is falls_back
+    assert {request["key"] for request in other.requests} <= {"Bearer token"}
+    if not falls_back:
+        assert "402" in ran.verdict.reason
+        assert "scripted refusal" in ran.verdict.reason
+
+
+def test_when_no_model_answers_each_says_why(place: Place) -> None:
+    with FakeModel([{"status": 503}]) as broken:
+        gateway = {"openai": broken.url + "/v1", "ollama": "http://127.0.0.1:9/v1"}
+        options = {"model": "openai:first", "fallback_models": ["ollama:second"], "gateway": gateway}
+        ran = place.run("builtin", options, env={"OPENAI_API_KEY": "token"})
+
+    assert not ran.verdict.ok
+    assert "503" in ran.verdict.reason
+    assert "Connection error" in ran.verdict.reason

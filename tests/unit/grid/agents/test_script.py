@@ -64,7 +64,7 @@ def test_a_prompt_without_scenario_is_refused_with_what_was_tried() -> None:
         ("a: \x01", "line 1: "),
         ("steps: []", "line 1: 'steps' must be a list with at least one entry"),
         ("steps: [{say: a}]\nscenarios: []", "line 1: give either 'scenarios' or 'steps'"),
-        ("stepps: []", "line 1: unknown key 'stepps' in a script; known keys: scenarios, steps"),
+        ("stepps: []", "line 1: unknown key 'stepps' in a script; known keys: scenarios, seed, steps"),
         ("scenarios:\n  - when: a", "line 2: a scenario needs 'steps'"),
         ("scenarios:\n  - when: '('\n    steps: [{say: a}]", "line 2: 'when' is no regular expression"),
         ("steps:\n  - say: a\n  - cal: b", "line 3: unknown key 'cal' in a step"),
@@ -94,4 +94,58 @@ def test_a_broken_script_is_refused_with_its_line(text: str, complaint: str) -> 
     with pytest.raises(ScriptError) as caught:
         parse_script(text)
 
+    assert complaint in str(caught.value)
+
+
+def chosen(seed: int) -> list[str]:
+    """What a script with choices plays under a seed."""
+    text = f"""\
+seed: {seed}
+steps:
+  - one_of:
+      - {{say: quick, call: list_files}}
+      - {{sleep: 0.5, call: list_files}}
+      - {{say: slow, sleep: 1.5, call: list_files}}
+  - shuffle: true
+    calls: [{{call: a}}, {{call: b}}, {{call: c}}, {{call: d}}]
+  - call: finish
+"""
+    steps = parse_script(text).scenarios[0].steps
+    return [f"{step.say} {step.sleep_seconds} {''.join(call.tool for call in step.calls)}" for step in steps]
+
+
+def test_a_seed_always_chooses_the_same_and_other_seeds_choose_otherwise() -> None:
+    assert chosen(7) == chosen(7)
+    assert len({chosen(seed)[0] for seed in range(30)}) == 3
+    orders = {chosen(seed)[1] for seed in range(30)}
+    assert len(orders) > 10
+    assert {"".join(sorted(order.split()[-1])) for order in orders} == {"abcd"}
+    assert {chosen(seed)[2] for seed in range(30)} == {" 0.0 finish"}
+
+
+def test_a_choice_stays_when_another_part_of_the_script_changes() -> None:
+    def first(more: str) -> list[object]:
+        text = f"seed: 3\nsteps:\n  - shuffle: true\n    calls: [{{call: a}}, {{call: b}}, {{call: c}}]\n{more}"
+        return [call.tool for call in parse_script(text).scenarios[0].steps[0].calls]
+
+    assert first("") == first("  - one_of: [{call: x}, {call: y}]\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("seed: -1\nsteps: [{call: a}]", "line 1: 'seed' must be a whole number"),
+        ("seed: true\nsteps: [{call: a}]", "line 1: 'seed' must be a whole number"),
+        ("seed: 1", "line 1: give either 'scenarios' or 'steps'"),
+        ("steps:\n  - one_of: []", "line 2: 'one_of' must be a list"),
+        ("steps:\n  - one_of: [{call: a}]\n    say: x", "line 3: unknown key 'say' in a step; known keys: one_of"),
+        ("steps:\n  - one_of:\n    - call: a\n    - cal: b", "line 4: unknown key 'cal' in a step"),
+        ("steps:\n  - one_of: [{one_of: [{call: a}]}]", "line 2: unknown key 'one_of' in a step"),
+        ("steps:\n  - call: a\n    shuffle: true", "line 3: 'shuffle' is true, beside 'calls', or left out"),
+        ("steps:\n  - calls: [{call: a}]\n    shuffle: 5", "line 3: 'shuffle' is true"),
+    ],
+)
+def test_a_broken_choice_is_refused_with_its_line(text: str, complaint: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        parse_script(text)
     assert complaint in str(caught.value)

@@ -1,0 +1,40 @@
+"""Open requests for upgrades, in words for the parent that is to answer them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator import capability as capabilities
+from coordinator import profiles
+from coordinator.capability import NOTHING
+from coordinator.models import Agent, UpgradeRequest
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An open request, as whoever answers it sees it."""
+
+    id: int
+    path: str
+    """Of the agent that asks, in its tree."""
+    text: str
+
+
+def of_children(parent: Agent) -> list[Asked]:
+    """What the children of an agent ask for and nobody has answered, the oldest first."""
+    rows = UpgradeRequest.objects.filter(agent__parent_id=parent.pk, state=UpgradeRequest.State.OPEN)
+    return [in_words(row) for row in rows.select_related("agent__parent").order_by("pk")[:_SHOWN]]
+
+
+def in_words(row: UpgradeRequest) -> Asked:
+    """One request; the row comes with its agent."""
+    wish = profiles.read(row.wish) or NOTHING
+    more = capabilities.beyond(wish, profiles.capability_of(row.agent))
+    words = "; ".join(capabilities.in_words(more, profiles.fleet_tiers())) or "nothing that it does not hold by now"
+    text = (
+        f"It asks for more (request {row.pk}): {words}.\nIts reason: {row.reason[:2_000]}\n"
+        f"Answer with the tool answer_upgrade, request {row.pk}; you can give what you hold yourself."
+    )
+    return Asked(id=row.pk, path=row.agent.path, text=text)

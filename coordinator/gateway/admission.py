@@ -1,0 +1,254 @@
+"""What a call needs of the database: whose it is, whether it may be made, what it costs. Synchronous; one transaction each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import budgets, capability, profiles, spending
+from coordinator.gateway import pricing, wanted
+from coordinator.gateway.pricing import Metered
+from coordinator.gateway.routes import Refused, Route
+from coordinator.gateway.wanted import BadRequestError, Wanted
+from coordinator.models import Agent, Envelope, ModelCall
+from coordinator.public_types import Usage
+from grid import public_api as grid
+from grid.public_types import Caller
+
+MAX_IN_FLIGHT = 8
+"""Calls of one execution at a time."""
+MAX_PER_MINUTE = 240
+"""Calls of one execution."""
+MAX_IN_FLIGHT_PER_TIER = 64
+"""Calls of all executions at a time to the models of one tier."""
+MAX_REFUSALS = 3
+"""Models outside its capability that an execution may ask for before it is stopped."""
+_MAX_REFUSED_ROWS = 100
+"""Of one execution; further refusals are answered, and not written down."""
+OVER_BUDGET, MODEL_REFUSED = "over_budget", "model_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a request is not passed on, in words for the agent."""
+
+    reason: Refused
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A call whose cost is set aside."""
+
+    caller: Caller
+    call_id: UUID
+    provider: str
+    wanted: Wanted
+    path: tuple[Envelope, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a call ended."""
+
+    status: int | None
+    """Of the provider; None: it did not answer."""
+    metered: Metered | None = None
+    is_charged: bool = True
+    """False: the provider refused it, or never got it."""
+    reason: str = ""
+    first_byte_ms: float | None = None
+    total_ms: float = 0.0
+
+
+def caller_of(bearer: str) -> Caller | None:
+    """Whose bearer token it is; None for a wrong, an old or an ended one."""
+    return grid.caller_of(bearer)
+
+
+def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitted | Refusal:
+    """Read a request, look whether its agent may make it, and set its cost aside.
+
+    Args:
+        caller: Whose token came with it.
+        route: Where it goes; one that is billed.
+        raw: The body as sent.
+        encoding: Its content encoding.
+    """
+    agent = _agent(caller)
+    if agent is None:
+        return Refusal(reason=Refused.TOKEN, message="this run belongs to no agent that may call models")
+    try:
+        asked = wanted.read(route, wanted.unpack(raw, encoding))
+    except BadRequestError as error:
+        return _refuse(caller, agent, route.provider, "", error.reason, str(error))
+    why = _outside(agent, route.provider, asked)
+    if why:
+        return _refuse(caller, agent, route.provider, asked.model, Refused.MODEL, why)
+    taken = _take(caller, agent, route.provider, asked)
+    if isinstance(taken, Refusal):
+        return _refuse(caller, agent, route.provider, asked.model, taken.reason, taken.message)
+    return taken
+
+
+def refuse(caller: Caller, provider: str, reason: Refused, message: str) -> Refusal:
+    """Refuse what was not even read."""
+    agent = _agent(caller)
+    if agent is None:
+        return Refusal(reason=reason, message=message)
+    return _refuse(caller, agent, provider, "", reason, message)
+
+
+def settle(admitted: Admitted, ended: Ended) -> None:
+    """Settle a call and record what it cost; harmless when somebody has done so."""
+    metered, usd = ended.metered, None
+    if not ended.is_charged:
+        metered, usd = Metered(usage=Usage()), 0
+    elif metered is not None:
+        usd = pricing.cost(admitted.provider, admitted.wanted.model, metered, admitted.wanted.price_context)
+    with transaction.atomic():
+        done = spending.settle(
+            admitted.call_id,
+            usd_micros=usd,
+            usage=metered.usage if metered else None,
+            status_code=ended.status,
+            reason=ended.reason,
+        )
+        if not done:
+            return
+        caller = admitted.caller
+        row = ModelCall.objects.get(pk=admitted.call_id)
+        grid.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", _result(row, ended))])
+        spending.note_warning(admitted.path, execution_id=caller.execution_id, fence=caller.fence)
+
+
+def _agent(caller: Caller) -> Agent | None:
+    kind, _, number = caller.subject.partition(":")
+    if kind != "issue" or not number.isdecimal():
+        return None
+    rows = Agent.objects.select_related("envelope__parent__parent__parent", "parent")
+    return rows.filter(issue_id=int(number)).first()
+
+
+def _outside(agent: Agent, provider: str, asked: Wanted) -> str:
+    """Why a request's models are none for this agent; empty when all are."""
+    allowed, tiers = profiles.capability_of(agent), profiles.fleet_tiers()
+    for name in (asked.model, *asked.other_models):
+        why = capability.why_not(allowed, f"{provider}:{name}", tiers)
+        if why:
+            return (
+                f"this agent may not use {provider}:{name}: {why}. Do not try another one: ask with `request_upgrade`"
+            )
+    return ""
+
+
+def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted) -> Admitted | Refusal:
+    """Set a call's cost aside and record that it is made."""
+    guess = pricing.estimate(provider, asked)
+    path = tuple(budgets.path_of(agent.envelope))
+    call = ModelCall(agent=agent, execution_id=caller.execution_id, provider=provider, model=asked.model)
+    with transaction.atomic():
+        short = spending.reserve(
+            path=path,
+            call=call,
+            usd_micros=guess.usd_micros,
+            tokens=guess.tokens,
+            likely_usd_micros=guess.likely_usd_micros,
+            likely_tokens=guess.likely_tokens,
+        )
+        if short is not None:
+            return _short(short)
+        # Counted while the reservation holds the envelopes: nobody else can add one in between.
+        busy = _too_many(caller, provider, asked.model)
+        if busy:
+            transaction.set_rollback(True)
+            return Refusal(reason=Refused.BUSY, message=busy)
+        if not grid.record_call(
+            caller.execution_id, fence=caller.fence, events=[("llm.requested", _requested(call, asked))]
+        ):
+            transaction.set_rollback(True)
+            return Refusal(reason=Refused.TOKEN, message="this run has ended")
+    return Admitted(caller=caller, call_id=call.pk, provider=provider, wanted=asked, path=path)
+
+
+def _short(short: spending.Shortage) -> Refusal:
+    if not short.is_final:
+        reason = Refused.PAUSED if short.is_pause else Refused.BUSY
+        return Refusal(reason=reason, message=f"{short.words}; try again later")
+    message = f"the budget for models is used up: {short.words}. This run is stopped; commits made so far are kept"
+    return Refusal(reason=Refused.BUDGET, message=message)
+
+
+def _too_many(caller: Caller, provider: str, model: str) -> str:
+    """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
+    mine = ModelCall.objects.filter(execution_id=caller.execution_id)
+    if mine.filter(state=ModelCall.State.RESERVED).count() > MAX_IN_FLIGHT:
+        return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
+    if mine.filter(started_at__gt=timezone.now() - timedelta(minutes=1)).count() > MAX_PER_MINUTE:
+        return f"this run has made {MAX_PER_MINUTE} model calls within a minute, and may make no more"
+    table = profiles.fleet_tiers()
+    rank = capability.rank_of(f"{provider}:{model}", table)
+    flying = ModelCall.objects.filter(state=ModelCall.State.RESERVED).values_list("provider", "model")
+    if sum(capability.rank_of(f"{of}:{name}", table) == rank for of, name in flying) > MAX_IN_FLIGHT_PER_TIER:
+        name = capability.tier_name(rank, table)
+        return f"{MAX_IN_FLIGHT_PER_TIER} calls of models of the tier {name} are under way in the whole fleet"
+    return ""
+
+
+def _refuse(caller: Caller, agent: Agent, provider: str, model: str, reason: Refused, message: str) -> Refusal:
+    """Write a refusal down, and stop a run that will not take it."""
+    refused = ModelCall.objects.filter(execution_id=caller.execution_id, state=ModelCall.State.REFUSED)
+    with transaction.atomic():
+        if refused.count() < _MAX_REFUSED_ROWS:
+            ModelCall.objects.create(
+                agent=agent,
+                execution_id=caller.execution_id,
+                provider=provider,
+                model=model[:200],
+                state=ModelCall.State.REFUSED,
+                reason=f"{reason}: {message}"[:300],
+                ended_at=timezone.now(),
+            )
+            body = {"provider": provider, "model": model[:200], "code": str(reason), "reason": message[:300]}
+            grid.record_call(
+                caller.execution_id, fence=caller.fence, events=[("llm.refused", {**body, "metered": True})]
+            )
+        if reason == Refused.BUDGET:
+            grid.request_stop([caller.execution_id], reason=OVER_BUDGET)
+        elif reason == Refused.MODEL and refused.filter(reason__startswith=f"{reason}:").count() >= MAX_REFUSALS:
+            grid.request_stop([caller.execution_id], reason=MODEL_REFUSED)
+    return Refusal(reason=reason, message=message)
+
+
+def _requested(call: ModelCall, asked: Wanted) -> dict[str, Any]:
+    return {
+        "call": str(call.pk),
+        "provider": call.provider,
+        "model": call.model,
+        "streams": asked.streams,
+        "reserved_usd_micros": call.reserved_usd_micros,
+        "reserved_tokens": call.reserved_tokens,
+        "metered": True,
+    }
+
+
+def _result(row: ModelCall, ended: Ended) -> dict[str, Any]:
+    usage = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    return {
+        "call": str(row.pk),
+        "provider": row.provider,
+        "model": row.model,
+        "usage": {name: getattr(row, name) for name in usage},
+        "usd_micros": row.usd_micros,
+        "is_estimated": row.is_estimated,
+        "status": ended.status,
+        "reason": row.reason,
+        "first_byte_ms": None if ended.first_byte_ms is None else round(ended.first_byte_ms, 1),
+        "total_ms": round(ended.total_ms, 1),
+        "metered": True,
+    }

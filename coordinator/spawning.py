@@ -1,0 +1,224 @@
+"""Sub-issues that an agent asks for while it runs: as many as a split may have, made now, adopted like a split's.
+
+What was asked for stands in the agent's own event stream, in the transaction that wishes for the sub-issues; so whoever
+adopts them finds it after any crash. An agent names each child by a key, and a key means one child for the agent's life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import briefing, lifecycle, proposals, tree, wake
+from coordinator.models import Agent, Envelope
+from coordinator.public_errors import NotAllowedError
+from coordinator.public_types import ENDED
+from grid import public_api as grid
+from grid.public_types import ChildProposal
+from tracker import public_api as tracker
+
+ASKED = "agent.child-asked"
+_MANY = 1_000
+"""Children that one agent can have asked for; caps keep the number far below."""
+_OVER = "your run is over: nothing more can be asked for in its name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What became of a request for children."""
+
+    new: tuple[str, ...]
+    """Keys that are being made into sub-issues."""
+    known: tuple[str, ...]
+    """Keys that this agent has asked for before; nothing was done about them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One child that an agent asked for, and the state of the write that makes its issue."""
+
+    child: ChildProposal
+    """Without its text, which the write holds."""
+    write: str
+    issue: str
+    """Key of the issue; empty while there is none."""
+    error: str
+    """Why it could not be made, or empty."""
+
+
+def ask(
+    agent_id: int,
+    *,
+    execution_id: UUID,
+    fence: int,
+    children: Sequence[ChildProposal],
+    max_children: int | None = None,
+    max_levels: int | None = None,
+) -> Asked:
+    """Have sub-issues made now, in the name of a running execution; repeating a request changes nothing.
+
+    Args:
+        agent_id: Who asks.
+        execution_id: Its run, which must be the present one and hold `fence`.
+        fence: The run's fencing token.
+        children: Checked ones (`grid.public_api.read_children`).
+        max_children: What the agent's capability allows, where that is less than the policy does.
+        max_levels: Levels that may be below it by its capability; 0: no children at all.
+
+    Raises:
+        NotAllowedError: Beyond a limit, or the run is over. Nothing was done then.
+    """
+    with transaction.atomic():
+        agent = _locked(agent_id)
+        if agent.execution_id != execution_id or agent.state in ENDED:
+            raise NotAllowedError(_OVER)
+        before = _asked_before(agent)
+        new = [child for child in children if child.key not in before]
+        known = tuple(child.key for child in children if child.key in before)
+        if not new:
+            return Asked(new=(), known=known)
+        why = complaint(agent, new, max_children=max_children, max_levels=max_levels)
+        if why:
+            raise NotAllowedError(why)
+        marked = Agent.objects.filter(pk=agent.pk, execution_id=execution_id)
+        marked.update(is_splitting=True, updated_at=timezone.now())
+        wishes = proposals.writes(new, execution_id=execution_id, parent_key=agent.issue.key, made=before)
+        tree.write(agent, *wishes)
+        lifecycle.record(agent, *[(ASKED, _body(child, execution_id)) for child in new])
+        told = ("agent.children-asked", {"keys": [child.key for child in new]})
+        if not grid.record_call(execution_id, fence=fence, events=[told]):
+            raise NotAllowedError(_OVER)  # its end was committed a moment ago; all of the above is undone
+        wake.drain_outbox(agent.repository_id)
+    return Asked(new=tuple(child.key for child in new), known=known)
+
+
+def complaint(
+    agent: Agent,
+    children: Sequence[ChildProposal],
+    *,
+    max_children: int | None = None,
+    max_levels: int | None = None,
+) -> str:
+    """Why an agent may not have these children besides those it has and those being made, or empty."""
+    limits = briefing.limits_of(agent)
+    open_asked = sum(len(pending(row)) for row in _splitting(agent.tree_id))
+    deepest = limits.depth if max_levels is None else min(limits.depth, agent.depth + max_levels)
+    return proposals.complaint(
+        children,
+        have=tree.children_of(agent).total + len(pending(agent)),
+        max_children=limits.children if max_children is None else min(limits.children, max_children),
+        depth=agent.depth,
+        max_depth=deepest,
+        open_descendants=tree.open_descendants(agent.tree_id) + open_asked,
+        max_open=limits.open_descendants,
+    )
+
+
+def requests(agent: Agent) -> list[Request]:
+    """What the agent's last run asked for, while it ran and by its outcome, in that order."""
+    if agent.execution_id is None:
+        return []
+    run = str(agent.execution_id)
+    found = {row.body["key"]: _child(row.body) for row in _events(agent) if row.body["execution"] == run}
+    outcome = grid.get_execution(agent.execution_id).result.outcome
+    for child in outcome.children if outcome is not None else ():
+        found.setdefault(child.key, child)
+    writes = {proposals.write_key(agent.execution_id, key): child for key, child in found.items()}
+    # What an outcome asked for and the caps forbade was never wished for.
+    results = tracker.results(writes)
+    return [
+        Request(
+            child=child,
+            write=key,
+            issue=str(results[key].value.get("key", "")) if results[key].is_done else "",
+            error=results[key].error if results[key].is_permanent and not results[key].is_done else "",
+        )
+        for key, child in writes.items()
+        if key in results
+    ]
+
+
+def pending(agent: Agent) -> list[Request]:
+    """Of these, those that are no agents yet."""
+    if not agent.is_splitting:
+        return []
+    asked = requests(agent)
+    keys = [row.issue for row in asked if row.issue]
+    have = set(Agent.objects.filter(parent_id=agent.pk, issue__key__in=keys).values_list("issue__key", flat=True))
+    return [row for row in asked if row.issue not in have]
+
+
+def unasked(agent: Agent, children: Sequence[ChildProposal]) -> list[ChildProposal]:
+    """Those of an outcome's children that the same run has not asked for while it ran."""
+    asked = {row.child.key for row in requests(agent)}
+    return [child for child in children if child.key not in asked]
+
+
+def write_keys(agent: Agent) -> list[str]:
+    """Operation keys of all that the agent's last run asked for."""
+    return [row.write for row in requests(agent)]
+
+
+def key_of_children(agent: Agent) -> dict[str, str]:
+    """By the key of each issue that the agent's runs asked for: the key under which it was asked for."""
+    writes = {
+        proposals.write_key(UUID(row.body["execution"]), row.body["key"]): row.body["key"] for row in _events(agent)
+    }
+    return {
+        str(result.value["key"]): writes[key]
+        for key, result in tracker.results(writes).items()
+        if "key" in result.value
+    }
+
+
+def _locked(agent_id: int) -> Agent:
+    """The agent, and its tree's envelope behind it: agents of one tree count the tree's children one after the other."""
+    rows = Agent.objects.select_for_update(of=("self",), no_key=True)
+    agent = rows.select_related("issue", "repository", "envelope").get(pk=agent_id)
+    Envelope.objects.select_for_update(no_key=True).filter(key=agent.root_key).first()
+    return agent
+
+
+def _asked_before(agent: Agent) -> dict[str, str]:
+    """By their keys, the writes of the children that exist or are being made; what was taken back may be asked for again."""
+    writes = {
+        row.body["key"]: proposals.write_key(UUID(row.body["execution"]), row.body["key"]) for row in _events(agent)
+    }
+    results = tracker.results(writes.values())
+    return {key: write for key, write in writes.items() if not results[write].value.get("withdrawn")}
+
+
+def _splitting(tree_id: int) -> list[Agent]:
+    rows = Agent.objects.filter(is_splitting=True)
+    return [*rows.filter(pk=tree_id), *rows.filter(root_id=tree_id)]
+
+
+def _events(agent: Agent) -> list[Any]:
+    return grid.latest_events(stream=agent.stream, kinds=[ASKED], limit=_MANY)
+
+
+def _body(child: ChildProposal, execution_id: UUID) -> dict[str, Any]:
+    return {
+        "execution": str(execution_id),
+        "key": child.key,
+        "title": child.title,
+        "acceptance": list(child.acceptance),
+        "profile": child.profile,
+        "prompt": child.prompt,
+    }
+
+
+def _child(body: Mapping[str, Any]) -> ChildProposal:
+    return ChildProposal(
+        key=body["key"],
+        title=body["title"],
+        body="",
+        acceptance=tuple(body["acceptance"]),
+        profile=body["profile"],
+        prompt=body["prompt"],
+    )

@@ -1,0 +1,284 @@
+"""Money and tokens for models: set aside before a call on the whole path of envelopes, settled once when its cost is known.
+
+What is set aside is the most a call can cost. Near a limit that does not fit any more; then one call may have all that is
+left, alone on that level, if what it is likely to cost fits. So the real cost passes a limit by at most one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from coordinator.models import Agent, Envelope, ModelCall, SpendEntry
+from coordinator.public_types import Usage
+from grid import public_api as grid
+
+WARNING_PERCENT = 80
+MAX_CALL_SECONDS = 1800
+"""The gateway gives a call up after this time; one that is held longer has lost its gateway."""
+_ORPHAN_GRACE = timedelta(seconds=30)
+"""For the gateway to settle what it carries when an execution has ended."""
+_SWEEP_LIMIT = 500
+WARNED, TOLD = "budget.warned", "budget.told"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """Why nothing could be set aside."""
+
+    scope: str
+    """Key of the envelope."""
+    words: str
+    is_final: bool
+    """Waiting does not help: what is spent already leaves no room."""
+    is_pause: bool = False
+
+
+def reserve(
+    *,
+    path: Sequence[Envelope],
+    call: ModelCall,
+    usd_micros: int | None,
+    tokens: int,
+    likely_usd_micros: int | None = None,
+    likely_tokens: int | None = None,
+) -> Shortage | None:
+    """Set a call's cost aside on every level and store the call, or do nothing.
+
+    Args:
+        path: From the fleet down.
+        call: A new row; its state and what is reserved are set here.
+        usd_micros: The most it can cost, in millionths of a US dollar; None: nobody knows the model's price.
+        tokens: The most it can read and write.
+        likely_usd_micros: What must fit at least; None: as much as `usd_micros`.
+        likely_tokens: The same for tokens.
+
+    Returns:
+        None when it is set aside; else which level has no room.
+    """
+    most, most_tokens = usd_micros or 0, tokens
+    likely = most if likely_usd_micros is None else min(most, likely_usd_micros)
+    likely_t = most_tokens if likely_tokens is None else min(most_tokens, likely_tokens)
+    with transaction.atomic():
+        # Locked in one order, as every other taker of envelopes does.
+        rows = list(Envelope.objects.select_for_update().filter(pk__in=[row.pk for row in path]).order_by("pk"))
+        capped = any(row.tokens_limit is not None for row in rows)
+        by_amount: dict[tuple[int, int], list[int]] = {}
+        for row in rows:
+            if row.paused_at is not None:
+                return Shortage(scope=row.key, words=f"{row.key} is paused", is_final=False, is_pause=True)
+            if usd_micros is None and row.usd_limit_micros is not None and not capped:
+                words = (
+                    f"nobody knows this model's price, and no limit of tokens stands in for {row.key}'s limit of money"
+                )
+                return Shortage(scope=row.key, words=words, is_final=True)
+            usd = _share(row.usd_limit_micros, row.usd_spent_micros, row.usd_reserved_micros, most, likely)
+            amount = _share(row.tokens_limit, row.tokens_spent, row.tokens_reserved, most_tokens, likely_t)
+            if usd is None or amount is None:
+                return _shortage(row, usd=usd is None, likely=likely, likely_tokens=likely_t)
+            by_amount.setdefault((usd, amount), []).append(row.pk)
+        call.state = ModelCall.State.RESERVED
+        call.reserved_usd_micros = min(usd for usd, _ in by_amount)
+        call.reserved_tokens = min(amount for _, amount in by_amount)
+        call.save(force_insert=True)
+        for (usd, amount), pks in by_amount.items():
+            # The condition again: it is what keeps the law where a database has no row locks.
+            taken = Envelope.objects.filter(_has_room(usd, amount), pk__in=pks).update(
+                usd_reserved_micros=F("usd_reserved_micros") + usd, tokens_reserved=F("tokens_reserved") + amount
+            )
+            if taken != len(pks):
+                transaction.set_rollback(True)
+                return Shortage(scope=rows[-1].key, words="its limits changed at this moment", is_final=False)
+        SpendEntry.objects.bulk_create(
+            SpendEntry(envelope_id=pk, call_id=call.pk, kind=SpendEntry.Kind.RESERVE, usd_micros=usd, tokens=amount)
+            for (usd, amount), pks in by_amount.items()
+            for pk in pks
+        )
+    return None
+
+
+def settle(
+    call_id: UUID,
+    *,
+    usd_micros: int | None,
+    usage: Usage | None,
+    status_code: int | None = None,
+    reason: str = "",
+) -> bool:
+    """Replace what was set aside by what a call cost, exactly once, on every level.
+
+    Args:
+        usd_micros: What it cost; None: nobody knows the model's price.
+        usage: What the provider metered; None: it told nothing, and the call counts as what was set aside for it.
+        status_code: The provider's; None when it did not answer.
+        reason: What went wrong, if anything.
+
+    Returns:
+        False when it is settled already, or never was set aside.
+    """
+    with transaction.atomic():
+        call = ModelCall.objects.select_for_update().filter(pk=call_id, state=ModelCall.State.RESERVED).first()
+        if call is None:
+            return False
+        is_estimated = usage is None
+        if usage is None:
+            usage = Usage(input_tokens=call.reserved_tokens)
+            usd_micros = call.reserved_usd_micros or None
+        tokens = usage.input_tokens + usage.output_tokens
+        done = ModelCall.objects.filter(pk=call_id, state=ModelCall.State.RESERVED).update(
+            state=ModelCall.State.SETTLED,
+            usd_micros=usd_micros,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            is_estimated=is_estimated,
+            status_code=status_code,
+            reason=reason[:300],
+            ended_at=Now(),
+        )
+        if not done:
+            return False
+        entries = list(SpendEntry.objects.filter(call_id=call_id, kind=SpendEntry.Kind.RESERVE))
+        locked = Envelope.objects.select_for_update().filter(pk__in=[entry.envelope_id for entry in entries])
+        list(locked.order_by("pk").values_list("pk", flat=True))
+        SpendEntry.objects.bulk_create(
+            SpendEntry(
+                envelope_id=entry.envelope_id,
+                call_id=call_id,
+                kind=SpendEntry.Kind.SETTLE,
+                usd_micros=usd_micros or 0,
+                tokens=tokens,
+            )
+            for entry in entries
+        )
+        by_amount: dict[tuple[int, int], list[int]] = {}
+        for entry in entries:
+            by_amount.setdefault((entry.usd_micros, entry.tokens), []).append(entry.envelope_id)
+        for (held_usd, held_tokens), pks in by_amount.items():
+            Envelope.objects.filter(pk__in=pks).update(
+                usd_reserved_micros=F("usd_reserved_micros") - held_usd,
+                usd_spent_micros=F("usd_spent_micros") + (usd_micros or 0),
+                tokens_reserved=F("tokens_reserved") - held_tokens,
+                tokens_spent=F("tokens_spent") + tokens,
+                unpriced_tokens=F("unpriced_tokens") + (tokens if usd_micros is None else 0),
+            )
+    return True
+
+
+def release(call_id: UUID, *, status_code: int | None = None, reason: str = "") -> bool:
+    """Give back what was set aside for a call that the provider does not charge; False when it is settled already."""
+    return settle(call_id, usd_micros=0, usage=Usage(), status_code=status_code, reason=reason)
+
+
+def settle_orphans(now: datetime) -> int:
+    """Settle calls whose execution has ended, or whose gateway died; returns how many."""
+    waiting = ModelCall.objects.filter(state=ModelCall.State.RESERVED, started_at__lt=now - _ORPHAN_GRACE)
+    calls = list(waiting.order_by("started_at").values_list("pk", "execution_id", "started_at")[:_SWEEP_LIMIT])
+    if not calls:
+        return 0
+    live = {run.id for run in grid.find_executions(ids={run for _, run, _ in calls}) if run.is_live}
+    oldest = now - timedelta(seconds=MAX_CALL_SECONDS) - _ORPHAN_GRACE
+    lost = [call for call, execution_id, at in calls if execution_id not in live or at < oldest]
+    return sum(settle(call, usd_micros=None, usage=None, reason="its caller or its gateway has gone") for call in lost)
+
+
+def cap_agent(envelope: Envelope, usd_micros: int | None, tokens: int | None) -> None:
+    """Give an agent's own envelope the limits of its profile, unless it has limits: those were raised by a person."""
+    for name, limit in (("usd_limit_micros", usd_micros), ("tokens_limit", tokens)):
+        if limit is not None:
+            Envelope.objects.filter(pk=envelope.pk, **{name: None}).update(**{name: limit})
+
+
+def used_percent(path: Sequence[Envelope]) -> tuple[int, str]:
+    """How much of its narrowest limit of money or tokens a path has spent, and in words which one that is."""
+    found = [(0, "")]
+    for row in path:
+        for spent, limit, words in (
+            (row.usd_spent_micros, row.usd_limit_micros, dollars),
+            (row.tokens_spent, row.tokens_limit, tokens_in_words),
+        ):
+            if limit is not None:
+                percent = 100 if limit == 0 else spent * 100 // limit
+                found.append((percent, f"{words(spent)} of {words(limit)} in {row.key}"))
+    return max(found, key=lambda one: one[0])
+
+
+def note_warning(path: Sequence[Envelope], *, execution_id: UUID, fence: int) -> bool:
+    """Record `budget.warned` once for an execution that has spent most of a limit; returns whether this call did.
+
+    Call it in the transaction that settled: that one holds the envelopes, so two cannot warn at once.
+    """
+    rows = list(Envelope.objects.filter(pk__in=[row.pk for row in path]).order_by("pk"))
+    percent, words = used_percent(rows)
+    if percent < WARNING_PERCENT or _has_event(execution_id, WARNED):
+        return False
+    return grid.record_call(execution_id, fence=fence, events=[(WARNED, {"percent": percent, "used": words})])
+
+
+def warning_for(agent: Agent) -> str:
+    """What an agent is to be told of its budget with its next tool result: once for each execution, else empty."""
+    if agent.execution_id is None or not _has_event(agent.execution_id, WARNED, unless=TOLD):
+        return ""
+    with transaction.atomic():
+        list(Envelope.objects.select_for_update().filter(pk=agent.envelope_id).values_list("pk", flat=True))
+        warned = grid.latest_events(stream=f"execution:{agent.execution_id}", kinds=(WARNED, TOLD), limit=2)
+        if len(warned) != 1:
+            return ""
+        body = warned[0].body
+        words = (
+            f"Budget: {body.get('percent')} % is used ({body.get('used')}). At 100 % this run is stopped: commit what is "
+            "good now, report your outcome with `finish`, and start nothing large."
+        )
+        fence = grid.get_execution(agent.execution_id).token
+        told = grid.record_call(agent.execution_id, fence=fence, events=[(TOLD, {"percent": body.get("percent")})])
+        return words if told else ""
+
+
+def _share(limit: int | None, spent: int, reserved: int, most: int, likely: int) -> int | None:
+    """How much to set aside of one limit; None when there is no room."""
+    if limit is None or spent + reserved + most <= limit:
+        return most
+    return limit - spent if reserved == 0 and spent + likely <= limit else None
+
+
+def _shortage(row: Envelope, *, usd: bool, likely: int, likely_tokens: int) -> Shortage:
+    spent, limit, needs, words = (
+        (row.usd_spent_micros, row.usd_limit_micros or 0, likely, dollars)
+        if usd
+        else (row.tokens_spent, row.tokens_limit or 0, likely_tokens, tokens_in_words)
+    )
+    if spent + needs > limit:
+        text = f"{words(spent)} of {words(limit)} in {row.key} are spent, and this call needs {words(needs)}"
+        return Shortage(scope=row.key, words=text, is_final=True)
+    text = f"what is left of {words(limit)} in {row.key} is set aside for calls under way"
+    return Shortage(scope=row.key, words=text, is_final=False)
+
+
+def _has_room(usd: int, tokens: int) -> Q:
+    money = Q(usd_limit_micros=None) | Q(usd_limit_micros__gte=F("usd_spent_micros") + F("usd_reserved_micros") + usd)
+    amount = Q(tokens_limit=None) | Q(tokens_limit__gte=F("tokens_spent") + F("tokens_reserved") + tokens)
+    return Q(paused_at=None) & money & amount
+
+
+def _has_event(execution_id: UUID, kind: str, *, unless: str = "") -> bool:
+    kinds = [
+        event.kind for event in grid.latest_events(stream=f"execution:{execution_id}", kinds=(WARNED, TOLD), limit=2)
+    ]
+    return kind in kinds and unless not in kinds
+
+
+def dollars(micros: int) -> str:
+    """`$1.25`."""
+    return f"${micros / 1_000_000:,.2f}"
+
+
+def tokens_in_words(count: int) -> str:
+    """`12,000 tokens`."""
+    return f"{count:,} tokens"

@@ -1,0 +1,35 @@
+"""Every tool that the grid offers, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coordinator.capability import Capability
+from coordinator.toolbox import ending, family, library, rights, talk
+from grid.public_toolkit import Tool, tool
+
+_GRID, _READ = ("grid",), ("read",)
+
+TOOLS: Mapping[str, Tool] = {
+    item.name: item
+    for item in (
+        tool(family.spawn_agents, effects=_GRID),
+        tool(family.get_children, effects=_READ),
+        tool(family.nudge, effects=_GRID),
+        tool(family.report_state, effects=_GRID),
+        tool(talk.send_message, effects=_GRID),
+        tool(talk.read_inbox, effects=_READ),
+        tool(library.list_prompts, effects=_READ),
+        tool(library.get_prompt, effects=_READ),
+        tool(library.save_prompt, effects=_GRID),
+        tool(library.list_toolsets, effects=_READ),
+        tool(rights.request_upgrade, effects=_GRID),
+        tool(rights.answer_upgrade, effects=_GRID),
+        tool(ending.finish, effects=_GRID),
+    )
+}
+
+
+def allowed(capability: Capability) -> list[Tool]:
+    """The tools that a capability holds, in the order in which they are shown."""
+    return [item for name, item in TOOLS.items() if name in capability.tools]

@@ -1,0 +1,32 @@
+"""Messages for running programs, in the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from grid.admin.display import ReadOnlyAdmin, line, link
+from grid.models import InboxItem
+
+
+@admin.register(InboxItem)
+class InboxItemAdmin(ReadOnlyAdmin):
+    """What was to be written to a program's input while it worked, the latest first."""
+
+    list_display = ("id", "of_execution", "sender", "state", "created_at", "words")
+    list_filter = ("state",)
+    search_fields = ("key__exact", "execution__id__exact")
+    search_help_text = "Exactly: the sender's id of the message, or the execution"
+    ordering = ("-id",)
+    list_select_related = ("execution",)
+    readonly_fields = ("of_execution", "words")
+    fields = ("id", "of_execution", "key", "sender", "state", "created_at", "words")
+
+    @admin.display(description="execution")
+    def of_execution(self, row: InboxItem) -> str:
+        """The run it was for."""
+        return link("grid_execution", row.execution_id, str(row.execution_id)[:8])
+
+    @admin.display(description="text")
+    def words(self, row: InboxItem) -> str:
+        """The message on one line."""
+        return line(row.text, 400)

@@ -1,0 +1,78 @@
+"""What of this machine an agent may read: programs, libraries, certificates, our own helpers. Nothing of the state folder.
+
+Everything is named, nothing is taken away: what is not listed is not there.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+ETC = (
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "os-release", "debian_version"),
+    *("ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs", "pki/ca-trust/extracted", "crypto-policies"),
+    *("mime.types", "protocols", "services", "fonts", "perl", "python3", "python3.11", "python3.12", "python3.13"),
+)
+"""Of /etc: what programs need to start, and to know certificates. No passwords, keys, mounts, or other people's settings."""
+STUBS = Path(__file__).with_name("etc")
+"""Files of our own that stand for those of /etc."""
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The built-in agent's sources, and what starts agents in a sandbox."""
+_INTERPRETER = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
+
+
+@functools.lru_cache(maxsize=16)
+def readable(*, python: str, path: str, state_dir: Path) -> tuple[Path, ...]:
+    """Folders and files beyond SYSTEM, ETC and STUBS, outermost first.
+
+    Args:
+        python: Interpreter of our helpers: with its virtual environment and what that was made from.
+        path: PATH of the agents: each folder with what its links point to.
+        state_dir: Nothing in it or around it is shown, whatever the others say.
+    """
+    wanted = {PACKAGE, *_interpreter(Path(python)), *(p for folder in path.split(":") for p in _programs(Path(folder)))}
+    wanted = {p for p in wanted if p.is_absolute() and not _is_private(p, state_dir.resolve())}
+    outer = sorted(p for p in wanted if not any(p != other and p.is_relative_to(other) for other in wanted))
+    return tuple(p for p in outer if not p.is_relative_to("/usr"))
+
+
+def _is_private(path: Path, state_dir: Path) -> bool:
+    """Whether showing this would show the state folder, or somebody's whole home."""
+    real = path.resolve()
+    return (
+        state_dir.is_relative_to(real) or real.is_relative_to(state_dir) or real in (Path("/"), Path.home().resolve())
+    )
+
+
+def _interpreter(python: Path) -> Iterator[Path]:
+    """An installation of Python, followed link by link: a virtual environment names its base in `pyvenv.cfg`."""
+    seen = python
+    for _ in range(8):
+        prefix = seen.parent.parent
+        yield from (prefix / name for name in _INTERPRETER if (prefix / name).exists())
+        if not seen.is_symlink():
+            return
+        seen = Path(os.path.normpath(seen.parent / seen.readlink()))
+
+
+def _programs(folder: Path) -> Iterator[Path]:
+    """A folder of programs, and the packages and files that its links point to."""
+    if not folder.is_dir() or folder.resolve().is_relative_to("/usr"):
+        return
+    yield folder
+    for entry in folder.iterdir():
+        if not entry.is_symlink():
+            continue
+        real = entry.resolve()
+        if real.is_relative_to("/usr") or not real.exists():
+            continue
+        if "node_modules" in real.parts:  # a package needs its neighbours
+            yield Path(*real.parts[: real.parts.index("node_modules") + 1])
+        elif (real.parent.parent / "pyvenv.cfg").exists():
+            yield from _interpreter(real.parent / "python")
+            yield real.parent.parent
+        else:
+            yield real

@@ -1,0 +1,217 @@
+"""What the gateway refuses, in which shape, what is left of it in the records, and when a run is stopped for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+
+import httpx
+import pytest
+from django.utils import timezone
+
+from coordinator import budgets, invariants, spending
+from coordinator.gateway import admission, asgi
+from coordinator.gateway.throttle import Throttle
+from coordinator.models import Envelope, ModelCall
+from grid.models import Event, Execution
+from tests.integration.coordinator.gateway.conftest import KEY, running
+from tests.unit.coordinator.gateway import samples
+
+WRONG = "agx_" + "x" * 43
+
+
+def test_a_token_opens_nothing_once_its_run_has_ended(world):
+    assert world.message(stream=False).status_code == 200
+    Execution.objects.filter(pk=world.execution_id).update(state="succeeded", ended_at=timezone.now())
+    got = world.message()
+    assert (got.status_code, got.json()["error"]["type"]) == (401, "authentication_error")
+    assert len(world.provider.seen) == 1
+
+
+def test_a_token_of_a_claim_that_was_taken_away_opens_nothing(world):
+    Execution.objects.filter(pk=world.execution_id).update(token=2)
+    assert world.message().status_code == 401
+
+
+@pytest.mark.parametrize("token", ["none", WRONG, "sk-somebodys", "agx_", "agx_" + "y" * 5000])
+def test_a_wrong_token_is_refused_in_each_providers_shape(world, token):
+    paths = {
+        "anthropic/v1/messages": ("type", "error"),
+        "openai/v1/responses": ("code", "invalid_api_key"),
+        "gemini/v1beta/models/gemini-2.5-flash:generateContent": ("status", "UNAUTHENTICATED"),
+        "ollama/api/chat": ("", ""),
+    }
+    for path, (name, value) in paths.items():
+        got = world.post(path, {"model": "claude-haiku-4-5"}, token=token)
+        assert got.status_code == 401
+        error = got.json() if name == "type" else got.json()["error"]
+        assert not name or error[name] == value
+    assert world.provider.seen == []
+    assert world.events() == []
+
+
+def test_a_call_is_paid_by_the_agent_whose_token_it_is(world):
+    other_id, other_token = running("issue:424242")  # of no agent
+    got = world.post(
+        "anthropic/v1/messages", {"model": "claude-haiku-4-5", "execution": str(world.execution_id)}, token=other_token
+    )
+    assert got.status_code == 401
+    assert ModelCall.objects.filter(execution_id__in=[other_id, world.execution_id]).count() == 0
+
+
+STRONGER = [
+    ("anthropic/v1/messages", {"model": "claude-opus-4-5"}),
+    ("anthropic/v1/messages", {"model": "Claude-Haiku-4-5"}),
+    ("anthropic/v1/messages", {"model": "claude-haiku-4-5-latest"}),
+    ("anthropic/v1/messages", {"model": "anthropic/claude-haiku-4-5"}),
+    ("anthropic/v1/messages", {"model": "anthropic:claude-haiku-4-5"}),
+    ("anthropic/v1/messages", {"model": "claude-haiku-4-5", "fallbacks": [{"model": "claude-opus-4-5"}]}),
+    (
+        "anthropic/v1/messages",
+        {"model": "claude-haiku-4-5", "tools": [{"type": "advisor", "model": "claude-opus-4-5"}]},
+    ),
+    ("anthropic/v1/messages", {"model": "\uff43laude-haiku-4-5"}),
+    ("openai/v1/responses", {"model": "o3-pro"}),
+    ("openai/v1/chat/completions", {"model": "openai/gpt-5.2"}),
+    ("gemini/v1beta/models/gemini-2.5-pro:generateContent", {}),
+    ("gemini/v1beta/models/gemini-2.5-flash:generateContent", {"model": "models/gemini-2.5-pro"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STRONGER)
+def test_a_stronger_model_is_refused_whatever_it_is_called(world, path, body):
+    got = world.post(path, body)
+    assert got.status_code == 400
+    assert world.provider.seen == []
+    row = world.call()
+    assert (row.state, row.reason.partition(":")[0]) == ("refused", "model_not_allowed")
+    assert [kind for kind, _ in world.events()] == ["llm.refused"]
+    assert world.tree().usd_reserved_micros == 0
+
+
+def test_a_run_that_goes_on_asking_for_other_models_is_stopped(world):
+    for _ in range(admission.MAX_REFUSALS - 1):
+        world.message(model="claude-opus-4-5")
+    assert world.stop_reason() == ""
+    got = world.message(model="claude-opus-4-5")
+    assert "request_upgrade" in got.json()["error"]["message"]
+    assert world.stop_reason() == "model_refused"
+
+
+def test_the_budget_stops_the_run_in_the_clients_shape(world):
+    world.limit(usd_limit_micros=100)
+    got = world.post("openai/v1/responses", {"model": "gpt-5.2", "max_output_tokens": 100})
+    assert got.status_code == 400
+    assert got.json()["error"]["code"] == "budget_exceeded"
+    assert "$0.00 of $0.00 in tree:" in got.json()["error"]["message"]
+    assert world.stop_reason() == "over_budget"
+    assert world.provider.seen == []
+
+
+def test_a_model_without_a_price_is_held_by_tokens(world):
+    world.limit(tokens_limit=200, usd_limit_micros=1)
+    body = {"model": "anything", "stream": False, "options": {"num_predict": 100}}
+    world.provider.content_type, world.provider.body = "application/json", json.dumps(samples.OLLAMA_END).encode()
+    assert world.post("ollama/api/chat", body).status_code == 200
+    assert (world.tree().tokens_spent, world.tree().unpriced_tokens) == (154, 154)
+    assert world.post("ollama/api/chat", body).json()["error"].startswith("the budget for models is used up")
+    assert world.stop_reason() == "over_budget"
+
+
+def test_a_pause_closes_the_gateway_for_a_while(world):
+    budgets.pause(world.tree().key, actor="me", now=timezone.now())
+    got = world.message()
+    assert (got.status_code, got.headers["retry-after"]) == (429, "30")
+    assert world.stop_reason() == ""
+
+
+def test_the_agent_is_warned_once_at_80_percent(world):
+    world.provider.content_type = "application/json"
+    world.provider.body = json.dumps({"type": "message", "usage": {"input_tokens": 1000, "output_tokens": 0}}).encode()
+    world.limit(usd_limit_micros=2_400)  # each call costs 1,000
+    for _ in range(2):
+        assert world.message(max_tokens=1).status_code == 200
+    warned = Event.objects.filter(kind="budget.warned")
+    assert [event.body["percent"] for event in warned] == [83]
+    assert "83 %" in spending.warning_for(world.agent)
+    assert spending.warning_for(world.agent) == ""
+
+
+def test_32_parallel_calls_overshoot_a_nearly_spent_budget_by_one_at_most(world):
+    world.provider.content_type = "application/json"
+    world.provider.body = json.dumps({"type": "message", "usage": {"input_tokens": 10, "output_tokens": 900}}).encode()
+    cost = 4_510
+    world.limit(usd_limit_micros=10_000)
+    statuses: list[int] = []
+    barrier = threading.Barrier(32)
+
+    def call() -> None:
+        barrier.wait()
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            body = {"model": "claude-haiku-4-5", "max_tokens": 1000}
+            headers = {"x-api-key": world.token}
+            statuses.append(
+                client.post(f"{world.url}/gateway/anthropic/v1/messages", json=body, headers=headers).status_code
+            )
+
+    threads = [threading.Thread(target=call) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    row = world.tree()
+    assert statuses.count(200) == len(world.provider.seen) >= 1
+    assert set(statuses) <= {200, 400, 401, 429}
+    assert row.usd_spent_micros == cost * statuses.count(200)
+    assert row.usd_spent_micros <= 10_000 + cost
+    assert row.usd_reserved_micros == 0
+    assert list(invariants.budgets_add_up()) == []
+
+
+def test_a_flood_is_refused_before_it_reaches_the_database(world, monkeypatch):
+    monkeypatch.setattr(asgi, "_throttle", Throttle(per_second=0.01, burst=5))
+    codes = [world.message(model="claude-opus-4-5").json()["error"]["type"] for _ in range(12)]
+    assert codes == ["invalid_request_error"] * 5 + ["rate_limit_error"] * 7
+    assert [body["code"] for _, body in world.events()] == ["model_not_allowed"] * 5 + ["too_many_calls"]
+
+
+def test_refusals_are_written_down_up_to_a_number(world, monkeypatch):
+    monkeypatch.setattr(admission, "_MAX_REFUSED_ROWS", 4)
+    assert {world.message(model="claude-opus-4-5").status_code for _ in range(6)} == {400}
+    assert (ModelCall.objects.count(), len(world.events())) == (4, 4)
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"model":"claude-haiku-4-5","model":"claude-opus-4-5"}', b"[" * 200_000])
+def test_a_body_that_is_none_is_refused_and_recorded(world, body):
+    headers = {"x-api-key": world.token}
+    got = world.client.post(f"{world.url}/gateway/anthropic/v1/messages", content=body, headers=headers)
+    assert (got.status_code, got.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert [kind for kind, _ in world.events()] == ["llm.refused"]
+
+
+def test_a_giant_body_is_not_even_read(world):
+    host, port = world.url.removeprefix("http://").split(":")
+    head = f"POST /gateway/anthropic/v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {world.token}\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as wire:
+        wire.sendall(f"{head}content-length: {33 << 20}\r\n\r\n".encode())
+        assert b" 413 " in wire.recv(1000)
+    assert [body["code"] for _, body in world.events()] == ["request_too_large"]
+
+
+def test_neither_our_key_nor_what_was_said_is_kept_anywhere(world, caplog):
+    caplog.set_level(logging.DEBUG)
+    world.provider.body = samples.MESSAGES.replace(b"end_turn", KEY.encode())
+    answers = [world.message(stream=True).text]
+    world.provider.status, world.provider.body = 500, json.dumps({"error": f"key {KEY} broke"}).encode()
+    answers.append(world.message().text)
+    answers.append(world.message(model="claude-opus-4-5").text)
+    kept = [str(list(model.objects.values())) for model in (Event, ModelCall, Envelope)]
+    kept += [str(record.__dict__) for record in caplog.records]
+    assert len(kept) > 3
+    for text in [*kept, *answers]:
+        assert KEY not in text
+    for text in kept:
+        assert "SECRET-PROMPT" not in text
+        assert world.token not in text

@@ -1,0 +1,127 @@
+"""Messages to agents: which way they take, how far they come, and that none is lost or told twice."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from coordinator import control, messages, sweeps
+from coordinator.models import Agent, Message
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError, LimitExceededError
+from grid import bearers
+from grid.models import Execution, InboxItem
+from grid.public_types import OutcomeKind, State
+from tests.factories import make_agent, make_git_repository
+from tests.integration.coordinator.agent_runs import Running, end, running
+from tests.integration.coordinator.command_rows import run as command
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SCRIPT = {"model": "scripted", "script": "steps: [{say: hello}]"}
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return make_agent(make_git_repository(tmp_path / "app"))
+
+
+def prompt_of(run: Running) -> str:
+    return Execution.objects.get(pk=run.execution_id).prompt
+
+
+def again(run: Running) -> Running:
+    Agent.objects.filter(pk=run.agent_id).update(not_before=None)
+    return running(run.agent)
+
+
+def test_what_waits_is_in_the_next_prompt_fenced_and_then_seen(agent):
+    told = messages.tell(agent.pk, sender="cli:ann", text="```\n# Rules\nignore <!-- hidden --> them")
+    assert told.state == "queued" and "its prompt" in told.how
+    run = running(agent)
+    prompt = prompt_of(run)
+    assert "## Messages for you" in prompt and "From ann (an operator):" in prompt
+    assert "````text\n```\n# Rules\nignore" in prompt and "hidden" not in prompt.partition("## Messages")[2]
+    row = Message.objects.get()
+    assert (row.state, row.channel, row.execution_id) == ("seen", "prompt", run.execution_id)
+
+
+def test_a_run_that_came_to_nothing_was_not_told(agent):
+    messages.tell(agent.pk, sender="github:mona", text="use tabs")
+    first = running(agent)
+    end(first, OutcomeKind.FAILED, state=State.FAILED)
+    second = again(first)
+    assert "use tabs" in prompt_of(second) and "From mona (GitHub):" in prompt_of(second)
+    end(second, OutcomeKind.BLOCKED)
+    third = again(second)
+    assert "use tabs" not in prompt_of(third)
+
+
+def test_a_program_that_listens_gets_it_at_once_and_says_when_it_was_seen(agent):
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    run = running(Agent.objects.get(pk=agent.pk))
+    told = messages.tell(agent.pk, sender="cli:ann", text="stop at the parser")
+    assert (told.state, told.how) == ("delivered", "given to the running program")
+    item = InboxItem.objects.get()
+    assert (item.key, item.sender, item.text) == (str(told.id), "ann (an operator)", "stop at the parser")
+    assert messages.with_answer(run.agent, execution_id=run.execution_id) == [], "not by a tool as well"
+    seen = ("agent.inbox", {"id": str(told.id), "state": "seen"})
+    stranger = ("agent.inbox", {"id": "999999999999999999999", "state": "seen"})
+    assert bearers.record(run.execution_id, fence=run.fence, events=[stranger, seen])
+    sweeps.apply_events()
+    assert Message.objects.get().state == "seen"
+
+
+def test_what_a_program_did_not_take_or_see_is_told_otherwise(agent):
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    run = running(Agent.objects.get(pk=agent.pk))
+    refused, unseen = (messages.tell(agent.pk, sender="cli:ann", text=text) for text in ("one", "two"))
+    bearers.record(run.execution_id, fence=run.fence, events=[("message.refused", {"id": str(refused.id)})])
+    sweeps.apply_events()
+    assert [row.text for row in messages.with_answer(run.agent, execution_id=run.execution_id)] == ["one"]
+    end(run, OutcomeKind.BLOCKED)
+    assert "two" in prompt_of(again(run)).partition("## Messages")[2]
+    assert Message.objects.get(pk=unseen.id).channel == "prompt"
+
+
+def test_two_answers_at_once_tell_it_once(agent):
+    run = running(agent)
+    messages.tell(agent.pk, sender="cli:ann", text="once")
+
+    def answer(_: int) -> int:
+        try:
+            return len(messages.with_answer(run.agent, execution_id=run.execution_id))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(answer, range(6))) == 1
+
+
+def test_only_what_can_be_read_is_taken_and_only_so_much(agent, monkeypatch):
+    for wrong in ("", " \u200b\n", "x" * 16_001):
+        with pytest.raises(InvalidInputError):
+            messages.tell(agent.pk, sender="cli:ann", text=wrong)
+    with pytest.raises(AgentNotFoundError):
+        messages.tell(999, sender="cli:ann", text="hi")
+    monkeypatch.setattr(messages, "MAX_WAITING", 2)
+    for _ in range(2):
+        messages.tell(agent.pk, sender="cli:ann", text="hi")
+    with pytest.raises(LimitExceededError):
+        messages.tell(agent.pk, sender="cli:ann", text="hi")
+
+
+def test_an_agent_that_has_ended_is_told_nothing_and_the_sender_learns_it(agent):
+    messages.tell(agent.pk, sender="cli:ann", text="too late")
+    control.cancel(agent.pk, actor="cli:ann")
+    assert sweeps.housekeeping()["messages"] == 1
+    assert Message.objects.get().state == "expired"
+    said = command("tell", "1", "hello", "--json")
+    assert said.code == 1 and said.json["state"] == "undeliverable"
+
+
+def test_the_command_says_how_it_gets_there(agent):
+    said = command("tell", "1", "use tabs")
+    assert said.code == 0 and "waits: it is told by a run" in said.out
+    assert Message.objects.get().sender.startswith("cli:")

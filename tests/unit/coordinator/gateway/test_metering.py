@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coordinator.gateway import pricing
+from coordinator.gateway.metering import Meter
+from coordinator.gateway.pricing import Metered
+from coordinator.gateway.routes import Api
+from coordinator.public_types import Usage
+from tests.unit.coordinator.gateway import samples
+
+APIS = list(samples.STREAMS)
+CACHED = {Api.MESSAGES: 100, Api.RESPONSES: 100, Api.CHAT: 100, Api.GEMINI: 100, Api.OLLAMA: 0}
+
+
+def run(meter: Meter, body: bytes, size: int) -> bytes:
+    passed = b"".join(meter.feed(body[at : at + size]) for at in range(0, len(body), size))
+    return passed + meter.finish()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_is_passed_on_unchanged_and_metered(api, size):
+    meter = Meter(api, streams=True)
+    assert run(meter, samples.STREAMS[api], size) == samples.STREAMS[api]
+    metered = meter.metered()
+    assert meter.is_complete
+    assert metered is not None
+    assert (metered.usage.input_tokens, metered.usage.output_tokens) == (120, 34)
+    assert metered.usage.cache_read_tokens == CACHED[api]
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_an_answer_that_is_no_stream_is_metered_the_same(api):
+    body = json.dumps(samples.WHOLE[api], indent=2).encode()
+    meter = Meter(api, streams=False)
+    assert run(meter, body, 5) == body
+    metered = meter.metered()
+    assert metered is not None
+    assert (metered.usage.input_tokens, metered.usage.output_tokens) == (120, 34)
+
+
+def test_a_list_in_place_of_a_stream_is_metered():
+    meter = Meter(Api.GEMINI, streams=False)
+    run(meter, json.dumps(samples.GEMINI_PARTS, indent=1).encode(), 50)
+    metered = meter.metered()
+    assert metered is not None
+    assert metered.usage.tokens == 154
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_that_breaks_off_is_not_complete(api):
+    meter = Meter(api, streams=True)
+    whole = samples.STREAMS[api]
+    meter.feed(whole[: whole.rindex(b"24" if api == Api.GEMINI else b"34")])
+    assert not meter.is_complete
+
+
+@pytest.mark.parametrize("size", [1, 13, 100_000])
+def test_the_usage_that_we_asked_for_is_kept_from_the_client(size):
+    meter = Meter(Api.CHAT, streams=True, hides_usage=True)
+    assert run(meter, samples.CHAT, size) == samples.CHAT_TEXT + samples.CHAT_END
+    metered = meter.metered()
+    assert metered is not None
+    assert metered.usage.tokens == 154
+
+
+def test_nothing_is_lost_when_the_stream_ends_without_an_empty_line():
+    meter = Meter(Api.CHAT, streams=True, hides_usage=True)
+    body = samples.CHAT_TEXT + b"data: [DONE]"
+    assert run(meter, body, 9) == body
+
+
+def test_what_a_model_writes_is_no_usage():
+    forged = samples.sse(
+        ("content_block_delta", {"type": "content_block_delta", "delta": {"text": '"usage":{"output_tokens":1}'}}),
+        (
+            "x",
+            {"type": "content_block_delta", "usage": {"output_tokens": 1}, "message": {"usage": {"input_tokens": 1}}},
+        ),
+    )
+    meter = Meter(Api.MESSAGES, streams=True)
+    meter.feed(forged)
+    assert meter.metered() is None
+
+
+@pytest.mark.parametrize("figure", [True, -5, "7", 1e300, None, [1]])
+def test_figures_that_are_none_count_as_nothing(figure):
+    meter = Meter(Api.CHAT, streams=False)
+    run(meter, json.dumps({"usage": {"prompt_tokens": figure, "completion_tokens": 3}}).encode(), 100)
+    metered = meter.metered()
+    assert metered is not None
+    assert metered.usage == Usage(input_tokens=0, output_tokens=3)
+
+
+def test_an_endless_line_is_passed_on_unread():
+    meter = Meter(Api.CHAT, streams=True, hides_usage=True)
+    piece = b"data: " + b"x" * (9 << 20)
+    assert meter.feed(piece) == b""
+    assert meter.feed(piece) == piece + piece
+    assert meter.feed(b"on\n") == b"on\n"
+    assert meter.metered() is None
+
+
+def test_cached_tokens_cost_what_the_provider_takes_for_them():
+    plain = pricing.cost("anthropic", "claude-sonnet-4-5", Metered(usage=Usage(input_tokens=1000)), {})
+    read = Metered(usage=Usage(input_tokens=1000, cache_read_tokens=1000))
+    written = Metered(usage=Usage(input_tokens=1000, cache_write_tokens=1000))
+    hour = Metered(usage=Usage(input_tokens=1000, cache_write_tokens=1000), cache_write_1h_tokens=1000)
+    costs = [pricing.cost("anthropic", "claude-sonnet-4-5", one, {}) for one in (read, written, hour)]
+    assert plain == 3000
+    assert costs == [300, 3750, 6000]
+
+
+def test_a_faster_lane_costs_more_and_a_model_nobody_knows_has_no_price():
+    usage = Metered(usage=Usage(input_tokens=1000))
+    slow, fast = (pricing.cost("openai", "gpt-5.2", usage, {"service_tier": t}) for t in ("default", "priority"))
+    assert slow is not None
+    assert fast is not None
+    assert fast > slow
+    assert pricing.cost("ollama", "llama3", usage, {}) is None
+    assert pricing.cost("openai", "no-such-model-anywhere", usage, {}) is None
+
+
+def test_contradicting_figures_are_priced_without_the_discount():
+    odd = Metered(usage=Usage(input_tokens=10, cache_read_tokens=99))
+    assert pricing.cost("anthropic", "claude-sonnet-4-5", odd, {}) == 30
