@@ -23,7 +23,7 @@ NAMES_PER_TREE = 50
 VERSIONS_PER_TREE = 500
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,59}")
 _SCOPE = re.compile(r"(tree:[1-9][0-9]{0,17})?")
-_MEANWHILE = "somebody saved another version meanwhile; look at it, then save again"
+_MEANWHILE = "somebody saved another version meanwhile; look at it, then try again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +186,17 @@ def freeze(name: str, *, scope: str, is_frozen: bool, actor: str) -> Template:
 
     Raises:
         AgentNotFoundError: No such template was ever saved; a shipped one cannot be changed by agents anyway.
+        NotAllowedError: Somebody saved a version meanwhile.
     """
     with transaction.atomic():
-        row = Prompt.objects.select_for_update().filter(name=name, scope=scope, is_current=True).first()
+        row = Prompt.objects.filter(name=name, scope=scope, is_current=True).first()
         if row is None:
             raise AgentNotFoundError(f"no saved prompt '{name[:60]}' in {scope or 'the scope of everybody'}")
-        if Prompt.objects.filter(pk=row.pk, is_frozen=not is_frozen).update(is_frozen=is_frozen):
+        if row.is_frozen != is_frozen:
+            if not Prompt.objects.filter(pk=row.pk, is_current=True).update(is_frozen=is_frozen):
+                raise NotAllowedError(_MEANWHILE)
+            row.is_frozen = is_frozen
             _audit(actor, "freeze_prompt" if is_frozen else "unfreeze_prompt", row)
-        row.is_frozen = is_frozen
     return _template(row)
 
 

@@ -42,7 +42,7 @@ class Shortage:
 
 def reserve(
     *,
-    path: Sequence[Envelope],
+    path: Sequence[int],
     call: ModelCall,
     usd_micros: int | None,
     tokens: int,
@@ -52,7 +52,7 @@ def reserve(
     """Set a call's cost aside on every level and store the call, or do nothing.
 
     Args:
-        path: From the fleet down.
+        path: Ids of the envelopes, from the fleet down.
         call: A new row; its state and what is reserved are set here.
         usd_micros: The most it can cost, in millionths of a US dollar; None: nobody knows the model's price.
         tokens: The most it can read and write.
@@ -65,9 +65,9 @@ def reserve(
     most, most_tokens = usd_micros or 0, tokens
     likely = most if likely_usd_micros is None else min(most, likely_usd_micros)
     likely_t = most_tokens if likely_tokens is None else min(most_tokens, likely_tokens)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         # Locked in one order, as every other taker of envelopes does.
-        rows = list(Envelope.objects.select_for_update().filter(pk__in=[row.pk for row in path]).order_by("pk"))
+        rows = list(Envelope.objects.select_for_update().filter(pk__in=path).order_by("pk"))
         capped = any(row.tokens_limit is not None for row in rows)
         by_amount: dict[tuple[int, int], list[int]] = {}
         for row in rows:
@@ -122,7 +122,7 @@ def settle(
     Returns:
         False when it is settled already, or never was set aside.
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         call = ModelCall.objects.select_for_update().filter(pk=call_id, state=ModelCall.State.RESERVED).first()
         if call is None:
             return False
@@ -210,12 +210,12 @@ def used_percent(path: Sequence[Envelope]) -> tuple[int, str]:
     return max(found, key=lambda one: one[0])
 
 
-def note_warning(path: Sequence[Envelope], *, execution_id: UUID, fence: int) -> bool:
+def note_warning(path: Sequence[int], *, execution_id: UUID, fence: int) -> bool:
     """Record `budget.warned` once for an execution that has spent most of a limit; returns whether this call did.
 
     Call it in the transaction that settled: that one holds the envelopes, so two cannot warn at once.
     """
-    rows = list(Envelope.objects.filter(pk__in=[row.pk for row in path]).order_by("pk"))
+    rows = list(Envelope.objects.filter(pk__in=path).order_by("pk"))
     percent, words = used_percent(rows)
     if percent < WARNING_PERCENT or _has_event(execution_id, WARNED):
         return False

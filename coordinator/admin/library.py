@@ -49,10 +49,11 @@ class VersionForm(ModelForm):  # type: ignore[type-arg]  # the stubs' class take
 class DefinitionForm(VersionForm):
     """A profile, a toolset or the tiers."""
 
+    body = forms.CharField(widget=forms.Textarea(attrs=_ROWS), strip=False)
+
     class Meta:
         model = Definition
         fields = ("kind", "name", "body", "note")
-        widgets: ClassVar = {"body": forms.Textarea(attrs=_ROWS)}
 
     def store(self, data: Mapping[str, Any]) -> int:
         """As YAML."""
@@ -70,10 +71,11 @@ class DefinitionForm(VersionForm):
 class PromptForm(VersionForm):
     """A template for everybody."""
 
+    body = forms.CharField(widget=forms.Textarea(attrs=_ROWS), strip=False)
+
     class Meta:
         model = Prompt
         fields = ("name", "description", "body")
-        widgets: ClassVar = {"body": forms.Textarea(attrs=_ROWS)}
 
     def store(self, data: Mapping[str, Any]) -> int:
         """As text."""

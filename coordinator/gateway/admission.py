@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from coordinator.gateway.wanted import BadRequestError, Wanted
 from coordinator.models import Agent, Envelope, ModelCall
 from coordinator.public_types import Usage
 from grid import public_api as grid
+from grid.public_toolkit import Tiers
 from grid.public_types import Caller
 
 MAX_IN_FLIGHT = 8
@@ -31,6 +33,8 @@ MAX_REFUSALS = 3
 _MAX_REFUSED_ROWS = 100
 """Of one execution; further refusals are answered, and not written down."""
 OVER_BUDGET, MODEL_REFUSED = "over_budget", "model_refused"
+_COLUMNS = ("capability", "depth", "envelope_id", "issue_id", "parent_id", "profile", "repository_id", "spec")
+"""Of an agent, as far as its capability may hang on them; each call reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,8 @@ class Admitted:
     call_id: UUID
     provider: str
     wanted: Wanted
-    path: tuple[Envelope, ...]
+    path: tuple[int, ...]
+    """Ids of its agent's envelopes, from the fleet down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +92,11 @@ def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitte
         asked = wanted.read(route, wanted.unpack(raw, encoding))
     except BadRequestError as error:
         return _refuse(caller, agent, route.provider, "", error.reason, str(error))
-    why = _outside(agent, route.provider, asked)
+    tiers = profiles.fleet_tiers()
+    why = _outside(agent, route.provider, asked, tiers)
     if why:
         return _refuse(caller, agent, route.provider, asked.model, Refused.MODEL, why)
-    taken = _take(caller, agent, route.provider, asked)
+    taken = _take(caller, agent, route.provider, asked, tiers)
     if isinstance(taken, Refusal):
         return _refuse(caller, agent, route.provider, asked.model, taken.reason, taken.message)
     return taken
@@ -131,13 +137,19 @@ def _agent(caller: Caller) -> Agent | None:
     kind, _, number = caller.subject.partition(":")
     if kind != "issue" or not number.isdecimal():
         return None
-    rows = Agent.objects.select_related("envelope__parent__parent__parent", "parent")
-    return rows.filter(issue_id=int(number)).first()
+    return Agent.objects.only(*_COLUMNS).filter(issue_id=int(number)).first()
 
 
-def _outside(agent: Agent, provider: str, asked: Wanted) -> str:
+@functools.lru_cache(maxsize=10_000)
+def _path(envelope_id: int) -> tuple[int, ...]:
+    """Ids of the envelopes above an agent's, and its own; an envelope never gets another parent."""
+    envelope = Envelope.objects.select_related("parent__parent__parent").get(pk=envelope_id)
+    return tuple(row.pk for row in budgets.path_of(envelope))
+
+
+def _outside(agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> str:
     """Why a request's models are none for this agent; empty when all are."""
-    allowed, tiers = profiles.capability_of(agent), profiles.fleet_tiers()
+    allowed = profiles.capability_of(agent)
     for name in (asked.model, *asked.other_models):
         why = capability.why_not(allowed, f"{provider}:{name}", tiers)
         if why:
@@ -147,10 +159,10 @@ def _outside(agent: Agent, provider: str, asked: Wanted) -> str:
     return ""
 
 
-def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted) -> Admitted | Refusal:
+def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> Admitted | Refusal:
     """Set a call's cost aside and record that it is made."""
     guess = pricing.estimate(provider, asked)
-    path = tuple(budgets.path_of(agent.envelope))
+    path = _path(agent.envelope_id)
     call = ModelCall(agent=agent, execution_id=caller.execution_id, provider=provider, model=asked.model)
     with transaction.atomic():
         short = spending.reserve(
@@ -164,7 +176,7 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted) -> Admitte
         if short is not None:
             return _short(short)
         # Counted while the reservation holds the envelopes: nobody else can add one in between.
-        busy = _too_many(caller, provider, asked.model)
+        busy = _too_many(caller, f"{provider}:{asked.model}", tiers)
         if busy:
             transaction.set_rollback(True)
             return Refusal(reason=Refused.BUSY, message=busy)
@@ -184,19 +196,21 @@ def _short(short: spending.Shortage) -> Refusal:
     return Refusal(reason=Refused.BUDGET, message=message)
 
 
-def _too_many(caller: Caller, provider: str, model: str) -> str:
+def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
-    mine = ModelCall.objects.filter(execution_id=caller.execution_id)
-    if mine.filter(state=ModelCall.State.RESERVED).count() > MAX_IN_FLIGHT:
+    flying = ModelCall.objects.filter(state=ModelCall.State.RESERVED)
+    under_way = list(flying.order_by().values_list("execution_id", "provider", "model"))
+    if sum(execution_id == caller.execution_id for execution_id, _, _ in under_way) > MAX_IN_FLIGHT:
         return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
-    if mine.filter(started_at__gt=timezone.now() - timedelta(minutes=1)).count() > MAX_PER_MINUTE:
+    lately = timezone.now() - timedelta(minutes=1)
+    mine = ModelCall.objects.filter(execution_id=caller.execution_id, started_at__gt=lately)
+    if mine.count() > MAX_PER_MINUTE:
         return f"this run has made {MAX_PER_MINUTE} model calls within a minute, and may make no more"
-    table = profiles.fleet_tiers()
-    rank = capability.rank_of(f"{provider}:{model}", table)
-    flying = ModelCall.objects.filter(state=ModelCall.State.RESERVED).values_list("provider", "model")
-    if sum(capability.rank_of(f"{of}:{name}", table) == rank for of, name in flying) > MAX_IN_FLIGHT_PER_TIER:
-        name = capability.tier_name(rank, table)
-        return f"{MAX_IN_FLIGHT_PER_TIER} calls of models of the tier {name} are under way in the whole fleet"
+    if len(under_way) > MAX_IN_FLIGHT_PER_TIER:
+        rank = capability.rank_of(model, tiers)
+        if sum(capability.rank_of(f"{of}:{name}", tiers) == rank for _, of, name in under_way) > MAX_IN_FLIGHT_PER_TIER:
+            tier = capability.tier_name(rank, tiers)
+            return f"{MAX_IN_FLIGHT_PER_TIER} calls of models of the tier {tier} are under way in the whole fleet"
     return ""
 
 

@@ -132,5 +132,5 @@ def _said(arena: Arena, told: dict[str, Any]) -> bool:
 
 def events(arena: Arena, told: dict[str, Any]) -> list[dict[str, Any]]:
     """Events of an issue's last execution."""
-    found: list[dict[str, Any]] = arena.console.manage_json("tail", "-n", "500", told["executions"][0]["id"])
-    return found
+    printed = arena.console.manage("tail", "--json", "-n", "500", told["executions"][0]["id"])
+    return [json.loads(line) for line in printed.splitlines()]

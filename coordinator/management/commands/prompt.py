@@ -53,7 +53,7 @@ class Command(GridCommand):
             return self._table(public_api.prompt_versions(name, scope=scope))
         if act in ("freeze", "unfreeze"):
             saved = public_api.freeze_prompt(name, scope=scope, is_frozen=act == "freeze", actor=actor())
-            return self._tell(saved, f"{act}n" if act == "freeze" else "unfrozen")
+            return self._tell(saved, "frozen" if act == "freeze" else "unfrozen")
         if not options["file"]:
             raise InvalidInputError("say what to save: `prompt save NAME FILE`, or - for standard input")
         saved = public_api.save_prompt(

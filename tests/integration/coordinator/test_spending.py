@@ -34,6 +34,10 @@ def path_of(agent: Agent, **limits: int | None) -> list[Envelope]:
     return path
 
 
+def ids(path: list[Envelope]) -> list[int]:
+    return [row.pk for row in path]
+
+
 def tree() -> Envelope:
     return Envelope.objects.get(kind="tree")
 
@@ -44,7 +48,7 @@ def new_call(agent: Agent, execution_id: UUID | None = None) -> ModelCall:
 
 def reserve(agent: Agent, path: list[Envelope], usd: int | None = 10, tokens: int = 10, **likely: int) -> UUID | None:
     call = new_call(agent)
-    return None if spending.reserve(path=path, call=call, usd_micros=usd, tokens=tokens, **likely) else call.pk
+    return None if spending.reserve(path=ids(path), call=call, usd_micros=usd, tokens=tokens, **likely) else call.pk
 
 
 @pytest.mark.django_db
@@ -94,7 +98,7 @@ def test_tokens_without_a_price_are_counted_as_such(agent):
 @pytest.mark.django_db
 def test_a_model_without_a_price_is_refused_where_only_money_is_limited(agent):
     path = path_of(agent, usd_limit_micros=10_000_000)
-    short = spending.reserve(path=path, call=new_call(agent), usd_micros=None, tokens=1)
+    short = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=None, tokens=1)
     assert short is not None
     assert short.is_final
     assert "price" in short.words
@@ -106,11 +110,11 @@ def test_near_the_limit_one_call_gets_what_is_left_and_the_next_one_waits(agent)
     first = reserve(agent, path, usd=400, likely_usd_micros=50)
     assert first is not None
     assert tree().usd_reserved_micros == 100
-    waits = spending.reserve(path=path, call=new_call(agent), usd_micros=1, tokens=1)
+    waits = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
     assert waits is not None
     assert not waits.is_final
     spending.settle(first, usd_micros=300, usage=Usage(input_tokens=1))
-    refused = spending.reserve(path=path, call=new_call(agent), usd_micros=1, tokens=1)
+    refused = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
     assert refused is not None
     assert refused.is_final
     assert list(invariants.budgets_add_up()) == []  # beyond the limit by one call, which the law allows
@@ -131,7 +135,7 @@ def test_what_is_beyond_a_limit_by_more_than_one_call_breaks_the_law(agent):
 def test_a_paused_level_sets_nothing_aside(agent):
     path = path_of(agent)
     budgets.pause("fleet", actor="me", now=timezone.now())
-    short = spending.reserve(path=path, call=new_call(agent), usd_micros=1, tokens=1)
+    short = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
     assert short is not None
     assert (short.scope, short.is_final) == ("fleet", False)
 
@@ -145,7 +149,7 @@ def test_calls_of_ended_executions_and_dead_gateways_are_settled_by_the_sweep(ag
     calls = {}
     for name, (execution, seconds) in ages.items():
         call = new_call(agent, execution.pk)
-        assert spending.reserve(path=path, call=call, usd_micros=10, tokens=10) is None
+        assert spending.reserve(path=ids(path), call=call, usd_micros=10, tokens=10) is None
         ModelCall.objects.filter(pk=call.pk).update(started_at=timezone.now() - timedelta(seconds=seconds))
         calls[name] = call.pk
     assert [violation.law for violation in invariants.model_calls_are_settled()] == ["2 a reservation is released once"]
@@ -173,11 +177,11 @@ def test_an_agent_is_warned_once_and_told_once(agent):
     Agent.objects.filter(pk=agent.pk).update(execution_id=run.pk)
     agent.refresh_from_db()
     spending.settle(reserve(agent, path, usd=79), usd_micros=79, usage=Usage(input_tokens=1))
-    assert not spending.note_warning(path, execution_id=run.pk, fence=1)
+    assert not spending.note_warning(ids(path), execution_id=run.pk, fence=1)
     assert spending.warning_for(agent) == ""
     spending.settle(reserve(agent, path, usd=1), usd_micros=1, usage=Usage(input_tokens=1))
-    assert spending.note_warning(path, execution_id=run.pk, fence=1)
-    assert not spending.note_warning(path, execution_id=run.pk, fence=1)
+    assert spending.note_warning(ids(path), execution_id=run.pk, fence=1)
+    assert not spending.note_warning(ids(path), execution_id=run.pk, fence=1)
     assert "80 %" in spending.warning_for(agent)
     assert spending.warning_for(agent) == ""
 

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import dispatch, invariants, profiles, upgrades
+from coordinator import dispatch, invariants, profiles, public_api, upgrades
 from coordinator.capability import ALL_TOOLS, Capability, allows_model, as_json, from_json, is_within
 from coordinator.models import Agent, AuditEntry, Message, RepositoryPolicy, UpgradeRequest
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Answer, Source
 from grid import public_api as grid
 from grid.models import Execution
-from grid.public_types import Check, Result, State
+from grid.public_types import Check, Result
 from tests.factories import make_agent, make_child
 from tests.integration.coordinator.command_rows import ended, run, started
 
@@ -84,7 +84,7 @@ def test_a_grant_stays_when_the_agent_is_launched_again(root: Agent, child: Agen
     launched(child, "micro")
     assert "run_command" in held(child).tools
     profile = grid.profile_of(fresh(child).execution_id)  # type: ignore[arg-type]  # it was launched
-    assert "run_command" in profile["tools"]
+    assert "tools" not in profile  # nothing is missing any more that its program could have
 
 
 def test_an_operator_cannot_lift_a_child_above_its_parent_but_can_lift_a_root(root: Agent, child: Agent) -> None:
@@ -203,18 +203,12 @@ def test_a_refused_model_is_used_once_it_is_granted(repository: Path, db: None) 
 
 def failing(agent: Agent, *, verified: bool) -> None:
     """Let the agent's queued run fail: our own commands on its work, or by itself."""
-    view = upgrades_view(agent)
+    view = public_api.get_agent(agent.pk)
     started(view)
     checks = (Check(command="pytest", passed=False, exit_code=1, seconds=1.0, tail="no"),) if verified else ()
     ended(view, result=Result(reason="acceptance failed", checks=checks, exit_code=1))
     Agent.objects.filter(pk=agent.pk).update(not_before=None)
     dispatch.nudge(agent.pk, source=Source.OPERATOR)
-
-
-def upgrades_view(agent: Agent) -> Any:
-    from_public = fresh(agent)
-    assert from_public.execution_id is not None
-    return type("View", (), {"id": agent.pk, "execution_id": from_public.execution_id})
 
 
 @pytest.mark.django_db(transaction=True)
@@ -359,4 +353,3 @@ def test_an_operator_lists_grants_and_refuses(repository: Path) -> None:
     assert again.code == 1 and "was granted by cli:" in again.error
     assert "nobody" in run("upgrade", "list").out
     assert "just once" in run("upgrade", "list", "--all", "--json").out
-    assert State.QUEUED == Execution.objects.get(subject=child.subject).state

@@ -1,0 +1,39 @@
+"""A program that goes on without the grid's tools, and looks as if all were well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coordinator import dispatch
+from coordinator.models import Agent
+from coordinator.public_types import AgentState, Source
+from tests.factories import make_agent
+
+PROGRAM = """#!/bin/sh
+echo work > work.txt
+echo '{"type":"result","status":"success","stats":{}}'
+"""
+
+
+@pytest.fixture
+def agent(tmp_path: Path, repository: Path, settings) -> Agent:
+    """Runs a program that says it has succeeded; nobody answers where the tools should be."""
+    settings.GRID_AGENT_URL = "http://127.0.0.1:9"
+    settings.COORDINATOR_MAX_ATTEMPTS = 1
+    program = tmp_path / "gemini"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    row = make_agent(repository)
+    options = {"model": "gemini-2.5-flash", "program": str(program)}
+    Agent.objects.filter(pk=row.pk).update(spec={"adapter": "gemini", "options": options})
+    return Agent.objects.get(pk=row.pk)
+
+
+def test_it_has_failed_although_it_exits_with_0(grid_here, agent):
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)
+    grid_here.until_quiet()
+    agent.refresh_from_db()
+    assert agent.state == AgentState.FAILED
+    assert "never connected to the grid's tools at http://127.0.0.1:9/mcp" in agent.blocked_reason
