@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
@@ -20,7 +19,7 @@ from pytest_django import Settings
 
 from agentgrid import celery_app
 
-pytest_plugins = ["tests.services.servers", "tests.services.stacks"]
+pytest_plugins = ["tests.services.servers", "tests.services.stacks", "tests.services.databases"]
 OURS = re.compile(r"^(AGENTGRID(?!_GITHUB_LIVE)|GITHUB)_")
 """The operator's; what asks for the live test on GitHub is for the tests themselves."""
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
@@ -56,27 +55,6 @@ def _forget_the_operators_environment() -> None:
 
 
 _forget_the_operators_environment()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--database=postgres` runs every database test on a PostgreSQL started for this run."""
-    parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite", help="database under the tests")
-
-
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Choose the database. SQLite lives in a file: threads and processes race for it as they do in production."""
-    config: dict[str, Any] = django_settings.DATABASES["default"]
-    if request.config.getoption("--database") == "postgres":
-        url = request.getfixturevalue("postgres_url")
-        config.clear()
-        config.update(environ.Env.db_url_config(url))
-        del connections["default"]
-        connections.configure_settings(django_settings.DATABASES)  # fills in the defaults of the new entry
-    if config["ENGINE"].endswith("sqlite3"):
-        config.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-    elif worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        config.setdefault("TEST", {})["NAME"] = f"test_{config['NAME']}_{worker}"
 
 
 @pytest.fixture(autouse=True)
