@@ -86,6 +86,12 @@ def no_way_out() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def passwords_are_hashed_quickly() -> None:
+    """People of tests need no protection: the hash for real ones takes a third of a second for each of them."""
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True, scope="session")
 def messages_stay_here() -> None:
     """Wake-ups sent by code under test go to memory; whoever needs them delivered starts a stack."""
     celery_app.conf.update(broker_url="memory://", broker_transport_options={})

@@ -43,6 +43,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
         if not made.exists():
             stack_ = Stack(tmp_path_factory.mktemp("migrated"))
             stack_.manage("migrate", "--verbosity=0", timeout=120)
+            stack_.close()
             (stack_.state_dir / "agentgrid.sqlite3").replace(made)
     return str(made)
 
@@ -51,7 +52,9 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Name of a PostgreSQL database with our tables, to be a template."""
     url = new_postgres_database()
-    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
+    stack_ = Stack(tmp_path_factory.mktemp("migrated"), database=url)
+    stack_.manage("migrate", "--verbosity=0", timeout=120)
+    stack_.close()
     return urlsplit(url).path.removeprefix("/")
 
 
