@@ -19,6 +19,21 @@ from pytest_django import Settings
 
 from agentgrid import celery_app
 
+LONG = (
+    "tests/acceptance/",
+    "tests/integration/coordinator/test_steering.py",
+    "tests/integration/bench/test_perf_command.py",
+    "tests/integration/coordinator/test_commands_process.py",
+    "tests/integration/agentgrid/test_stack.py",
+    "tests/integration/grid/test_builtin_agent",
+    "tests/contracts/test_agent_adapters.py",
+    "tests/integration/tracker/test_github_faults.py",
+    "tests/integration/coordinator/test_webhook_orders.py",
+    "tests/integration/coordinator/test_changes",
+    "tests/integration/coordinator/test_commands_acts.py",
+    "tests/integration/tracker/test_github_session.py",
+)
+"""What takes longest, in the order in which it is begun: of several processes none is to be left with it alone."""
 pytest_plugins = ["tests.services.servers", "tests.services.stacks", "tests.services.databases"]
 OURS = re.compile(r"^(AGENTGRID(?!_GITHUB_LIVE)|GITHUB)_")
 """The operator's; what asks for the live test on GitHub is for the tests themselves."""
@@ -55,6 +70,16 @@ def _forget_the_operators_environment() -> None:
 
 
 _forget_the_operators_environment()
+
+
+@pytest.hookimpl(trylast=True)  # pytest-django sorts, too: stories, which ask for no database here, would come last
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; pytest-xdist hands files out in this order (`--no-loadscope-reorder`)."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
