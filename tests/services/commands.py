@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 import django
+import psutil
 from django.conf import settings
 from django.core.management import execute_from_command_line, get_commands, load_command_class
 from django.db import connections
@@ -48,7 +49,13 @@ class Commands:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self.pid = self._process.pid
+
+    def pids(self) -> set[int]:
+        """This process and those that wait for commands, which may be about to end; the commands are not among them."""
+        with contextlib.suppress(psutil.Error):
+            mine = psutil.Process(self._process.pid)
+            return {mine.pid, *(child.pid for child in mine.children())}
+        return set()
 
     def run(self, *args: str, stdin: str, timeout: float) -> subprocess.CompletedProcess[str]:
         """Run one command; may be called by several threads.
@@ -81,7 +88,7 @@ class Commands:
     def close(self) -> None:
         """End the process; commands under way go on."""
         self._control.close()
-        self._process.wait(10)
+        self._process.wait(10)  # it reads that nobody can ask any more
 
 
 def _serve(control: socket.socket) -> list[str]:

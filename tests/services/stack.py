@@ -181,7 +181,7 @@ class Stack:
 
         What `manage` forks its commands from is the test's and no part of it.
         """
-        tests = {os.getpid(), *([self._commands.pid] if self._commands else [])}
+        tests = {os.getpid()} | (self._commands.pids() if self._commands else set())
         mine = {process.pid for process in self._processes.values() if process.poll() is None}
         found = {}
         for process in psutil.process_iter():
@@ -236,7 +236,6 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(state_dir.parent),
         "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
         "AGENTGRID_READ_DOTENV": "False",
         "AGENTGRID_STATE_DIR": str(state_dir),
