@@ -29,7 +29,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from agentgrid.supervisor import ROOT, spawn, stack
+from agentgrid.supervisor import spawn, stack
+from tests.services.commands import Commands
 from tests.services.servers import free_port
 
 WORKERS = ("control", "executions", "beat")
@@ -65,15 +66,16 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._expected_to_end: set[str] = set()
         self._is_prepared = False
+        self._commands: Commands | None = None
 
     def manage(
         self, *args: str, check: bool = True, timeout: float = 60, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a management command; with `check` a failure fails the test and shows what it printed."""
-        command = [self.python, "manage.py", *args]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        if self._commands is None or self._commands.environment != self.env:
+            self._close_commands()
+            self._commands = Commands(self.env)
+        done = self._commands.run(*args, stdin=stdin, timeout=timeout)
         if check and done.returncode:
             pytest.fail(f"{' '.join(args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -178,12 +180,16 @@ class Stack:
             time.sleep(pause)
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that belongs to this stack: started here, working in its folder, or naming it."""
+        """Every living process that belongs to this stack: started here, working in its folder, or naming it.
+
+        What `manage` forks its commands from is the test's and no part of it.
+        """
+        tests = {os.getpid()} | (self._commands.pids() if self._commands else set())
         mine = {process.pid for process in self._processes.values() if process.poll() is None}
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and (process.pid in mine or self._is_ours(process)):
+                if process.pid not in tests and (process.pid in mine or self._is_ours(process)):
                     found[process.pid] = process
                     found.update({child.pid: child for child in process.children(recursive=True)})
         return [process for process in found.values() if _is_alive(process)]
@@ -212,6 +218,12 @@ class Stack:
         while any(process.poll() is None for process in self._processes.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.kill9_everything()
+        self._close_commands()
+
+    def _close_commands(self) -> None:
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
 
     def _is_ours(self, process: psutil.Process) -> bool:
         marks = [*process.cmdline()]
@@ -227,7 +239,6 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(state_dir.parent),
         "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
         "AGENTGRID_READ_DOTENV": "False",
         "AGENTGRID_STATE_DIR": str(state_dir),

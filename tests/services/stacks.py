@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -17,22 +16,6 @@ from tests.services.stack import Stack
 
 _FAILED = pytest.StashKey[bool]()
 _next_redis_database = iter(range(1, 64))
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database file with our tables, to be copied: migrating takes two seconds."""
-    stack_ = Stack(tmp_path_factory.mktemp("migrated"))
-    stack_.manage("migrate", "--verbosity=0", timeout=120)
-    return str(stack_.state_dir / "agentgrid.sqlite3")
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a PostgreSQL database with our tables, to be a template."""
-    url = new_postgres_database()
-    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
-    return urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import github
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from django.utils import timezone
 
 from tracker.conf import conf
@@ -123,7 +125,8 @@ def app_calls() -> Calls:
     """
     if not has_app():
         raise CredentialError("This needs a GitHub App: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY (docs/github.md).")
-    auth = github.Auth.AppAuth(conf().app_id, conf().app_key)
+    key = conf().app_key
+    auth = github.Auth.AppAuth(conf().app_id, lambda: _private_key(key))
     try:
         auth.create_jwt()
     except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
@@ -131,6 +134,12 @@ def app_calls() -> Calls:
         message = "GITHUB_APP_PRIVATE_KEY is no RSA private key in PEM; download a new one in the App's settings."
         raise CredentialError(message) from None
     return Calls(auth=auth)
+
+
+@functools.lru_cache(maxsize=2)
+def _private_key(pem: str) -> Any:
+    """The key, read once: checking it takes some 40 ms of a core, signing with it one."""
+    return serialization.load_pem_private_key(pem.encode(), password=None)
 
 
 def app_login() -> str:

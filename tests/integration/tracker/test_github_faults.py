@@ -98,9 +98,11 @@ def git(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
+def server(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
     cache.clear()
-    with FakeGithub.start(git_root=tmp_path) as started:
+    name = request.node.callspec.params.get("name", "") if hasattr(request.node, "callspec") else ""
+    needs_git = name in CASES and make_branch in CASES[name].prepare  # several processes for each repository
+    with FakeGithub.start(git_root=tmp_path if needs_git else None) as started:
         started.world.add_token("the-bots-token", "agent-bot")
         settings.TRACKER_GITHUB_API_URL = started.url
         settings.TRACKER_GITHUB_APP_ID = ""
@@ -113,7 +115,8 @@ def server(settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
 def make_place(server: FakeGithub, case: Case) -> Place:
     world, scope = server.world, f"acme/widgets-{next(_names)}"
     world.faults.clear()
-    world.add_repository(scope, {"alice": "admin", "agent-bot": "write"}, files={"app.txt": "one\n"})
+    files = {"app.txt": "one\n"} if world.git_root else None
+    world.add_repository(scope, {"alice": "admin", "agent-bot": "write"}, files=files)
     alice = world.act("alice", scope)
     numbers = [alice.open_issue(title) for title in ("One", "Two", "Three")]
     view = public_api.ensure_repository(tracker="github", scope=scope, source="x", default_branch="main")
