@@ -49,7 +49,11 @@ def each(repositories: list[Repository]) -> Iterator[tuple[Calls, str]]:
             yield calls, "/app/hook"
         return
     for repository in repositories:
-        with open_session(repository) as session:
+        try:
+            session = open_session(repository)
+        except NotFoundError:  # gone, or another has its name
+            continue
+        with session:
             try:
                 found = _of_repository(session, repository)
             except (ForbiddenError, NotFoundError):  # a token without the right to see hooks

@@ -78,20 +78,6 @@ def is_readable(session: Session, repository: Repository) -> bool:
         return False
 
 
-def check_same(session: Session, repository: Repository) -> None:
-    """Make sure that its name is still our repository's: once given up, anybody may take a name and be admin there.
-
-    Raises:
-        NotFoundError: It is not there, or is somebody else's now.
-        TrackerError: GitHub did not let us look.
-    """
-    if repository.remote_id is not None and _read(session, repository.scope).get("id") != repository.remote_id:
-        raise NotFoundError(
-            f"{repository.scope} is another repository than the one under care. "
-            "`manage.py github add OWNER/REPO` with the name that ours has now puts it right."
-        )
-
-
 def follow_rename(session: Session, repository: Repository, scope: str) -> bool:
     """Whether our repository is called `scope` now; its row says so from then on."""
     try:
