@@ -28,7 +28,7 @@ from tracker import public_accounts, public_api
 from tracker.fake_github import FakeGithub, Fault
 from tracker.github import checkup
 from tracker.models import Installation, Permission, Quota, Repository
-from tracker.public_errors import InvalidError, NotOursError, NotFoundError
+from tracker.public_errors import InvalidError, NotFoundError, NotOursError
 from tracker.public_sync import add_repository
 from tracker.public_types import Trust, Write, WriteKind
 
