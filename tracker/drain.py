@@ -23,8 +23,8 @@ from tracker.public_errors import (
     CredentialError,
     ForbiddenError,
     InvalidError,
-    NotOursError,
     NotFoundError,
+    NotOursError,
     RateLimitedError,
 )
 from tracker.public_types import WriteKind, WriteResult

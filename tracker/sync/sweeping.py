@@ -144,6 +144,7 @@ def _of_comments(repository: Repository, comments: list[RemoteComment]) -> list[
             scope=repository.scope,
             key=str(comment.number),
             comment_id=str(comment.id),
+            text=comment.body,
             actor=comment.author,
             actor_is_bot=comment.author_is_bot,
         )
