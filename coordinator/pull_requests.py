@@ -182,7 +182,8 @@ def status(facts: Status) -> str:
     if facts.evidence:
         lines += [*_evidence_table(facts.evidence), "", *_tails(facts.evidence)]
     lines += _run_table(facts.runs)
-    lines += [f"Used so far: {facts.executions} runs, {facts.wall_seconds:,} seconds of running time."]
+    runs = "1 run" if facts.executions == 1 else f"{facts.executions} runs"
+    lines += [f"Used so far: {runs}, {facts.wall_seconds:,} seconds of running time."]
     return _bounded(lines)
 
 

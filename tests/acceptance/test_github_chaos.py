@@ -93,7 +93,7 @@ def kill_whoever_writes(grid: Stack, github: FakeGithub, path: str) -> None:
     """Kill a control worker between a write and its answer, and let the lease that it held run out."""
     fault = Fault(kind="timeout", when="after", method="POST", path=path, seconds=3)
     github.world.faults.append(fault)
-    grid.wait_until(lambda: fault.fired, f"somebody writes to {path}", pause=0.05)
+    grid.wait_until(lambda: fault.fired, f"somebody writes to {path}", timeout=90, pause=0.05)
     name = talking(grid, github)
     assert name, "nobody waits for the answer"
     grid.kill9(name)
@@ -109,7 +109,7 @@ def kill_whoever_writes(grid: Stack, github: FakeGithub, path: str) -> None:
         grid.start_another("control", name)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_writers_and_lost_webhooks_leave_everything_there_once(
     grid: Stack, github: FakeGithub, hook: Hook
 ) -> None:
@@ -118,16 +118,18 @@ def test_killed_writers_and_lost_webhooks_leave_everything_there_once(
     number = alice.open_issue("Whole", "Do it.")
     alice.add_label(number, "agent:ready")
     kill_whoever_writes(grid, github, "/issues$")  # the first sub-issue
-    grid.wait_until(lambda: len(alice.sub_issues(number)) == 2, "both sub-issues are there")
+    grid.wait_until(lambda: len(alice.sub_issues(number)) == 2, "both sub-issues are there", timeout=90)
     hook.drop = False
     kill_whoever_writes(grid, github, "/pulls$")
-    grid.wait_until(lambda: alice.labels(number) == ["agent:review"], "the pull request waits for review")
+    grid.wait_until(lambda: alice.labels(number) == ["agent:review"], "the pull request waits for review", timeout=90)
     notices = [f"Pull request #{alice.pulls()[0]['number']} is a draft", "has split this issue into 2 sub-issues"]
 
     def said(issue: int) -> list[str]:
         return [one["body"] for one in alice.comments(issue) if one["user"]["type"] == "Bot"]
 
-    grid.wait_until(lambda: all(any(words in body for body in said(number)) for words in notices), "people are told")
+    grid.wait_until(
+        lambda: all(any(words in body for body in said(number)) for words in notices), "people are told", timeout=90
+    )
     issues = [one for one in alice.api("GET", "/issues", state="all") if "pull_request" not in one]
     first, second = alice.sub_issues(number)
     assert sorted(one["number"] for one in issues) == [number, first, second]

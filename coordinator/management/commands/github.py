@@ -88,8 +88,10 @@ class Command(GridCommand):
             }
         )
         for about, finding in found:
-            mark = cell("ok  ", "green") if finding.is_ok else cell("not ", "red")
-            self.out.line(mark, cell(about, "bold"), "  ", cell(finding.what, limit=300))
+            mark = cell("ok", "green") if finding.is_ok else cell("not", "red")
+            self.out.line(
+                mark, "  " if finding.is_ok else " ", cell(about, "bold"), "  ", cell(finding.what, limit=300)
+            )
             if not finding.is_ok and finding.remedy:
                 self.out.line(cell(f"remedy: {finding.remedy}", "bold", limit=1000), indent=4)
         return OK if all(finding.is_ok for _, finding in found) else NOT_OK

@@ -465,6 +465,11 @@ def test_a_token_that_may_not_see_webhooks_is_no_error(github: GithubHere, setti
     (finding,) = public_sync.check_hooks(github.repository.id)
     assert not finding.is_ok
     assert "right to read webhooks" in finding.remedy
+    Delivery.objects.create(guid="g", event="issues", scope=REPOSITORY, payload={}, received_at=timezone.now())
+    (finding,) = public_sync.check_hooks(github.repository.id)
+    assert finding.is_ok and "they come in" in finding.what
+    Delivery.objects.update(received_at=timezone.now() - timedelta(days=8))
+    assert [finding.is_ok for finding in public_sync.check_hooks(github.repository.id)] == [False]
 
 
 def test_an_apps_deliveries_of_other_repositories_stay_failed(
