@@ -34,6 +34,7 @@ from coordinator import (
 )
 from coordinator.conf import conf
 from coordinator.models import Agent
+from coordinator.public_errors import ClosingWordsError
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
 from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
@@ -188,6 +189,11 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
     if why:
         _fail(agent, run, why)
         return
+    try:
+        reviewing.check(agent, run)
+    except (ClosingWordsError, GridError) as error:
+        _refuse(agent, run, error)
+        return
     head = integration.keep(agent, run.result.head)
     with transaction.atomic():
         moved = _move(
@@ -213,12 +219,13 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
         return
     issue = agent.issue
     try:
+        reviewing.check(agent, run)
         done = reviewing.bring_together(agent, run)
     except SourceUnavailableError as error:
         _later(agent, error)
         return
-    except GridError as error:
-        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+    except (ClosingWordsError, GridError) as error:
+        _refuse(agent, run, error)
         return
     if done.conflict:
         _conflict(agent, run, done)
@@ -290,6 +297,31 @@ def _out_of_money(agent: Agent, run: ExecutionView) -> None:
     kept = {"head": run.result.head} if run.result.changed else {}
     reason = "its budget is used up; raise it with `manage.py budget raise`, then nudge"
     _move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
+
+
+def _refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | GridError) -> None:
+    """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked."""
+    attempts = agent.attempts + 1
+    is_told = "refused" in agent.conflict or attempts >= briefing.max_attempts(agent)
+    if is_told or not isinstance(error, ClosingWordsError):
+        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        return
+    head = run.result.head
+    advice = f"The work is commit {head}; `git merge --squash {head}`, then `git commit -m …`, takes it over without its messages"
+    reason = f"the work was not taken, because {error}"
+    with transaction.atomic():
+        moved = _move(
+            agent,
+            run,
+            AgentState.QUEUED,
+            reason[:500],
+            attempts=attempts,
+            head=integration.branch_head(agent),
+            next_mode="" if run.mode == "work" else run.mode,
+            conflict={**agent.conflict, "refused": f"{reason}. {advice}"},
+        )
+        if moved:
+            dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300])
 
 
 def _block(agent: Agent, run: ExecutionView, reason: str) -> None:

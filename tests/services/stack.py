@@ -21,6 +21,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from agentgrid.supervisor import spawn, stack
+from agentgrid.supervisor import ProcessSpec, spawn, stack
 from tests.services.commands import Commands
 from tests.services.servers import free_port
 
@@ -103,13 +104,23 @@ class Stack:
             "AGENTGRID_AGENT_URL", f"http://127.0.0.1:{self.port}" if self.is_running("web") else ""
         )
         for spec in stack(names or WORKERS, broker_kind=self.broker_kind, port=self.port, agent_url=agent_url):
-            assert not self.is_running(spec.name), f"{spec.name} runs already"
-            with (self.folder / f"{spec.name}.log").open("ab") as log:
-                self._expected_to_end.discard(spec.name)
-                self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
+            self._spawn(spec)
         if "web" in names:
             self.wait_until(self.web_answers, "web answers", timeout=30)
         return self
+
+    def start_another(self, kind: str, name: str) -> Stack:
+        """Start one more worker of a kind that runs already, under a name of its own."""
+        (spec,) = stack((kind,), broker_kind=self.broker_kind, port=self.port)
+        command = tuple(f"{name}@%h" if word == f"{kind}@%h" else word for word in spec.command)
+        self._spawn(replace(spec, name=name, command=command))
+        return self
+
+    def _spawn(self, spec: ProcessSpec) -> None:
+        assert not self.is_running(spec.name), f"{spec.name} runs already"
+        with (self.folder / f"{spec.name}.log").open("ab") as log:
+            self._expected_to_end.discard(spec.name)
+            self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
 
     def pid(self, name: str) -> int:
         """The process id of `web`, `control`, `executions` or `beat`."""

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis
 
-from agentgrid.supervisor import KINDS
 from tests.services.stack import Stack
 
 _FAILED = pytest.StashKey[bool]()
@@ -72,6 +71,6 @@ def _fresh_redis(url: str) -> str:
 
 
 def _show_logs(stack_: Stack) -> None:
-    for name in (*KINDS, "up"):
+    for name in sorted(file.stem for file in stack_.folder.glob("*.log")):
         if text := stack_.logs(name):
             print(f"--- last lines of {name} ({stack_.folder})", *text.splitlines()[-60:], sep="\n")

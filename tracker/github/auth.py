@@ -83,8 +83,18 @@ def identity(repository: Repository) -> Identity:
         login = _token_login()
         return Identity(account=f"token:{login}", login=login, auth=github.Auth.Token(personal_token()))
     number = installation_of(repository)
-    auth = InstallationAuth(Grant(installation_id=number, repository=repository.scope.split("/")[1]))
+    auth = InstallationAuth(grant(repository, installation_id=number))
     return Identity(account=f"installation:{number}", login=app_login(), auth=auth, renew=auth.renew)
+
+
+def grant(repository: Repository, *, installation_id: int, permissions: Mapping[str, str] | None = None) -> Grant:
+    """What a token for a repository is for."""
+    return Grant(
+        installation_id=installation_id,
+        repository=repository.scope.split("/")[1],
+        repository_id=repository.remote_id,
+        permissions=permissions,
+    )
 
 
 def check_scope(scope: str) -> None:
@@ -179,7 +189,10 @@ def mint(grant: Grant) -> Token:
         UnavailableError, RateLimitedError: Try later; nothing else was done.
     """
     path = f"/app/installations/{grant.installation_id}/access_tokens"
-    body: dict[str, object] = {"repositories": [grant.repository]}
+    by_number = grant.repository_id is not None
+    body: dict[str, object] = (
+        {"repository_ids": [grant.repository_id]} if by_number else {"repositories": [grant.repository]}
+    )
     if grant.permissions is not None:
         body["permissions"] = dict(grant.permissions)
     try:

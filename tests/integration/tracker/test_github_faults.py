@@ -375,6 +375,27 @@ def test_a_lost_answer_and_then_listings_that_lag_leave_one_effect(server: FakeG
         until_done(place, case)
 
 
+@pytest.mark.parametrize("name", ["create", "upsert_comment new", "open_change"])
+def test_an_answer_that_never_comes_leaves_one_effect(server: FakeGithub, settings: Settings, name: str) -> None:
+    case = CASES[name]
+    place = make_place(server, case)
+    before = len(server.traffic)
+    case.write(place)
+    posts = [number for number, entry in enumerate(list(server.traffic)[before:]) if entry[0] == "POST"]
+    assert posts
+    for number, when in itertools.product(posts, ("before", "after")):
+        place = make_place(server, case)
+        settings.TRACKER_GITHUB_TIMEOUT_SECONDS = 0.3
+        fault = AtRequest(kind="timeout", when=when, passing=number, seconds=0.6)
+        server.world.faults.append(fault)
+        with pytest.raises(UnavailableError, match="did not answer") as caught:
+            case.write(place)
+        assert fault.fired == 1 and caught.value.maybe_applied
+        settings.TRACKER_GITHUB_TIMEOUT_SECONDS = 10
+        time_passes()
+        until_done(place, case)
+
+
 def attempt(place: Place, case: Case) -> None:
     try:
         case.write(place)
