@@ -55,8 +55,11 @@ def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool 
 
 def launch_here(execution_id: UUID) -> bool:
     """Claim a queued execution for this machine and start its agent; False when there is nothing to do."""
+    host = identity.host_name(conf())
+    if not executions.has_free_slot(host):
+        return False
     lease_at = processes.boottime()
-    row = executions.claim(execution_id, host=identity.host_name(conf()))
+    row = executions.claim(execution_id, host=host)
     return row is not None and launching.start(row, lease_at=lease_at)
 
 
@@ -101,10 +104,10 @@ def get_execution(execution_id: UUID) -> ExecutionView:
     Raises:
         ExecutionNotFoundError: No such row.
     """
-    row = Execution.objects.filter(pk=execution_id).first()
-    if row is None:
-        raise ExecutionNotFoundError(str(execution_id))
-    return executions.view(row)
+    try:
+        return executions.view(Execution.objects.get(pk=execution_id))
+    except Execution.DoesNotExist as error:
+        raise ExecutionNotFoundError(str(execution_id)) from error
 
 
 def find_executions(

@@ -183,7 +183,7 @@ class HostLoop:
                 if is_start:
                     self._lost(row, "the worker died before the agent was started")
                 continue
-            spec = specs.load_spec(row.spec, row.prompt)
+            spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=execution_id))
             phase = phases.find(spec, row.phase)
             watch = Watch(row, spec, phase)
             if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
