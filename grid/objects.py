@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType, ReferenceType
+from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
 
 from grid.public_errors import WorkspaceError
 
@@ -110,6 +110,41 @@ def changed_files(store: Path, *, base: str, tip: str) -> list[tuple[str, str]]:
         return list(_differences(repository, trees[0], trees[1]))
     except FAULTS as error:
         raise UnusualError(str(error)) from error
+
+
+def added(repository: pygit2.Repository, *, tip: str, known: Sequence[str], at_most: int) -> list[pygit2.Oid] | None:
+    """Objects to copy to whoever has the known commits, each after those that it refers to; None when there are more.
+
+    Never too few; what was merely moved within the tree is among them, too. Raises what libgit2 raises.
+    """
+    walk = repository.walk(pygit2.Oid(hex=tip), SortMode.TOPOLOGICAL)
+    for commit_id in known:
+        walk.hide(pygit2.Oid(hex=commit_id))
+    found: dict[pygit2.Oid, None] = {}
+
+    def note(oid: pygit2.Oid) -> None:
+        found.pop(oid, None)  # one that an earlier commit refers to as well belongs behind that
+        found[oid] = None
+
+    for commit in walk:
+        note(commit.id)
+        old_trees = [parent.tree for parent in commit.parents]
+        pending = [] if any(old.id == commit.tree_id for old in old_trees) else [(commit.tree, old_trees)]
+        while pending:
+            tree, beside = pending.pop()
+            note(tree.id)
+            if len(found) > at_most:
+                return None
+            known_entries = [_entries(old) for old in beside]
+            for name, entry in _entries(tree).items():
+                before = [entries[name] for entries in known_entries if name in entries]
+                if any(old.id == entry.id for old in before) or entry.type == ObjectType.COMMIT:
+                    continue
+                if isinstance(entry, pygit2.Tree):
+                    pending.append((entry, [old for old in before if isinstance(old, pygit2.Tree)]))
+                else:
+                    note(entry.id)
+    return None if len(found) > at_most else list(found)[::-1]
 
 
 def _differences(repository: pygit2.Repository, base: pygit2.Tree, tip: pygit2.Tree) -> Iterator[tuple[str, str]]:
