@@ -40,7 +40,7 @@ def nudge(asked: int | Agent, *, source: Source, reason: str = "", not_before: d
     Returns:
         The nudge that holds the answer: the new one, or the open one it was coalesced into.
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
         agent = asked if isinstance(asked, Agent) else locked(asked)
         row = _open_nudge(agent)
         if row is not None:

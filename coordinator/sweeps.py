@@ -27,7 +27,7 @@ from tracker import public_inbound
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
 STARTED, ENDED = "task.started", "task.ended"
-EVENTS_PER_BATCH = 10
+EVENTS_PER_BATCH = 20
 """Small, so that several processes share a burst; a batch is taken by moving the cursor past it first."""
 UNAPPLIED_AFTER = timedelta(seconds=10)
 DUE_LIMIT = 200

@@ -108,6 +108,11 @@ def next_queued(*, limit: int = 1) -> list[UUID]:
     return list(rows.values_list("pk", flat=True)[:limit])
 
 
+def others_wait(execution_id: UUID) -> bool:
+    """Whether further rows may be claimed and are not."""
+    return Execution.objects.filter(state=State.QUEUED, is_held=False).exclude(pk=execution_id).exists()
+
+
 def renew(*, host: str, tokens: Mapping[UUID, int], slots: int) -> set[UUID]:
     """Stamp the host's heartbeat and extend the leases it holds, in one statement each.
 

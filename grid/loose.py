@@ -73,7 +73,7 @@ def _read(objects: int, name: str, *, limit: int) -> tuple[bytes, bytes] | None:
     if header is None or not unfolding.eof or hashlib.sha1(data, usedforsecurity=False).hexdigest() != name:
         return None
     content = data[header.end() :]
-    return (header[1], content) if len(content) == int(header[2]) else None
+    return (header[1], content) if len(content) == int(header[2]) <= limit else None
 
 
 def _referred(kind: bytes, data: bytes) -> Iterator[str]:

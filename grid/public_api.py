@@ -39,7 +39,7 @@ TASK_ENDED = "task.ended"
 
 
 def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool = False) -> UUID | None:
-    """Queue one execution in the caller's transaction and wake a worker when it commits.
+    """Queue one execution in the caller's transaction and wake a worker when it commits, unless others wait already.
 
     Args:
         is_held: Queue it, but let nobody claim it yet (its scope is paused).
@@ -48,7 +48,8 @@ def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool 
         None when the subject has a live execution already. Nothing is written then.
     """
     queued = executions.queue(spec, execution_id=execution_id, is_held=is_held)
-    if queued is not None and not is_held:
+    # Where others wait, no slot is free: hosts go on with the next row by themselves, and a message would find nothing to do.
+    if queued is not None and not is_held and not executions.others_wait(queued):
         wake.launch(queued)
     return queued
 

@@ -126,8 +126,10 @@ class HostLoop:
             self.suspicious_until = 0.0
 
     def _rows(self) -> dict[UUID, Execution]:
-        # Read at every tick: without what only a new watch needs.
-        rows = Execution.objects.defer("spec", "prompt", "progress", "result")
+        # Read at every tick: what is needed here, and in no order.
+        rows = Execution.objects.only(
+            "token", "state", "phase", "stop_reason", "claimed_at", "crashes", "record", "root"
+        ).order_by()
         return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
 
     def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
