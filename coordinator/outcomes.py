@@ -62,8 +62,9 @@ def started(execution_id: UUID) -> None:
     """The agent's process exists."""
     live = [str(state) for state in LIVE]
     agents = Agent.objects.select_related("issue", "repository")
-    agent = agents.filter(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live).first()
-    if agent is None:
+    try:
+        agent = agents.get(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live)
+    except Agent.DoesNotExist:
         return
     with transaction.atomic():
         if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
@@ -82,11 +83,11 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
     Returns:
         False when there is nothing to apply, or not yet: its scope is paused or its issue held, and nothing may happen there.
     """
-    agents = Agent.objects.select_related(
-        "envelope__parent__parent__parent", "repository", "parent__repository", "issue"
-    )
-    agent = agents.filter(execution_id=execution_id, is_applied=False).first()
-    if agent is None:
+    # Parent and envelope are asked for where they are needed: that is cheaper than their columns for all others.
+    agents = Agent.objects.select_related("repository", "issue")
+    try:
+        agent = agents.get(execution_id=execution_id, is_applied=False)
+    except Agent.DoesNotExist:
         return False
     run = grid.get_execution(execution_id)
     if run.is_live:
@@ -105,7 +106,7 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
         dispatch.decide_again(agent.pk)
         return True
-    if budgets.paused_scope(budgets.path_of(agent.envelope)):
+    if budgets.is_paused(execution_id):
         return False
     if tracker.is_held(agent.issue_id):
         return False
