@@ -264,6 +264,7 @@ TRACKER_GITHUB_WEBHOOK_SECRETS = [env.str("GITHUB_WEBHOOK_SECRET", ""), env.str(
 TRACKER_GITHUB_OWNERS = env.list("GITHUB_OWNERS", default=[])
 TRACKER_GITHUB_ALLOWED_BOTS = env.list("GITHUB_ALLOWED_BOTS", default=[])
 TRACKER_GITHUB_MACHINE_USER = env.str("GITHUB_MACHINE_USER", "")
+TRACKER_GITHUB_TIMEOUT_SECONDS = 10.0  # not for operators: leases rest on calls that end within 30 seconds
 TRACKER_GITHUB_SECONDS_BETWEEN_WRITES = env.float("GITHUB_SECONDS_BETWEEN_WRITES", 1.0)
 # Where people reach this installation: the links in comments.
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")

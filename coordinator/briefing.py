@@ -174,9 +174,9 @@ def _context(
         parent=_parent(agent),
         blockers=_blockers(agent),
         children=_children(children),
-        last_failure=_failure(last) if agent.attempts else None,
+        last_failure=_failure(agent, last),
         conflict=Conflict(paths=tuple(agent.conflict["paths"]), commit=agent.conflict["commit"])
-        if agent.conflict
+        if "paths" in agent.conflict
         else None,
         remarks=remarks.in_prompt(said),
         messages=(
@@ -232,12 +232,15 @@ def _children(children: Children) -> tuple[prompts.Child, ...]:
     )
 
 
-def _failure(last: ExecutionView | None) -> Failure | None:
-    if last is None or last.state not in FAILURES:
-        return None
+def _failure(agent: Agent, last: ExecutionView | None) -> Failure | None:
+    """What went wrong before, and is still to be minded."""
+    refused = str(agent.conflict.get("refused", ""))
+    if last is None or last.state not in FAILURES or not agent.attempts:
+        return Failure(reason=refused) if refused else None
     checks: list[Any] = [check for check in last.result.checks if not check.passed]
+    reason = last.result.reason or str(last.state)
     return Failure(
-        reason=last.result.reason or str(last.state),
+        reason=f"{reason}. Before that, {refused}" if refused else reason,
         checks=tuple(FailedCheck(command=check.command, tail=check.tail) for check in checks),
     )
 

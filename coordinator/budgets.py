@@ -94,28 +94,29 @@ def settle(*, execution_id: UUID, executions: int, wall_seconds: int) -> bool:
         False when there was nothing to settle.
     """
     with transaction.atomic():
-        entries = list(LedgerEntry.objects.filter(execution_id=execution_id).order_by("envelope_id"))
-        reserved = [entry for entry in entries if entry.kind == LedgerEntry.Kind.RESERVE]
-        locked = Envelope.objects.select_for_update().filter(pk__in=[entry.envelope_id for entry in reserved])
-        list(locked.order_by("pk").values_list("pk", flat=True))
-        # Read again under the locks: two settlers may have come this far together.
-        if not reserved or LedgerEntry.objects.filter(execution_id=execution_id, kind=LedgerEntry.Kind.SETTLE).exists():
+        holding = Envelope.objects.select_for_update(of=("self",)).filter(
+            entries__execution_id=execution_id, entries__kind=LedgerEntry.Kind.RESERVE
+        )
+        reserved = dict(holding.order_by("pk").values_list("pk", "entries__wall_seconds"))
+        # Asked under the locks: two settlers may have come this far together.
+        settled = LedgerEntry.objects.filter(execution_id=execution_id, kind=LedgerEntry.Kind.SETTLE)
+        if not reserved or settled.exists():
             return False
         LedgerEntry.objects.bulk_create(
             LedgerEntry(
-                envelope_id=entry.envelope_id,
+                envelope_id=pk,
                 execution_id=execution_id,
                 kind=LedgerEntry.Kind.SETTLE,
                 executions=executions,
                 wall_seconds=wall_seconds,
             )
-            for entry in reserved
+            for pk in reserved
         )
-        Envelope.objects.filter(pk__in=[entry.envelope_id for entry in reserved]).update(
+        Envelope.objects.filter(pk__in=reserved).update(
             live=F("live") - 1,
             executions_reserved=F("executions_reserved") - 1,
             executions_spent=F("executions_spent") + executions,
-            wall_reserved_seconds=F("wall_reserved_seconds") - reserved[0].wall_seconds,
+            wall_reserved_seconds=F("wall_reserved_seconds") - max(reserved.values()),
             wall_spent_seconds=F("wall_spent_seconds") + wall_seconds,
         )
     return True
@@ -143,6 +144,12 @@ def full(path: Sequence[Envelope], *, wall_seconds: int) -> tuple[Full, ...]:
 def paused_scope(path: Sequence[Envelope]) -> str:
     """The outermost paused level, or empty."""
     return next((str(envelope.kind) for envelope in path if envelope.paused_at), "")
+
+
+def is_paused(execution_id: UUID) -> bool:
+    """Whether a level is paused on which this execution has its reservation, settled by now or not."""
+    path = Envelope.objects.filter(entries__execution_id=execution_id, entries__kind=LedgerEntry.Kind.RESERVE)
+    return path.filter(paused_at__isnull=False).exists()
 
 
 def pause(key: str, *, actor: str, now: datetime) -> Envelope:

@@ -175,8 +175,9 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
     """Ask for a look at an agent now, as a person, who thereby approves the issue's present text."""
     with transaction.atomic():
-        approvals.approve_present(_get(agent_id), by=actor, at=timezone.now())
-        row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
+        agent = _get(agent_id)
+        approvals.approve_present(agent, by=actor, at=timezone.now())
+        row = dispatch.nudge(agent, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
         audit(actor, "nudge", f"agent:{agent_id}", {"reason": reason[:300], "answer": row.answer})
     return row
 
@@ -233,10 +234,10 @@ def agent_epoch() -> Any:
 
 
 def _get(agent_id: int) -> Agent:
-    agent = Agent.objects.select_for_update(of=("self",)).filter(pk=agent_id).first()
-    if agent is None:
-        raise AgentNotFoundError(f"no agent {agent_id}")
-    return agent
+    try:
+        return dispatch.locked(agent_id)
+    except Agent.DoesNotExist as error:
+        raise AgentNotFoundError(f"no agent {agent_id}") from error
 
 
 def _reopen(agent: Agent) -> datetime | None:

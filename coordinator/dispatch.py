@@ -13,13 +13,25 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from coordinator import admission, approvals, briefing, budgets, lifecycle, messages, profiles, remarks, tree, wake
+from coordinator import (
+    admission,
+    approvals,
+    briefing,
+    budgets,
+    lifecycle,
+    messages,
+    profiles,
+    remarks,
+    repositories,
+    tree,
+    wake,
+)
 from coordinator import capability as capabilities
 from coordinator.admission import Facts
 from coordinator.briefing import RunPlan
 from coordinator.conf import conf
 from coordinator.lifecycle import Draft
-from coordinator.models import Agent, Envelope, Feedback, Message, Nudge, RepositoryPolicy, UpgradeRequest
+from coordinator.models import Agent, Envelope, Feedback, Message, Nudge, UpgradeRequest
 from coordinator.public_types import AgentState, Answer, Decision, Source
 from coordinator.tree import Children
 from grid import public_api as grid
@@ -31,18 +43,19 @@ RECHECK = timedelta(seconds=60)
 """A deferred nudge whose event was missed is decided again after this long."""
 
 
-def nudge(agent_id: int, *, source: Source, reason: str = "", not_before: datetime | None = None) -> Nudge:
+def nudge(asked: int | Agent, *, source: Source, reason: str = "", not_before: datetime | None = None) -> Nudge:
     """Ask for a look at an agent now, and answer.
 
     Args:
+        asked: The agent's id, or what `locked` returned in this transaction.
         not_before: Decide no earlier (retries); the nudge is recorded as deferred until then.
 
     Returns:
         The nudge that holds the answer: the new one, or the open one it was coalesced into.
     """
-    with transaction.atomic():
-        agent = _locked(agent_id)
-        row = Nudge.objects.filter(agent=agent, is_open=True).first()
+    with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
+        agent = asked if isinstance(asked, Agent) else locked(asked)
+        row = _open_nudge(agent)
         if row is not None:
             _coalesce(row, source=source, reason=reason)
         else:
@@ -59,23 +72,33 @@ def decide_again(agent_id: int) -> Decision | None:
     if not Nudge.objects.filter(agent_id=agent_id, is_open=True).exists():
         return None
     with transaction.atomic():
-        agent = _locked(agent_id)
-        row = Nudge.objects.filter(agent=agent, is_open=True).first()
+        agent = locked(agent_id)
+        row = _open_nudge(agent)
         if row is None:
             return None
         return _decide(agent, row)
 
 
-def _locked(agent_id: int) -> Agent:
+def locked(agent_id: int) -> Agent:
+    """An agent with what a decision reads, its row held until the transaction ends. Raises Agent.DoesNotExist."""
     # Of itself only: locking the joined rows as well would make every launch wait for its neighbours.
     rows = Agent.objects.select_for_update(of=("self",))
-    return rows.select_related("envelope__parent__parent__parent", "repository", "execution", "parent", "issue").get(
-        pk=agent_id
-    )
+    # Without parent and last execution, which most have not: reading their columns costs more than asking for them.
+    return rows.select_related("envelope__parent__parent__parent", "repository", "issue").get(pk=agent_id)
+
+
+def _open_nudge(agent: Agent) -> Nudge | None:
+    try:
+        return Nudge.objects.get(agent=agent, is_open=True)
+    except Nudge.DoesNotExist:
+        return None
 
 
 def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:
-    """Record the later nudge as answered by the open one; a person's word outranks the machine's."""
+    """Record the later nudge as answered by the open one, which is stored with its own answer later.
+
+    A person's word outranks the machine's.
+    """
     Nudge.objects.create(
         agent_id=open_row.agent_id,
         source=source,
@@ -87,7 +110,6 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> None:
     )
     if source in admission.BY_HAND or open_row.source not in admission.BY_HAND:
         open_row.source, open_row.reason = source, reason[:500]
-        open_row.save(update_fields=["source", "reason"])
 
 
 def _decide(agent: Agent, row: Nudge) -> Decision:
@@ -123,7 +145,7 @@ class Situation:
 
 def look(agent: Agent) -> Situation:
     """Read an agent's surroundings; the agent comes with its envelope path, repository and parent."""
-    policy = RepositoryPolicy.objects.filter(repository_id=agent.repository_id).first()
+    policy = repositories.policy_of(agent.repository_id)
     return Situation(
         path=budgets.path_of(agent.envelope),
         plan=briefing.plan_for(agent, policy),

@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from coordinator.models import Agent
 from coordinator.policy import protected
-from coordinator.public_errors import NotAllowedError
+from coordinator.public_errors import ClosingWordsError, NotAllowedError
 from coordinator.pull_requests import closed_by
 from grid import public_api as grid
 from grid.public_errors import BranchMovedError, MergeConflictError
@@ -54,6 +54,28 @@ def keep(agent: Agent, commit: str) -> str:
         repository=repository, into=agent.branch, commit=commit, message=f"Merge work of {agent.branch}"
     )
     return merged.commit
+
+
+def branch_head(agent: Agent) -> str:
+    """Where the agent's branch stands: work that was checked and merged; empty before the first."""
+    return grid.branch_head(repository=key(agent), branch=agent.branch)
+
+
+def check(agent: Agent, commit: str, *, allowed: Collection[str] = ()) -> None:
+    """Refuse a run's work before it is on any branch: what stands there once, no later run can take back.
+
+    Args:
+        allowed: As for `publish`.
+
+    Raises:
+        ClosingWordsError: A message of its commits would close issues outside the tree.
+        NotAllowedError: It changes a protected file.
+    """
+    above = branch_head(agent.parent) if agent.parent is not None else ""
+    settled = [one for one in (branch_head(agent) or agent.base, above, str(agent.conflict.get("commit", ""))) if one]
+    if settled:
+        _refuse_protected(set.intersection(*(_changed(agent, one, commit) for one in settled)), allowed)
+    _check_messages(agent, commit, known=settled)
 
 
 def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
@@ -120,7 +142,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
             return together
         if together.head != theirs:
             _check_paths(agent, together.head, theirs=theirs, allowed=allowed)
-            _check_messages(agent, together.head, theirs=theirs)
+            _check_messages(agent, together.head, known=[agent.base, theirs])
             try:
                 grid.publish(
                     repository=key(agent),
@@ -207,9 +229,15 @@ def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[st
     repository = key(agent)
     upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
     base = grid.merge_base(repository=repository, one=upstream, other=head) or agent.base
-    changed = {file.path for file in grid.changes(repository=repository, base=base, head=head)}
-    if theirs:
-        changed &= {file.path for file in grid.changes(repository=repository, base=theirs, head=head)}
+    changed = _changed(agent, base, head)
+    _refuse_protected(changed & _changed(agent, theirs, head) if theirs else changed, allowed)
+
+
+def _changed(agent: Agent, base: str, head: str) -> set[str]:
+    return {file.path for file in grid.changes(repository=key(agent), base=base, head=head)}
+
+
+def _refuse_protected(changed: Collection[str], allowed: Collection[str]) -> None:
     refused = protected(sorted(changed), allowed=allowed)
     if refused:
         raise NotAllowedError(
@@ -218,18 +246,18 @@ def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[st
         )
 
 
-def _check_messages(agent: Agent, head: str, *, theirs: str) -> None:
+def _check_messages(agent: Agent, head: str, *, known: Collection[str]) -> None:
     """Refuse commits that would close other issues than those of this tree as soon as people merge them."""
     repository = key(agent)
     upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch)
-    known = [commit for commit in (upstream, agent.base, theirs) if commit]
-    tree_keys = Agent.objects.filter(Q(pk=agent.pk) | Q(root=agent.tree_id)).values_list("issue__key", flat=True)
+    settled = [commit for commit in (upstream, *known) if commit]
+    tree_keys = Agent.objects.filter(Q(pk=agent.tree_id) | Q(root=agent.tree_id)).values_list("issue__key", flat=True)
     mine = set(tree_keys)
-    for commit, message in grid.messages(repository=repository, head=head, known=known).items():
+    for commit, message in grid.messages(repository=repository, head=head, known=settled).items():
         if others := sorted(closed_by(message) - mine):
-            raise NotAllowedError(
-                f"the message of commit {commit[:12]} would close {', '.join(others[:5])} when people merge it; push it by "
-                "hand with another message, or retry for another attempt"
+            raise ClosingWordsError(
+                f"the message of commit {commit[:12]} would close {', '.join(others[:5])} when people merge it; "
+                "write it without such words: `see 9`, not `fixes #9`"
             )
 
 

@@ -50,12 +50,13 @@ def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
     is_bot = found.is_bot or (hint.actor_is_bot and not hint.actor.endswith("[bot]"))
     by = Person(login=found.login, trust=found.trust, is_bot=is_bot)
     if not by.may_steer:
-        _refuse(comment, by)
+        _refuse(str(comment.ref), comment.id, by)
         return
     changes: Sequence[TextChange] = ()
     seen = tracker.get_issue(issue_id)
     if any(command.verb in _APPROVE for command in commands):
         changes = starting.text_changes(public_sync.evidence(repository_id, comment.ref.key))
+        starting.prepare(repository_id)
     order = Order(by=by, at=comment.created_at, how="/agent", seen=seen, text_changes=changes)
     try:
         with transaction.atomic():
@@ -76,6 +77,12 @@ def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
         return
     # At once: the label that holds is to be there before anything else is started.
     outbox.drain(repository_id)
+
+
+def overhear(hint: Hint, by: Person) -> None:
+    """Take note of commands by somebody who may give none; reads nothing, because outsiders could spend our quota so."""
+    if hint.action in ("created", "sweep") and slash_commands.parse(hint.text):
+        _refuse(f"{hint.scope}#{hint.key}", hint.comment_id, by)
 
 
 def _comment(issue_id: int, hint: Hint) -> CommentView | None:
@@ -214,10 +221,10 @@ def _acknowledge(repository_id: int, comment: CommentView, *, answer: str) -> No
     wake.drain_outbox(repository_id)
 
 
-def _refuse(comment: CommentView, by: Person) -> None:
+def _refuse(issue: str, comment_id: str, by: Person) -> None:
     """The author is told nothing, so that nobody can find out by trying who may steer; operators can see it, once."""
-    actor, target = starting.actor_of(by.login), f"{comment.ref} comment {comment.id}"
-    log.warning("command refused", extra={"action": "refuse", "actor": actor, "issue": str(comment.ref)})
+    actor, target = starting.actor_of(by.login), f"{issue} comment {comment_id}"
+    log.warning("command refused", extra={"action": "refuse", "actor": actor, "issue": issue})
     if not AuditEntry.objects.filter(action="refused", target=target).exists():
         control.audit(actor, "refused", target, {"trust": str(by.trust), "is_bot": by.is_bot, "at": _now()})
 

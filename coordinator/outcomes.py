@@ -34,6 +34,7 @@ from coordinator import (
 )
 from coordinator.conf import conf
 from coordinator.models import Agent
+from coordinator.public_errors import ClosingWordsError
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
 from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
@@ -61,8 +62,9 @@ def started(execution_id: UUID) -> None:
     """The agent's process exists."""
     live = [str(state) for state in LIVE]
     agents = Agent.objects.select_related("issue", "repository")
-    agent = agents.filter(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live).first()
-    if agent is None:
+    try:
+        agent = agents.get(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live)
+    except Agent.DoesNotExist:
         return
     with transaction.atomic():
         if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
@@ -81,11 +83,11 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
     Returns:
         False when there is nothing to apply, or not yet: its scope is paused or its issue held, and nothing may happen there.
     """
-    agents = Agent.objects.select_related(
-        "envelope__parent__parent__parent", "repository", "parent__repository", "issue"
-    )
-    agent = agents.filter(execution_id=execution_id, is_applied=False).first()
-    if agent is None:
+    # Parent and envelope are asked for where they are needed: that is cheaper than their columns for all others.
+    agents = Agent.objects.select_related("repository", "issue")
+    try:
+        agent = agents.get(execution_id=execution_id, is_applied=False)
+    except Agent.DoesNotExist:
         return False
     run = grid.get_execution(execution_id)
     if run.is_live:
@@ -104,7 +106,7 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
         dispatch.decide_again(agent.pk)
         return True
-    if budgets.paused_scope(budgets.path_of(agent.envelope)):
+    if budgets.is_paused(execution_id):
         return False
     if tracker.is_held(agent.issue_id):
         return False
@@ -188,6 +190,11 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
     if why:
         _fail(agent, run, why)
         return
+    try:
+        reviewing.check(agent, run)
+    except (ClosingWordsError, GridError) as error:
+        _refuse(agent, run, error)
+        return
     head = integration.keep(agent, run.result.head)
     with transaction.atomic():
         moved = _move(
@@ -213,12 +220,13 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
         return
     issue = agent.issue
     try:
+        reviewing.check(agent, run)
         done = reviewing.bring_together(agent, run)
     except SourceUnavailableError as error:
         _later(agent, error)
         return
-    except GridError as error:
-        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+    except (ClosingWordsError, GridError) as error:
+        _refuse(agent, run, error)
         return
     if done.conflict:
         _conflict(agent, run, done)
@@ -290,6 +298,31 @@ def _out_of_money(agent: Agent, run: ExecutionView) -> None:
     kept = {"head": run.result.head} if run.result.changed else {}
     reason = "its budget is used up; raise it with `manage.py budget raise`, then nudge"
     _move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
+
+
+def _refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | GridError) -> None:
+    """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked."""
+    attempts = agent.attempts + 1
+    is_told = "refused" in agent.conflict or attempts >= briefing.max_attempts(agent)
+    if is_told or not isinstance(error, ClosingWordsError):
+        _block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        return
+    head = run.result.head
+    advice = f"The work is commit {head}; `git merge --squash {head}`, then `git commit -m …`, takes it over without its messages"
+    reason = f"the work was not taken, because {error}"
+    with transaction.atomic():
+        moved = _move(
+            agent,
+            run,
+            AgentState.QUEUED,
+            reason[:500],
+            attempts=attempts,
+            head=integration.branch_head(agent),
+            next_mode="" if run.mode == "work" else run.mode,
+            conflict={**agent.conflict, "refused": f"{reason}. {advice}"},
+        )
+        if moved:
+            dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300])
 
 
 def _block(agent: Agent, run: ExecutionView, reason: str) -> None:

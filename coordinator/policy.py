@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,9 +59,15 @@ CAPS: Mapping[str, str] = {
 }
 """The fleet's cap over each limit of the policy file."""
 
-_PROTECTED_FOLDER = ".github/workflows/"
-_PROTECTED_FILES = frozenset({"codeowners", ".github/codeowners", "docs/codeowners"})
-"""In lower case, wherever GitHub looks for one."""
+_PROTECTED_FOLDERS = (".github/workflows/", ".github/actions/")
+_PROTECTED_FILES = frozenset({FILE_NAME, "codeowners", ".github/codeowners", "docs/codeowners"})
+"""In lower case; CODEOWNERS wherever GitHub looks for one."""
+_PLACES = frozenset({".github", ".github/workflows", ".github/actions", "docs"})
+"""Folders with something protected below. What changes under such a name itself is a link, a submodule or a file in its place."""
+_UNSEEN = frozenset(
+    {"\u034f", "\u115f", "\u1160", "\u3164", *map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))}
+)
+"""Further characters without a shape of their own."""
 _ZERO_MEANS_NO_CAP = frozenset({"memory_bytes", "processes"})
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in dataclasses.fields(FleetLimits)}
 
@@ -178,6 +185,8 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
 def protected(paths: Iterable[str], *, allowed: Iterable[str]) -> list[str]:
     """The files that only people may change, of those given: they decide what runs with the repository's own rights.
 
+    A name counts as any file system takes it, and so does whatever would bring something else in a folder's place.
+
     Args:
         paths: Relative to the repository's root.
         allowed: Patterns of files that are let through; `*` stands for anything, slashes too.
@@ -186,9 +195,22 @@ def protected(paths: Iterable[str], *, allowed: Iterable[str]) -> list[str]:
     return [
         path
         for path in paths
-        if (path.lower().startswith(_PROTECTED_FOLDER) or path.lower() in _PROTECTED_FILES)
-        and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+        if _is_protected(_on_disk(path)) and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
     ]
+
+
+def _is_protected(path: str) -> bool:
+    return path in _PROTECTED_FILES or path in _PLACES or path.startswith(_PROTECTED_FOLDERS)
+
+
+def _on_disk(path: str) -> str:
+    """The name by which some machine finds a file of this name.
+
+    File systems ignore case, marks that nobody sees, ways of composing a letter, and dots, blanks and `:stream` at the end.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold()).replace("\\", "/")
+    shown = "".join(mark for mark in plain if unicodedata.category(mark) not in ("Cc", "Cf") and mark not in _UNSEEN)
+    return "/".join(part.split(":")[0].rstrip(" .") for part in shown.split("/") if part)
 
 
 def _said(value: object) -> str:

@@ -3,6 +3,7 @@
 CoordinatorError
     AgentNotFoundError     nothing is known under this name; the message says what would be
     NotAllowedError        the act makes no sense in this state; the message names one that does
+        ClosingWordsError  the agent that wrote them is told, once; then a person
     InvalidInputError      what was given cannot be used; the message names the fix
     LimitExceededError     a limit was met: `kind`, `value`, `limit`
 """
@@ -20,6 +21,10 @@ class AgentNotFoundError(CoordinatorError):
 
 class NotAllowedError(CoordinatorError):
     """The act makes no sense in the present state."""
+
+
+class ClosingWordsError(NotAllowedError):
+    """A commit's message would close issues outside the tree it was made for."""
 
 
 class InvalidInputError(CoordinatorError):

@@ -23,10 +23,11 @@ _REASON = 2_000
 _TAIL = 1_500
 _MAX_TAILS = 5
 _CLOSING = re.compile(
-    r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b:?\s+"
-    r"(?:(?:#|GH-)(?P<number>\d+)|(?P<other>[\w.-]+/[\w.-]+#\d+|https?://\S+/issues/\d+))",
+    r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b[\s:]*"
+    r"(?:(?:#|GH-)(?P<number>\d+)|(?P<other>[\w.-]{1,100}/[\w.-]{1,100}#\d+|https?://\S{1,400}?/issues/\d+))",
     re.IGNORECASE,
 )
+"""Rather too much than too little: GitHub does not say how it reads blanks and colons. Bounded: messages may be long."""
 _LIVELY = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=//)", re.IGNORECASE)
 """Before what GitHub makes a mention, a reference or a link of."""
 
@@ -117,8 +118,8 @@ class Status:
 
 
 def title(text: str) -> str:
-    """The title of a pull request from that of its issue."""
-    return one_line(text) or "Work of an agent"
+    """The title of a pull request from that of its issue; as the message of a squashed commit it closes nothing."""
+    return one_line(_still(one_line(text))) or "Work of an agent"
 
 
 def closed_by(message: str) -> set[str]:
@@ -137,9 +138,17 @@ def in_commit(text: str) -> str:
     return _LIVELY.sub(r"\g<0> ", one_line(text))
 
 
+def _still(text: str) -> str:
+    """The same with every reference that a keyword would close broken, and still to be read: `Fixes # 9`."""
+    return _CLOSING.sub(lambda found: _LIVELY.sub(r"\g<0> ", found[0]), text)
+
+
 def body(proposal: Proposal) -> str:
-    """The text of a pull request; its first line closes the issue when a person merges it."""
-    lines = [f"Closes #{proposal.key}", ""]
+    """The text of a pull request; its first line closes the issue when a person merges it, and nothing else does.
+
+    Not even where it becomes the message of a squashed commit, in which no fence keeps words still.
+    """
+    lines: list[str] = []
     if proposal.summary.strip():
         lines += ["What the agent says:", "", quoted(proposal.summary, _SUMMARY), ""]
     lines += ["### Acceptance", ""]
@@ -153,7 +162,7 @@ def body(proposal: Proposal) -> str:
         "Made by an agent: read it as you would a stranger's work. Remarks by people who may write here, and failed"
     ]
     lines += [f"checks, start another run; merging or closing ends it.{_link(proposal.url)}"]
-    return _bounded(lines)
+    return _bounded([f"Closes #{proposal.key}", "", _still("\n".join(lines))])
 
 
 def status(facts: Status) -> str:
@@ -173,7 +182,8 @@ def status(facts: Status) -> str:
     if facts.evidence:
         lines += [*_evidence_table(facts.evidence), "", *_tails(facts.evidence)]
     lines += _run_table(facts.runs)
-    lines += [f"Used so far: {facts.executions} runs, {facts.wall_seconds:,} seconds of running time."]
+    runs = "1 run" if facts.executions == 1 else f"{facts.executions} runs"
+    lines += [f"Used so far: {runs}, {facts.wall_seconds:,} seconds of running time."]
     return _bounded(lines)
 
 

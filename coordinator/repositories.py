@@ -84,7 +84,10 @@ def refresh_stale(max_age: timedelta) -> int:
 
 def policy_of(repository_id: int) -> RepositoryPolicy | None:
     """What is stored about a repository; None before the first refresh."""
-    return RepositoryPolicy.objects.filter(repository_id=repository_id).first()
+    try:
+        return RepositoryPolicy.objects.get(repository_id=repository_id)
+    except RepositoryPolicy.DoesNotExist:
+        return None
 
 
 def errors() -> list[tuple[RepositoryView, str]]:

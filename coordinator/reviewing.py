@@ -10,7 +10,7 @@ from coordinator import briefing, integration, lifecycle, pull_requests, remarks
 from coordinator.admission import MAX_REWORKS
 from coordinator.integration import GITHUB, Integrated
 from coordinator.models import Agent
-from coordinator.public_errors import NotAllowedError
+from coordinator.public_errors import ClosingWordsError, NotAllowedError
 from coordinator.public_types import AgentState, Answer
 from coordinator.pull_requests import Commit, Proposal
 from grid import public_api as grid
@@ -19,6 +19,23 @@ from grid.public_types import ExecutionView
 from tracker import public_api as tracker
 from tracker.public_errors import RateLimitedError, TrackerError, UnavailableError
 from tracker.public_types import Write, WriteKind, WriteResult
+
+
+def check(agent: Agent, run: ExecutionView) -> None:
+    """Refuse what a run left, before anything becomes of it. Asks git.
+
+    Raises:
+        ClosingWordsError: Its commits' messages would close issues outside the tree.
+        GridError: A person has to look at it; the message says why.
+    """
+    if agent.repository.tracker != GITHUB or not run.result.changed:
+        return
+    try:
+        integration.check(agent, run.result.head, allowed=_allowed(agent))
+    except ClosingWordsError:
+        raise
+    except NotAllowedError as error:
+        raise WorkspaceError(str(error)) from error
 
 
 def bring_together(agent: Agent, run: ExecutionView) -> Integrated:
@@ -32,13 +49,16 @@ def bring_together(agent: Agent, run: ExecutionView) -> Integrated:
     done = integration.integrate(agent, head, title=pull_requests.in_commit(agent.issue.title))
     if agent.parent is not None or not done.head or done.conflict:
         return done
-    allowed = briefing.limits_of(agent).allow_protected_paths if agent.repository.tracker == GITHUB else ()
     try:
-        return integration.publish(agent, done, allowed=allowed)
+        return integration.publish(agent, done, allowed=_allowed(agent))
     except (UnavailableError, RateLimitedError) as error:
         raise SourceUnavailableError(str(error)) from error
     except (TrackerError, NotAllowedError) as error:
         raise WorkspaceError(str(error)) from error
+
+
+def _allowed(agent: Agent) -> Sequence[str]:
+    return briefing.limits_of(agent).allow_protected_paths if agent.repository.tracker == GITHUB else ()
 
 
 def to_propose(agent: Agent, head: str) -> list[Commit] | None:

@@ -51,13 +51,17 @@ def text_changes(evidence: Evidence) -> tuple[TextChange, ...]:
     return tuple(TextChange(by=person(deed), at=deed.at) for deed in evidence.text_changes)
 
 
+def prepare(repository_id: int) -> None:
+    """Make sure that a repository's limits are known before a tree starts in it. Asks git, so never in a transaction."""
+    if repositories.policy_of(repository_id) is None:
+        repositories.refresh(repository_id)
+
+
 def start(*, repository_id: int, issue_id: int, order: Order) -> Agent:
-    """The agent of an issue, taken on if it has none, with the text approved that the person saw; and a nudge.
+    """The agent of an issue, taken on if it has none, with the text approved that the person saw; and a nudge. See `prepare`.
 
     When somebody who may not steer changed the text since, the agent waits for another approval instead.
     """
-    if repositories.policy_of(repository_id) is None:
-        repositories.refresh(repository_id)  # its limits are to hold for the new tree
     with transaction.atomic():
         agent = Agent.objects.filter(issue_id=issue_id).first()
         is_new = agent is None

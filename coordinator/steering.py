@@ -40,6 +40,13 @@ def take_up(repository_id: int, hint: Hint) -> None:
         return
     if tracker.get_repository(repository_id).tracker != GITHUB:
         return
+    if hint.kind == HintKind.COMMENT and hint.actor:
+        # Before the issue is read: what outsiders say changes nothing, and the next look at the issue finds it.
+        found = public_sync.standing(repository_id, hint.actor)
+        by = Person(login=found.login, trust=found.trust, is_bot=found.is_bot)
+        if not by.may_steer:
+            orders.overhear(hint, by)
+            return
     try:
         seen = public_sync.refresh(repository_id, hint.key)
     except (NotFoundError, InvalidError) as error:
@@ -132,6 +139,7 @@ def _order(repository_id: int, seen: Seen, wish: Wish, evidence: Evidence, hint:
 def _grant(repository_id: int, seen: Seen, agent: Agent | None, wish: Wish, order: Order) -> None:
     try:
         if wish in (Wish.START, Wish.START_ASSIGNED):
+            starting.prepare(repository_id)
             starting.start(repository_id=repository_id, issue_id=seen.issue_id, order=order)
         elif agent is None:
             return

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
 STARTED, ENDED = "task.started", "task.ended"
 NOTES = (messages.SEEN, messages.REFUSED)
-EVENTS_PER_BATCH = 10
+EVENTS_PER_BATCH = 20
 """Small, so that several processes share a burst; a batch is taken by moving the cursor past it first."""
 UNAPPLIED_AFTER = timedelta(seconds=10)
 DUE_LIMIT = 200

@@ -73,22 +73,21 @@ class Children:
 
 def children_of(agent: Agent) -> Children:
     """The children in their order, in one query."""
-    rows = Agent.objects.filter(parent_id=agent.pk).order_by("pk")
+    rows = Agent.objects.filter(parent_id=agent.pk).order_by()  # sorted here: most have none
+    values = rows.values_list("id", "issue_id", "state", "summary", "branch", "head", "attempts", "blocked_reason")
     return Children(
         all=tuple(
             Child(
-                id=row.pk,
-                issue_id=row.issue_id,
-                state=AgentState(row.state),
-                summary=row.summary,
-                branch=row.branch,
-                head=row.head,
-                attempts=row.attempts,
-                blocked_reason=row.blocked_reason,
+                id=pk,
+                issue_id=issue_id,
+                state=AgentState(state),
+                summary=summary,
+                branch=branch,
+                head=head,
+                attempts=attempts,
+                blocked_reason=reason,
             )
-            for row in rows.only(
-                "pk", "issue_id", "state", "summary", "branch", "head", "attempts", "blocked_reason", "parent_id"
-            )
+            for pk, issue_id, state, summary, branch, head, attempts, reason in sorted(values)
         )
     )
 

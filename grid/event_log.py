@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
@@ -57,10 +58,16 @@ def _reserve(stream: str, count: int) -> int | None:
 
 def insert_numbered(*, stream: str, root: str, first_seq: int, events: Iterable[Draft]) -> None:
     """Write rows whose numbers the caller has reserved by a conditional UPDATE in this transaction."""
-    Event.objects.bulk_create(
-        Event(stream=stream, root=root, seq=first_seq + offset, kind=kind, body=body)
-        for offset, (kind, body) in enumerate(events)
-    )
+    # By hand: nothing is written more often, and `bulk_create` takes six times as long.
+    rows = [(stream, first_seq + offset, root, kind, json.dumps(body)) for offset, (kind, body) in enumerate(events)]
+    if not rows:
+        return
+    places = ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows))
+    with connection.cursor() as db:
+        db.execute(
+            f"INSERT INTO grid_event (stream, seq, root, kind, body) VALUES {places}",  # noqa: S608 - placeholders only
+            list(chain.from_iterable(rows)),
+        )
 
 
 def cursor(consumer: str) -> Position:

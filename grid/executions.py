@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -72,12 +72,9 @@ def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool =
 
 def claim(execution_id: UUID, *, host: str) -> Execution | None:
     """Take one queued row for a host that has a free slot; None when it was taken, held, or no slot is free."""
-    if not _has_slot(Host.objects.filter(pk=host, draining_at__isnull=True).first()):
-        return None  # as a rule in a burst; seen without a lock
     with transaction.atomic():
         # Locked, so that two tasks of one host cannot both see the last free slot.
-        row = Host.objects.select_for_update().filter(pk=host, draining_at__isnull=True).first()
-        if not _has_slot(row):
+        if not _has_free_slot(Host.objects.select_for_update(), host):
             return None
         moved = lifecycle.move(
             execution_id,
@@ -95,14 +92,25 @@ def claim(execution_id: UUID, *, host: str) -> Execution | None:
         return Execution.objects.get(pk=execution_id) if moved else None
 
 
-def _has_slot(host: Host | None) -> bool:
-    return host is not None and Execution.objects.filter(host=host.pk, state__in=sorted(ON_HOST)).count() < host.slots
+def has_free_slot(host: str) -> bool:
+    """Whether a claim has a chance, seen without a lock: in a burst it has none as a rule."""
+    return _has_free_slot(Host.objects.all(), host)
+
+
+def _has_free_slot(hosts: QuerySet[Host], host: str) -> bool:
+    slots = hosts.filter(pk=host, draining_at=None).order_by().values_list("slots", flat=True)
+    return any(Execution.objects.filter(host=host, state__in=sorted(ON_HOST)).count() < free for free in slots)
 
 
 def next_queued(*, limit: int = 1) -> list[UUID]:
     """The rows a free slot should take: highest priority first, then oldest."""
     rows = Execution.objects.filter(state=State.QUEUED, is_held=False).order_by("-priority", "created_at")
     return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def others_wait(execution_id: UUID) -> bool:
+    """Whether further rows may be claimed and are not."""
+    return Execution.objects.filter(state=State.QUEUED, is_held=False).exclude(pk=execution_id).exists()
 
 
 def renew(*, host: str, tokens: Mapping[UUID, int], slots: int) -> set[UUID]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from grid import git, objects, refs, trees
 from grid.intake import History, Job, agent_refs, check_sizes, take_history
+from grid.objects import Changed
 from grid.public_errors import WorkspaceError
 
 _OURS = ".agentgrid"
@@ -152,12 +153,15 @@ def _gather(job: Job, history: History, survey: trees.Survey) -> _Found:
         shutil.copy2(seed, job.index)
     else:
         job.on_tree("read-tree", job.base)
-    committed: list[tuple[str, str]] = []
+    committed: list[Changed] = []
     if history.tip != job.base:
         committed = _changes(job, history.tip)
-        job.on_tree("read-tree", "-m", "-i", history.tip)
+        try:
+            objects.update_index(job.index, committed)
+        except objects.UnusualError:
+            job.on_tree("read-tree", "-m", "-i", history.tip)
     # The agent's report to us, committed by accident.
-    reports = [path for status, path in committed if status == "A" and path.startswith(f"{_OURS}/")]
+    reports = [one.path for one in committed if one.status == "A" and one.path.startswith(f"{_OURS}/")]
     excludes = _kept_out(job, survey.nested)
     listing = job.on_tree("ls-files", "-z", "-m", "-o", "--exclude-standard", f"--exclude=/{_OURS}", *excludes)
     added, gone = _sorted_out(job, dict.fromkeys(filter(None, listing.split("\0"))))
@@ -169,8 +173,8 @@ def _gather(job: Job, history: History, survey: trees.Survey) -> _Found:
     return _Found(is_dirty=bool(added or gone or reports), committed=bool(committed))
 
 
-def _changes(job: Job, tip: str) -> list[tuple[str, str]]:
-    """Status letter and path of each file that a commit changes."""
+def _changes(job: Job, tip: str) -> list[Changed]:
+    """The files that a commit changes."""
     # Bounded, which no command of git is: a few kilobytes of nested trees can unfold into billions of files. Whatever
     # git does with this commit from here on has the base's files and these.
     try:
@@ -178,7 +182,7 @@ def _changes(job: Job, tip: str) -> list[tuple[str, str]]:
     except objects.UnusualError as error:
         raise WorkspaceError(f"the commit {tip} cannot be read: {error}") from error
     with trees.opened(job.workspace) as root:
-        found = [trees.status(root, path) for _, path in changed]
+        found = [trees.status(root, one.path) for one in changed]
     # Git is going to read each of these to see whether it changed after the commit.
     check_sizes(job, (seen.st_size for seen in found if seen and stat.S_ISREG(seen.st_mode)), "a committed file")
     return changed

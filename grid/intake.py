@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import git, objects, refs, trees
+from grid import git, loose, objects, refs, trees
 from grid.git import Command
 from grid.public_errors import WorkspaceError
 
@@ -24,6 +24,8 @@ _LATE = 2**32 - 2
 """Seconds since 1970: the latest time that git's 32 bits hold, less a margin."""
 _UNPACK_LIMIT = 100
 """Loose objects that are unpacked one by one; more are kept as a pack."""
+_FEW_BYTES = 8 << 20
+"""So much is read here; more is left to git, which keeps little of it in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,8 @@ def take_history(job: Job, tip: str) -> History:
     if tip == job.base:
         return History(tip=tip, kind="same")
     try:
-        ahead = objects.compare(job.store, tip=tip, base=job.base) if _import(job, tip) else None
+        taken = _import_few(job, tip) or _import(job, tip)
+        ahead = objects.compare(job.store, tip=tip, base=job.base) if taken else None
     except objects.UnusualError:
         ahead = None
     if ahead is None:
@@ -117,6 +120,22 @@ def take_history(job: Job, tip: str) -> History:
         return History(tip=tip, kind="behind")
     kind: Literal["ahead", "foreign"] = "ahead" if ahead.descends else "foreign"
     return History(tip=tip, kind=kind, commits=ahead.commits, has_merge=ahead.has_merge)
+
+
+def _import_few(job: Job, tip: str) -> bool:
+    """Bring what a short run committed into the store by one git process, which checks it; False for what is not plain."""
+    limit = min(_FEW_BYTES, job.max_file_bytes, job.max_total_bytes)
+    try:
+        with (
+            trees.opened(job.workspace) as root,
+            trees.opened(".git", within=root) as git_dir,
+            trees.opened("objects", within=git_dir) as folder,
+        ):
+            pack = loose.pack(folder, tip, at_most=_UNPACK_LIMIT, limit=limit)
+    except OSError:
+        return False
+    unpacking = Command(args=["unpack-objects", "-q", "--strict"], git_dir=job.store)
+    return pack is not None and _attempt(unpacking, stdin=pack.decode("utf-8", "surrogateescape")) is not None
 
 
 def _import(job: Job, tip: str) -> bool:

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from grid import event_log, wake
-from grid.models import Execution
+from grid import event_log, returning, wake
+from grid.models import Execution, stream_of
 from grid.public_types import LIVE, TERMINAL, State
 
 ARROWS: Mapping[State, frozenset[State]] = {
@@ -68,26 +68,12 @@ def move(
         rows = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
         if token is not None:
             rows = rows.filter(token=token)
-        if not rows.update(**values):
+        moved = returning.update(rows, "seq", "root", "subject", "token", "host", **values)
+        if not moved:
             return False
-        row = Execution.objects.only("seq", "root", "subject", "token", "host").get(pk=execution_id)
-        event_log.insert_numbered(
-            stream=row.stream,
-            root=row.root,
-            first_seq=row.seq,
-            events=[
-                (
-                    _kind(new),
-                    {
-                        "to": str(new),
-                        "reason": reason[:500],
-                        "subject": row.subject,
-                        "token": row.token,
-                        "host": row.host,
-                    },
-                )
-            ],
-        )
+        seq, root, subject, holder, host = moved[0]
+        body = {"to": str(new), "reason": reason[:500], "subject": subject, "token": holder, "host": host}
+        event_log.insert_numbered(stream=stream_of(execution_id), root=root, first_seq=seq, events=[(_kind(new), body)])
         if new in TERMINAL:
             wake.events()
     return True

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType, ReferenceType
+from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
 
 from grid.public_errors import WorkspaceError
 
@@ -97,8 +98,18 @@ def is_ancestor(store: Path, commit: str, *, of: str) -> bool:
         raise UnusualError(str(error)) from error
 
 
-def changed_files(store: Path, *, base: str, tip: str) -> list[tuple[str, str]]:
-    """Status (`A`, `D`, `M`, `T`) and path of each file in which two commits differ, as `git diff-tree -r` lists them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A file in which two commits differ."""
+
+    status: Literal["A", "D", "M", "T"]
+    path: str
+    now: tuple[pygit2.Oid, FileMode] | None
+    """What the later commit has there; None when it is gone."""
+
+
+def changed_files(store: Path, *, base: str, tip: str) -> list[Changed]:
+    """The files in which two commits differ, as `git diff-tree -r` lists them.
 
     Raises:
         WorkspaceError: They differ in more than a million files and folders.
@@ -112,7 +123,60 @@ def changed_files(store: Path, *, base: str, tip: str) -> list[tuple[str, str]]:
         raise UnusualError(str(error)) from error
 
 
-def _differences(repository: pygit2.Repository, base: pygit2.Tree, tip: pygit2.Tree) -> Iterator[tuple[str, str]]:
+def added(repository: pygit2.Repository, *, tip: str, known: Sequence[str], at_most: int) -> list[pygit2.Oid] | None:
+    """Objects to copy to whoever has the known commits, each after those that it refers to; None when there are more.
+
+    Never too few; what was merely moved within the tree is among them, too. Raises what libgit2 raises.
+    """
+    walk = repository.walk(pygit2.Oid(hex=tip), SortMode.TOPOLOGICAL)
+    for commit_id in known:
+        walk.hide(pygit2.Oid(hex=commit_id))
+    found: dict[pygit2.Oid, None] = {}
+
+    def note(oid: pygit2.Oid) -> None:
+        found.pop(oid, None)  # one that an earlier commit refers to as well belongs behind that
+        found[oid] = None
+
+    for commit in walk:
+        note(commit.id)
+        old_trees = [parent.tree for parent in commit.parents]
+        pending = [] if any(old.id == commit.tree_id for old in old_trees) else [(commit.tree, old_trees)]
+        while pending:
+            tree, beside = pending.pop()
+            note(tree.id)
+            if len(found) > at_most:
+                return None
+            known_entries = [_entries(old) for old in beside]
+            for name, entry in _entries(tree).items():
+                before = [entries[name] for entries in known_entries if name in entries]
+                if any(old.id == entry.id for old in before) or entry.type == ObjectType.COMMIT:
+                    continue
+                if isinstance(entry, pygit2.Tree):
+                    pending.append((entry, [old for old in before if isinstance(old, pygit2.Tree)]))
+                else:
+                    note(entry.id)
+    return None if len(found) > at_most else list(found)[::-1]
+
+
+def update_index(index: Path, changed: Sequence[Changed]) -> None:
+    """Bring an index file of ours from the earlier commit to the later one, as `git read-tree -m -i` does.
+
+    What did not change keeps what the index knows of its file. Raises UnusualError, and leaves the index as it was.
+    """
+    try:
+        entries = pygit2.Index(str(index))
+        for one in changed:
+            if one.now is None:
+                entries.remove(one.path)
+        for one in changed:
+            if one.now is not None:
+                entries.add(pygit2.IndexEntry(one.path, *one.now))
+        entries.write()
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+
+
+def _differences(repository: pygit2.Repository, base: pygit2.Tree, tip: pygit2.Tree) -> Iterator[Changed]:
     """By hand and with a stack: libgit2's own diff is made whole, in memory, before one entry of it can be counted."""
     seen = 0
     pairs: list[tuple[bytes, pygit2.Tree | None, pygit2.Tree | None]] = [(b"", base, tip)]
@@ -130,7 +194,8 @@ def _differences(repository: pygit2.Repository, base: pygit2.Tree, tip: pygit2.T
             if any(below):
                 pairs.append((path + b"/", *below))
             if (status := _status(before, after)) is not None:
-                yield status, path.decode("utf-8", "surrogateescape")
+                now = (after.id, FileMode(after.filemode)) if after is not None and status != "D" else None
+                yield Changed(status=status, path=path.decode("utf-8", "surrogateescape"), now=now)
 
 
 def _entries(tree: pygit2.Tree | None) -> dict[bytes, pygit2.Object]:
@@ -141,7 +206,7 @@ def _tree(repository: pygit2.Repository, entry: pygit2.Object | None) -> pygit2.
     return repository[entry.id].peel(pygit2.Tree) if entry is not None and entry.type == ObjectType.TREE else None
 
 
-def _status(before: pygit2.Object | None, after: pygit2.Object | None) -> str | None:
+def _status(before: pygit2.Object | None, after: pygit2.Object | None) -> Literal["A", "D", "M", "T"] | None:
     """How the file at this name changed, None when neither is one. A submodule counts as a file."""
     old = before if before is not None and before.type != ObjectType.TREE else None
     new = after if after is not None and after.type != ObjectType.TREE else None

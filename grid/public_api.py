@@ -62,7 +62,7 @@ TASK_ENDED = "task.ended"
 
 
 def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool = False) -> UUID | None:
-    """Queue one execution in the caller's transaction and wake a worker when it commits.
+    """Queue one execution in the caller's transaction and wake a worker when it commits, unless others wait already.
 
     Args:
         is_held: Queue it, but let nobody claim it yet (its scope is paused).
@@ -71,15 +71,19 @@ def launch(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool 
         None when the subject has a live execution already. Nothing is written then.
     """
     queued = executions.queue(spec, execution_id=execution_id, is_held=is_held)
-    if queued is not None and not is_held:
+    # Where others wait, no slot is free: hosts go on with the next row by themselves, and a message would find nothing to do.
+    if queued is not None and not is_held and not executions.others_wait(queued):
         wake.launch(queued)
     return queued
 
 
 def launch_here(execution_id: UUID) -> bool:
     """Claim a queued execution for this machine and start its agent; False when there is nothing to do."""
+    host = identity.host_name(conf())
+    if not executions.has_free_slot(host):
+        return False
     lease_at = processes.boottime()
-    row = executions.claim(execution_id, host=identity.host_name(conf()))
+    row = executions.claim(execution_id, host=host)
     return row is not None and launching.start(row, lease_at=lease_at)
 
 
@@ -146,10 +150,10 @@ def get_execution(execution_id: UUID) -> ExecutionView:
     Raises:
         ExecutionNotFoundError: No such row.
     """
-    row = Execution.objects.filter(pk=execution_id).first()
-    if row is None:
-        raise ExecutionNotFoundError(str(execution_id))
-    return executions.view(row)
+    try:
+        return executions.view(Execution.objects.get(pk=execution_id))
+    except Execution.DoesNotExist as error:
+        raise ExecutionNotFoundError(str(execution_id)) from error
 
 
 def find_executions(

@@ -163,16 +163,21 @@ def status(root_fd: int, path: str) -> os.stat_result | None:
 
 def read_small(root_fd: int, path: str, *, limit: int) -> str:
     """Text of a regular file below a directory, no component a link; empty when there is none or it is larger than `limit`."""
+    return read_bytes(root_fd, path, limit=limit).decode("utf-8", "surrogateescape")
+
+
+def read_bytes(root_fd: int, path: str, *, limit: int) -> bytes:
+    """The same as bytes."""
     with _parent(path, root_fd) as (folder, name):
         try:
             descriptor = os.open(name, _REGULAR, dir_fd=folder)
         except OSError:
-            return ""
+            return b""
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return ""
+                return b""
             data = file.read(limit + 1)
-    return data.decode("utf-8", "surrogateescape") if len(data) <= limit else ""
+    return data if len(data) <= limit else b""
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
@@ -20,7 +19,22 @@ from pytest_django import Settings
 
 from agentgrid import celery_app
 
-pytest_plugins = ["tests.services.servers", "tests.services.stacks"]
+LONG = (
+    "tests/acceptance/",
+    "tests/integration/coordinator/test_steering.py",
+    "tests/integration/bench/test_perf_command.py",
+    "tests/integration/coordinator/test_commands_process.py",
+    "tests/integration/agentgrid/test_stack.py",
+    "tests/integration/grid/test_builtin_agent",
+    "tests/contracts/test_agent_adapters.py",
+    "tests/integration/tracker/test_github_faults.py",
+    "tests/integration/coordinator/test_webhook_orders.py",
+    "tests/integration/coordinator/test_changes",
+    "tests/integration/coordinator/test_commands_acts.py",
+    "tests/integration/tracker/test_github_session.py",
+)
+"""What takes longest, in the order in which it is begun: of several processes none is to be left with it alone."""
+pytest_plugins = ["tests.services.servers", "tests.services.stacks", "tests.services.databases"]
 OURS = re.compile(r"^(AGENTGRID(?!_GITHUB_LIVE)|GITHUB)_")
 """The operator's; what asks for the live test on GitHub is for the tests themselves."""
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
@@ -58,25 +72,14 @@ def _forget_the_operators_environment() -> None:
 _forget_the_operators_environment()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--database=postgres` runs every database test on a PostgreSQL started for this run."""
-    parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite", help="database under the tests")
+@pytest.hookimpl(trylast=True)  # pytest-django sorts, too: stories, which ask for no database here, would come last
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; pytest-xdist hands files out in this order (`--no-loadscope-reorder`)."""
 
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG))
 
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Choose the database. SQLite lives in a file: threads and processes race for it as they do in production."""
-    config: dict[str, Any] = django_settings.DATABASES["default"]
-    if request.config.getoption("--database") == "postgres":
-        url = request.getfixturevalue("postgres_url")
-        config.clear()
-        config.update(environ.Env.db_url_config(url))
-        del connections["default"]
-        connections.configure_settings(django_settings.DATABASES)  # fills in the defaults of the new entry
-    if config["ENGINE"].endswith("sqlite3"):
-        config.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-    elif worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        config.setdefault("TEST", {})["NAME"] = f"test_{config['NAME']}_{worker}"
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +109,12 @@ def no_way_out() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def passwords_are_hashed_quickly() -> None:
+    """People of tests need no protection: the hash for real ones takes a third of a second for each of them."""
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True, scope="session")

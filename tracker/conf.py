@@ -31,6 +31,8 @@ class TrackerConf:
     """Login that is assigned to issues at work; empty: nobody is."""
     marker_key: bytes
     """Signs the markers in our comments."""
+    timeout_seconds: float
+    """Of one attempt: connecting and waiting for the answer, together. 10 at most; tests wait less."""
     seconds_between_writes: float
     """GitHub asks for a second between writes; 0 against a double."""
 
@@ -51,5 +53,6 @@ def conf() -> TrackerConf:
         allowed_bots=frozenset(login.lower() for login in settings.TRACKER_GITHUB_ALLOWED_BOTS),
         machine_user=settings.TRACKER_GITHUB_MACHINE_USER,
         marker_key=settings.SECRET_KEY.encode(),
+        timeout_seconds=settings.TRACKER_GITHUB_TIMEOUT_SECONDS,
         seconds_between_writes=settings.TRACKER_GITHUB_SECONDS_BETWEEN_WRITES,
     )

@@ -19,7 +19,14 @@ from django.db.models import F, Q
 from tracker import outbox, writes
 from tracker.base import Tracker
 from tracker.models import Operation, Repository
-from tracker.public_errors import CredentialError, ForbiddenError, InvalidError, NotFoundError, RateLimitedError
+from tracker.public_errors import (
+    CredentialError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    NotOursError,
+    RateLimitedError,
+)
 from tracker.public_types import WriteKind, WriteResult
 
 LEASE_SECONDS = 60
@@ -169,6 +176,9 @@ def attempted(
     kind = WriteKind(row.kind)
     try:
         writes.perform(tracker=tracker, scope=scope, key=row.key, kind=kind, payload=payload, value=value)
+    except NotOursError as error:
+        # For as long as it takes somebody to say where ours is now.
+        return {"error": _text(error), "not_before": now + _CREDENTIAL_PAUSE, "attempts": row.attempts - 1}
     except (NotFoundError, ForbiddenError, InvalidError) as error:
         return {"state": Operation.State.FAILED, "error": _text(error), "value": value, "finished_at": now}
     except RateLimitedError as error:

@@ -65,10 +65,16 @@ def record(event: str, payload: Mapping[str, Any], *, now: datetime) -> Named:
         return Named(wanted=(), gone=())
     account = payloads.login(payloads.child(given, "account")).lower()
     added = _scopes(payload, "repositories") + _scopes(payload, "repositories_added")
-    care = _under_care()
+    care, removed = _under_care(), _scopes(payload, "repositories_removed")
+    # Where a name is in other hands now, what happens to whatever has it is no news of ours.
+    strangers = {scope for scope, number in (*added, *removed) if _is_another(number, care.get(scope.lower()))}
     return Named(
-        wanted=tuple(scope for scope in added if account in conf().owners or scope.lower() in care),
-        gone=tuple(care[scope.lower()] for scope in _scopes(payload, "repositories_removed") if scope.lower() in care),
+        wanted=tuple(
+            scope
+            for scope, _ in added
+            if scope not in strangers and (account in conf().owners or scope.lower() in care)
+        ),
+        gone=tuple(care[scope.lower()][0] for scope, _ in removed if scope not in strangers and scope.lower() in care),
     )
 
 
@@ -97,13 +103,19 @@ def _upsert(number: int, given: Mapping[str, Any], *, is_deleted: bool, now: dat
     return is_deleted or row.is_deleted
 
 
-def _scopes(payload: Mapping[str, Any], name: str) -> list[str]:
-    return [scope for item in payloads.children(payload, name) if (scope := payloads.scope(item))]
+def _scopes(payload: Mapping[str, Any], name: str) -> list[tuple[str, int | None]]:
+    found = payloads.children(payload, name)
+    return [(scope, payloads.number(item, "id")) for item in found if (scope := payloads.scope(item))]
 
 
-def _under_care() -> dict[str, str]:
-    scopes = Repository.objects.filter(_ACTIVE_GITHUB).values_list("scope", flat=True)
-    return {scope.lower(): scope for scope in scopes}
+def _under_care() -> dict[str, tuple[str, int | None]]:
+    """Names and GitHub's numbers by name in lower case."""
+    rows = Repository.objects.filter(_ACTIVE_GITHUB).values_list("scope", "remote_id")
+    return {scope.lower(): (scope, number) for scope, number in rows}
+
+
+def _is_another(number: int | None, ours: tuple[str, int | None] | None) -> bool:
+    return ours is not None and number is not None and ours[1] is not None and number != ours[1]
 
 
 def _time(value: object) -> datetime | None:

@@ -12,7 +12,6 @@ from tracker.conf import conf
 from tracker.github import auth, checkup, permissions, tokens
 from tracker.github.checkup import Finding
 from tracker.github.session import open_session
-from tracker.github.tokens import Grant
 from tracker.models import Installation, Repository
 from tracker.public_errors import InvalidError, TrackerError
 from tracker.public_types import Trust
@@ -93,15 +92,16 @@ def git_credential(repository_id: int, *, refused: str = "") -> GitCredential:
     Raises:
         NotFoundError: No such repository of ours.
         InvalidError: It is not on GitHub.
+        NotOursError: Its name leads to another repository, or to none.
         TrackerError: GitHub gives no token.
     """
     repository = queries.repository(repository_id)
     if repository.tracker != Repository.Kind.GITHUB:
         raise InvalidError(f"{repository.scope} is not on GitHub: git needs no credentials from there.")
     url = clone_url(repository.scope)
+    open_session(repository, afresh=True).close()  # which makes sure of the name
     if auth.has_app():
-        name = repository.scope.split("/")[1]
-        grant = Grant(installation_id=auth.installation_of(repository), repository=name, permissions=_PUSH)
+        grant = auth.grant(repository, installation_id=auth.installation_of(repository), permissions=_PUSH)
         if refused:
             tokens.drop(grant, refused)
         password = tokens.get(grant, mint=auth.mint).secret

@@ -2,6 +2,7 @@
 
 TrackerError
     NotFoundError        the issue, comment or repository is gone: permanent
+        NotOursError     our repository's name leads to another one, or to none: nothing was done; it waits for a person
     ForbiddenError       we may not: permanent, show the missing permission
     InvalidError         the tracker would refuse this write for ever (limits, cycles): permanent, `field` names the input
     ConflictError        somebody was faster: read again, decide again
@@ -21,6 +22,10 @@ class TrackerError(Exception):
 
 class NotFoundError(TrackerError):
     """The issue, comment or repository does not exist."""
+
+
+class NotOursError(NotFoundError):
+    """By the name of our repository there is another one, or none that is shown to us."""
 
 
 class ForbiddenError(TrackerError):

@@ -293,6 +293,8 @@ class Hint:
     assignee: str = ""
     """Of `assigned` and `unassigned`."""
     comment_id: str = ""
+    text: str = ""
+    """Of the comment, as the hint claims: enough to leave it alone, too little to act on."""
     head_sha: str = ""
     """Commit that checks or a push are about."""
     branch: str = ""

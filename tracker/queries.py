@@ -22,6 +22,9 @@ from tracker.public_types import (
 )
 
 _IDS_PER_QUERY = 5_000  # SQLite takes 32,766 parameters in one statement
+_HAS_HOLD = Exists(IssueLabel.objects.filter(issue=OuterRef("pk"), name__iexact=labels.HOLD))
+_PEOPLE = IssueAssignee.objects.filter(issue=OuterRef("pk"), is_ours=False).order_by("login")
+_PERSON = Subquery(_PEOPLE.values("login")[:1])
 
 
 def repository_view(repository: Repository) -> RepositoryView:
@@ -149,9 +152,12 @@ def comment_view(comment: Comment, ref: Ref) -> CommentView:
 
 
 def comments(issue_id: int) -> list[CommentView]:
-    """The comments of an issue, oldest first; one query."""
-    rows = Comment.objects.filter(issue=issue_id).select_related("issue__repository").order_by("created_at", "id")
-    return [comment_view(row, Ref(row.issue.repository.scope, row.issue.key)) for row in rows]
+    """The comments of an issue, oldest first; one query, and a second one when there are any."""
+    rows = sorted(Comment.objects.filter(issue=issue_id), key=lambda row: (row.created_at, row.pk))
+    if not rows:  # as a rule, when an issue is new
+        return []
+    ref = Ref(*Issue.objects.values_list("repository__scope", "key").get(pk=issue_id))
+    return [comment_view(row, ref) for row in rows]
 
 
 def is_held(issue_id: int) -> bool:
@@ -170,9 +176,7 @@ def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
         )
         for blocked, scope, key in links:
             blockers.setdefault(blocked, []).append(Ref(scope, key))
-        people = IssueAssignee.objects.filter(issue=OuterRef("pk"), is_ours=False).order_by("login").values("login")
-        held = Exists(IssueLabel.objects.filter(issue=OuterRef("pk"), name__iexact=labels.HOLD))
-        rows = Issue.objects.filter(pk__in=ids).annotate(has_hold=held, person=Subquery(people[:1]))
+        rows = Issue.objects.filter(pk__in=ids).annotate(has_hold=_HAS_HOLD, person=_PERSON)
         for pk, is_open, has_hold, person in rows.values_list("pk", "is_open", "has_hold", "person"):
             reason = f"label {labels.HOLD}" if has_hold else f"assigned to {person}" if person else ""
             found[pk] = IssueFacts(

@@ -102,9 +102,14 @@ def _model(body: Mapping[str, Any]) -> list[str]:
     return [f"model {_short(body.get('model', ''))} answered{': ' + counts if counts else ''}"]
 
 
+def _approved(body: Mapping[str, Any]) -> list[str]:
+    return [f"text approved by {_short(body.get('by') or 'an operator')}"]
+
+
 _SAID: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "agent.created": _created,
     "agent.state-changed": _moved,
+    "agent.approved": _approved,
     "nudge.deferred": _not_now,
     "nudge.refused": _no,
     "nudge.admitted": _yes,

@@ -130,8 +130,10 @@ class HostLoop:
             self.suspicious_until = 0.0
 
     def _rows(self) -> dict[UUID, Execution]:
-        # Read at every tick: without what only a new watch needs.
-        rows = Execution.objects.defer("spec", "prompt", "progress", "result")
+        # Read at every tick: what is needed here, and in no order.
+        rows = Execution.objects.only(
+            "token", "state", "phase", "stop_reason", "claimed_at", "crashes", "record", "root"
+        ).order_by()
         return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
 
     def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
@@ -195,7 +197,7 @@ class HostLoop:
                 if is_start:
                     self._lost(row, "the worker died before the agent was started")
                 continue
-            spec = specs.load_spec(row.spec, row.prompt)
+            spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=execution_id))
             phase = phases.find(spec, row.phase)
             watch = Watch(row, spec, phase)
             if processes.shim_state(watch.run_dir) == ShimState.ABSENT:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from grid import bearers, event_log, launching, phases, processes
+from grid import bearers, event_log, launching, phases, processes, returning
 from grid.agents import registry
 from grid.conf import conf
 from grid.event_log import Draft
@@ -135,9 +135,10 @@ class Watch:
             return
         with transaction.atomic():
             rows = Execution.objects.filter(pk=self.id, token=self.token, state__in=sorted(ON_HOST))
-            if not rows.update(seq=F("seq") + len(drafts), record=record):
+            updated = returning.update(rows, "seq", seq=F("seq") + len(drafts), record=record)
+            if not updated:
                 raise FencedError(str(self.id))
-            last = Execution.objects.values_list("seq", flat=True).get(pk=self.id)
+            last: int = updated[0][0]
             event_log.insert_numbered(
                 stream=self.stream, root=self.root, first_seq=last - len(drafts) + 1, events=drafts
             )

@@ -16,6 +16,11 @@ def _choices(enum: type[State] | type[Mode]) -> list[tuple[str, str]]:
     return [(str(member.value), str(member.value).replace("_", " ")) for member in enum]
 
 
+def stream_of(execution_id: uuid.UUID) -> str:
+    """Name of an execution's event stream."""
+    return f"execution:{execution_id}"
+
+
 class Execution(models.Model):
     """The truth about one execution. Every write for a running agent carries `token` in its WHERE."""
 
@@ -100,4 +105,4 @@ class Execution(models.Model):
     @property
     def stream(self) -> str:
         """Name of this execution's event stream."""
-        return f"execution:{self.id}"
+        return stream_of(self.id)

@@ -17,6 +17,9 @@ from tests.services.stack import Stack
 
 pytestmark = pytest.mark.timeout(240)
 COUNT_AND_WAIT = 'echo "$$" >> {marks}/starts; sleep {seconds}; echo done > work.txt'
+WAIT_THE_FIRST_TIME = (
+    'echo "$$" >> {marks}/starts; if [ "$(wc -l < {marks}/starts)" = 1 ]; then sleep 300; fi; echo done > work.txt'
+)
 TWO_STEPS = (
     "echo x >> {marks}/starts; if [ -e half.txt ]; then echo rest >> half.txt; else echo half > half.txt; sleep 60; fi"
 )
@@ -114,7 +117,7 @@ def test_a_killed_shim_takes_everything_with_it_and_the_work_is_tried_again(new_
 
 def test_after_a_power_cut_everything_converges(new_stack, tmp_path, marks):
     stack = new_stack().start()
-    repository = submit(stack, tmp_path, COUNT_AND_WAIT.format(marks=marks, seconds=3))
+    repository = submit(stack, tmp_path, WAIT_THE_FIRST_TIME.format(marks=marks))
     stack.wait_until(lambda: starts(marks), "the agent started")
     stack.kill9_everything()
     began = time.monotonic()

@@ -107,7 +107,6 @@ def arena(
         hostile.submit(*ENDLESS[-1][0], repository=hostile.repository("bombed", idle_seconds=3, processes=room))
         yield hostile
         memory.close()
-        hostile.console.close()
         if request.session.testsfailed:
             for name in WORKERS:
                 print(f"--- last lines of {name}", *stack.logs(name).splitlines()[-60:], sep="\n")
@@ -132,7 +131,7 @@ def states(told: dict[str, Any]) -> list[str]:
 
 def test_an_agent_deaf_to_signals_is_cancelled(arena: Arena) -> None:
     arena.stack.wait_until(lambda: arena.agents_of(arena.explain("ignore-term")), "it runs")
-    arena.console.manage("cancel", arena.issues["ignore-term"], "--yes")
+    arena.stack.manage("cancel", arena.issues["ignore-term"], "--yes")
     told = arena.end_of("ignore-term")
     arena.stack.wait_until(lambda: states(arena.explain("ignore-term")) == ["cancelled"], "its run is cancelled")
     until_gone(arena, told)
@@ -155,7 +154,7 @@ def test_it_ends_honestly_and_leaves_no_process(
     else:
         assert told["agent"]["state"] == "failed"
         assert last["state"] in told["agent"]["blocked_reason"] or reason in told["agent"]["blocked_reason"]
-    people_read = arena.console.manage("explain", arena.issues[words[0]])
+    people_read = arena.stack.manage("explain", arena.issues[words[0]], check=False).stdout
     assert reason in people_read
     assert not {"\x00", "\x1b", "\x07", "\u202e"} & set(people_read)
 
@@ -191,7 +190,7 @@ def test_after_all_of_them_nothing_is_left_and_every_law_holds(arena: Arena) -> 
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     assert arena.agents_of({"executions": []}, MARK) == []
-    assert arena.console.manage_json("doctor")["violations"] == []
+    assert arena.stack.manage_json("doctor")["violations"] == []
     assert '"ERROR"' not in arena.stack.logs("executions") + arena.stack.logs("control")
 
 
@@ -226,7 +225,6 @@ def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callab
             stack.wait_until(up.is_ready, "the host is there")
             stack.wait_until(stack.web_answers, "web answers")
             arena = Arena(stack, tmp_path)
-            cleanup.callback(arena.console.close)
             hex_of_it = secret.encode().hex()
             # All that lies in the state folder, the stores, other runs and the database among it, has our owner.
             look = (str(stack.state_dir), str(stack.folder), "/proc/self/cwd/")
@@ -284,7 +282,6 @@ def test_postgresql_takes_what_they_print_and_keeps_no_secret(
     url = stack.env["DATABASE_URL"]
     stack.env["DATABASE_URL"] = url.replace("postgres@", f"postgres:{secret}@", 1)
     arena = Arena(stack.start(), tmp_path)
-    request.addfinalizer(arena.console.close)
     repository = arena.repository("app", idle_seconds=60)
     noise = f"python3 -I -S {shlex.quote(str(FAKE_AGENT))} binary"
     arena.submit("binary", repository=repository, then="echo x > work.txt", accept=noise)
@@ -296,7 +293,7 @@ def test_postgresql_takes_what_they_print_and_keeps_no_secret(
     told = arena.end_of("nolf")
     assert (states(told), told["executions"][0]["result"]["reason"]) == (["failed"], NOTHING)
     assert json.loads(arena.output(arena.end_of("secrets"))[0])["found"] == []
-    assert arena.console.manage_json("doctor")["violations"] == []
+    assert arena.stack.manage_json("doctor")["violations"] == []
     stack.close()
     assert files_with(stack.folder, secret.encode()) == []
     with psycopg.connect(url) as database:

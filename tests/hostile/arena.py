@@ -19,7 +19,6 @@ import psutil
 from grid import processes
 from grid.shim.agent import drop_bounding_set, empty_capabilities
 from tests.factories import make_git_repository
-from tests.hostile.console import Console
 from tests.hostile.shim_runs import FAKE_AGENT, alive, peak_rss_mib
 from tests.services.stack import Stack
 
@@ -32,7 +31,6 @@ class Arena:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack, self.folder = stack, folder
-        self.console = Console(stack)
         self.issues: dict[str, str] = {}
         self.repositories: dict[str, Path] = {}
 
@@ -50,12 +48,13 @@ class Arena:
         command = shlex.join([sys.executable, "-I", "-S", str(FAKE_AGENT), mode, *args])
         command = f"{command}; {then}" if then else f"exec {command}"  # exec: its parent is the shim, not a shell
         options = ("--agent", "command", "--command", command, *(("--accept", accept) if accept else ()))
-        told = self.console.manage_json("submit", "--repo", str(repository), "--title", mode, *options)
+        told = self.stack.manage_json("submit", "--repo", str(repository), "--title", mode, *options)
         self.issues[mode] = told["agent"]["issue"]
 
     def explain(self, mode: str) -> dict[str, Any]:
         """What `explain --json` says of the issue."""
-        told: dict[str, Any] = self.console.manage_json("explain", self.issues[mode])
+        # Exit code 1 (`it is not done`) is an answer as well.
+        told: dict[str, Any] = self.stack.manage_json("explain", self.issues[mode], check=False)
         return told
 
     def end_of(self, mode: str, *, timeout: float = 90) -> dict[str, Any]:
@@ -82,13 +81,12 @@ class Arena:
         """Living processes of the stack that are neither a worker nor the nursery nor short helpers of a worker."""
         nursery = processes.nursery_pid(self.stack.state_dir / "host")
         workers = ("control", "executions", "beat", "web")
-        ours = {self.stack.pid(name) for name in workers if self.stack.is_running(name)} | {self.console.pid}
+        ours = {self.stack.pid(name) for name in workers if self.stack.is_running(name)}
         found = [process for process in self.stack.processes() if process.pid not in {*ours, nursery}]
         return [process for process in found if _parent(process) not in ours]
 
     def close(self) -> None:
         """End the stack."""
-        self.console.close()
         self.stack.close()
 
     def output(self, told: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from agentgrid.supervisor import ROOT, spawn, stack
+from agentgrid.supervisor import ProcessSpec, spawn, stack
+from tests.services.commands import Commands
 from tests.services.servers import free_port
 
 WORKERS = ("control", "executions", "beat")
@@ -65,15 +67,16 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._expected_to_end: set[str] = set()
         self._is_prepared = False
+        self._commands: Commands | None = None
 
     def manage(
         self, *args: str, check: bool = True, timeout: float = 60, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a management command; with `check` a failure fails the test and shows what it printed."""
-        command = [self.python, "manage.py", *args]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        if self._commands is None or self._commands.environment != self.env:
+            self._close_commands()
+            self._commands = Commands(self.env)
+        done = self._commands.run(*args, stdin=stdin, timeout=timeout)
         if check and done.returncode:
             pytest.fail(f"{' '.join(args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -101,13 +104,23 @@ class Stack:
             "AGENTGRID_AGENT_URL", f"http://127.0.0.1:{self.port}" if self.is_running("web") else ""
         )
         for spec in stack(names or WORKERS, broker_kind=self.broker_kind, port=self.port, agent_url=agent_url):
-            assert not self.is_running(spec.name), f"{spec.name} runs already"
-            with (self.folder / f"{spec.name}.log").open("ab") as log:
-                self._expected_to_end.discard(spec.name)
-                self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
+            self._spawn(spec)
         if "web" in names:
             self.wait_until(self.web_answers, "web answers", timeout=30)
         return self
+
+    def start_another(self, kind: str, name: str) -> Stack:
+        """Start one more worker of a kind that runs already, under a name of its own."""
+        (spec,) = stack((kind,), broker_kind=self.broker_kind, port=self.port)
+        command = tuple(f"{name}@%h" if word == f"{kind}@%h" else word for word in spec.command)
+        self._spawn(replace(spec, name=name, command=command))
+        return self
+
+    def _spawn(self, spec: ProcessSpec) -> None:
+        assert not self.is_running(spec.name), f"{spec.name} runs already"
+        with (self.folder / f"{spec.name}.log").open("ab") as log:
+            self._expected_to_end.discard(spec.name)
+            self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
 
     def pid(self, name: str) -> int:
         """The process id of `web`, `control`, `executions` or `beat`."""
@@ -178,12 +191,16 @@ class Stack:
             time.sleep(pause)
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process that belongs to this stack: started here, working in its folder, or naming it."""
+        """Every living process that belongs to this stack: started here, working in its folder, or naming it.
+
+        What `manage` forks its commands from is the test's and no part of it.
+        """
+        tests = {os.getpid()} | (self._commands.pids() if self._commands else set())
         mine = {process.pid for process in self._processes.values() if process.poll() is None}
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and (process.pid in mine or self._is_ours(process)):
+                if process.pid not in tests and (process.pid in mine or self._is_ours(process)):
                     found[process.pid] = process
                     found.update({child.pid: child for child in process.children(recursive=True)})
         return [process for process in found.values() if _is_alive(process)]
@@ -212,6 +229,12 @@ class Stack:
         while any(process.poll() is None for process in self._processes.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.kill9_everything()
+        self._close_commands()
+
+    def _close_commands(self) -> None:
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
 
     def _is_ours(self, process: psutil.Process) -> bool:
         marks = [*process.cmdline()]
@@ -227,7 +250,6 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(state_dir.parent),
         "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
         "AGENTGRID_READ_DOTENV": "False",
         "AGENTGRID_STATE_DIR": str(state_dir),

@@ -7,32 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
 
-from agentgrid.supervisor import KINDS
 from tests.services.stack import Stack
 
 _FAILED = pytest.StashKey[bool]()
 _next_redis_database = iter(range(1, 64))
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database file with our tables, to be copied: migrating takes two seconds."""
-    stack_ = Stack(tmp_path_factory.mktemp("migrated"))
-    stack_.manage("migrate", "--verbosity=0", timeout=120)
-    return str(stack_.state_dir / "agentgrid.sqlite3")
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres(new_postgres_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a PostgreSQL database with our tables, to be a template."""
-    url = new_postgres_database()
-    Stack(tmp_path_factory.mktemp("migrated"), database=url).manage("migrate", "--verbosity=0", timeout=120)
-    return urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture
@@ -89,6 +71,6 @@ def _fresh_redis(url: str) -> str:
 
 
 def _show_logs(stack_: Stack) -> None:
-    for name in (*KINDS, "up"):
+    for name in sorted(file.stem for file in stack_.folder.glob("*.log")):
         if text := stack_.logs(name):
             print(f"--- last lines of {name} ({stack_.folder})", *text.splitlines()[-60:], sep="\n")

@@ -18,6 +18,13 @@ NOTHING = "0" * 40
 _TIMEOUT_SECONDS = 60
 _PATCH_MAX_CHARS = 20_000
 _COMMITS_MAX = 250
+_CONFIG = """[http]
+\treceivepack = true
+[receive]
+\tautogc = false
+[uploadpack]
+\tallowFilter = true
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +75,9 @@ def create(git_dir: Path, *, default_branch: str) -> None:
     if (git_dir / "HEAD").exists():
         return
     git_dir.mkdir(parents=True, exist_ok=True)
-    run(git_dir, "init", "-q", "--bare", f"--initial-branch={default_branch}")
-    run(git_dir, "config", "http.receivepack", "true")
-    run(git_dir, "config", "receive.autogc", "false")
-    run(git_dir, "config", "uploadpack.allowFilter", "true")
+    run(git_dir, "init", "-q", "--bare", "--template=", f"--initial-branch={default_branch}")
+    with (git_dir / "config").open("a") as config:  # as text: `git config` would be a process for each line
+        config.write(_CONFIG)
 
 
 def first_commit(git_dir: Path, *, branch: str, files: Mapping[str, str]) -> None:

@@ -196,6 +196,17 @@ class World(Store):
                 self.set_permission(full_name, login, level)
             return repository
 
+    def rename_repository(self, full_name: str, name: str) -> None:
+        """Give a repository another name with the same owner. Its number stays; the old name is free again.
+
+        Unlike GitHub, this one sends nobody on from the old name.
+        """
+        with self.writing():
+            found = self.repository(full_name)
+            found.name = name
+            if found.git_dir is not None:
+                found.git_dir = found.git_dir.rename(found.git_dir.with_name(f"{name}.git"))
+
     def set_permission(self, full_name: str, login: str, level: str) -> None:
         """Change what somebody may do; `none` removes them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import github
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from django.utils import timezone
 
 from tracker.conf import conf
@@ -81,8 +83,18 @@ def identity(repository: Repository) -> Identity:
         login = _token_login()
         return Identity(account=f"token:{login}", login=login, auth=github.Auth.Token(personal_token()))
     number = installation_of(repository)
-    auth = InstallationAuth(Grant(installation_id=number, repository=repository.scope.split("/")[1]))
+    auth = InstallationAuth(grant(repository, installation_id=number))
     return Identity(account=f"installation:{number}", login=app_login(), auth=auth, renew=auth.renew)
+
+
+def grant(repository: Repository, *, installation_id: int, permissions: Mapping[str, str] | None = None) -> Grant:
+    """What a token for a repository is for."""
+    return Grant(
+        installation_id=installation_id,
+        repository=repository.scope.split("/")[1],
+        repository_id=repository.remote_id,
+        permissions=permissions,
+    )
 
 
 def check_scope(scope: str) -> None:
@@ -123,7 +135,8 @@ def app_calls() -> Calls:
     """
     if not has_app():
         raise CredentialError("This needs a GitHub App: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY (docs/github.md).")
-    auth = github.Auth.AppAuth(conf().app_id, conf().app_key)
+    key = conf().app_key
+    auth = github.Auth.AppAuth(conf().app_id, lambda: _private_key(key))
     try:
         auth.create_jwt()
     except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
@@ -131,6 +144,12 @@ def app_calls() -> Calls:
         message = "GITHUB_APP_PRIVATE_KEY is no RSA private key in PEM; download a new one in the App's settings."
         raise CredentialError(message) from None
     return Calls(auth=auth)
+
+
+@functools.lru_cache(maxsize=2)
+def _private_key(pem: str) -> Any:
+    """The key, read once: checking it takes some 40 ms of a core, signing with it one."""
+    return serialization.load_pem_private_key(pem.encode(), password=None)
 
 
 def app_login() -> str:
@@ -170,7 +189,10 @@ def mint(grant: Grant) -> Token:
         UnavailableError, RateLimitedError: Try later; nothing else was done.
     """
     path = f"/app/installations/{grant.installation_id}/access_tokens"
-    body: dict[str, object] = {"repositories": [grant.repository]}
+    by_number = grant.repository_id is not None
+    body: dict[str, object] = (
+        {"repository_ids": [grant.repository_id]} if by_number else {"repositories": [grant.repository]}
+    )
     if grant.permissions is not None:
         body["permissions"] = dict(grant.permissions)
     try:

@@ -16,7 +16,7 @@ from tracker.github.desk import Desk, raws
 from tracker.github.session import open_session
 from tracker.github.wire import RemotePull
 from tracker.models import Repository
-from tracker.public_errors import NotFoundError
+from tracker.public_errors import NotFoundError, RateLimitedError, TrackerError, UnavailableError
 from tracker.public_types import ChecksState, Feedback, FeedbackKind, Trust
 
 _SAID_MAX = 1_000
@@ -128,9 +128,17 @@ class _People:
 
     def _trust(self, author: str) -> Trust:
         if author not in self._trusts:
-            now = timezone.now()
-            self._trusts[author] = permissions.look_up(self._desk.session, self._desk.repository, author, now=now)
+            self._trusts[author] = self._asked(author)
         return self._trusts[author]
+
+    def _asked(self, author: str) -> Trust:
+        try:
+            return permissions.ask(self._desk.session, self._desk.repository, author, now=timezone.now())
+        except (RateLimitedError, UnavailableError):
+            raise  # a writer's words would be lost for ever: nothing makes us look here again
+        except TrackerError as error:
+            permissions.doubt(self._desk.repository, author, error)
+            return Trust.NONE
 
 
 def _check(check: Check, remote: RemotePull) -> Feedback:

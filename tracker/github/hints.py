@@ -89,12 +89,12 @@ def _issue_dependencies(payload: Json) -> list[dict[str, Any]]:
 
 
 def _issue_comment(payload: Json) -> list[dict[str, Any]]:
-    issue = payloads.child(payload, "issue")
-    key, comment_id = payloads.key(issue), payloads.number(payloads.child(payload, "comment"), "id")
+    issue, comment = payloads.child(payload, "issue"), payloads.child(payload, "comment")
+    key, comment_id = payloads.key(issue), payloads.number(comment, "id")
     if payloads.action(payload) not in ("created", "edited", "deleted") or not key or comment_id is None:
         return []
     kind = HintKind.CHANGE if issue.get("pull_request") else HintKind.COMMENT
-    return [{"kind": kind, "key": key, "comment_id": str(comment_id)}]
+    return [{"kind": kind, "key": key, "comment_id": str(comment_id), "text": payloads.text(comment, "body")}]
 
 
 def _pull_request(payload: Json) -> list[dict[str, Any]]:

@@ -99,6 +99,12 @@ def branch(value: Json, name: str) -> str:
     return found if isinstance(found, str) and len(found) <= BRANCH_MAX_CHARS and found.isprintable() else ""
 
 
+def text(value: Json, name: str) -> str:
+    """What somebody wrote, no more of it than a tracker takes."""
+    found = value.get(name)
+    return found[: limits.BODY_MAX_CHARS] if isinstance(found, str) else ""
+
+
 def label(payload: Json) -> str:
     """The name of the label that was put on or taken off."""
     found = child(payload, "label").get("name")

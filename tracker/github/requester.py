@@ -20,10 +20,8 @@ from tracker.github import errors, quota
 from tracker.public_errors import RateLimitedError, TrackerError, UnavailableError
 
 API_VERSION = "2022-11-28"
-ATTEMPT_SECONDS = 10
-"""Connecting and waiting for the answer, together."""
 START_WITHIN_SECONDS = 19
-"""No request and no retry starts later in a block, so that the block ends within 30 seconds."""
+"""No request and no retry starts later in a block, so that with its timeout the block ends within 30 seconds."""
 LONGEST_WRITE_WAIT_SECONDS = 1.9
 _RETRIED = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
 """Never POST: a lost answer would create a second issue or comment."""
@@ -228,7 +226,7 @@ class Client(github.Github):
             renew=renew,
             auth=auth,
             base_url=api_url,
-            timeout=urllib3.Timeout(total=ATTEMPT_SECONDS),  # requests takes urllib3's own value as well
+            timeout=urllib3.Timeout(total=conf().timeout_seconds),  # requests takes urllib3's own value as well
             user_agent="agent-grid",
             per_page=100,
             verify=True,

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from github.Repository import Repository as RemoteRepository
 
+from tracker.github import names
 from tracker.github.auth import Identity, identity
 from tracker.github.calls import Calls
 from tracker.models import Repository
@@ -33,17 +34,27 @@ class Session(Calls):
         return self.github.get_repo(self.scope)
 
 
-def open_session(repository: Repository) -> Session:
+def open_session(repository: Repository, *, afresh: bool = False) -> Session:
     """A session for a repository; an unsaved row with just a scope will do.
 
-    Asks GitHub who we are once an hour, and for the App's installation once for ever.
+    Asks GitHub who we are once an hour, whose the name is once a minute, and for the App's installation once for ever.
+
+    Args:
+        afresh: Ask whose the name is, however short a time ago that was done.
 
     Raises:
         ForbiddenError: Nothing is configured, the credentials are unusable, or the App is not installed there.
         InvalidError: The repository's issues are not on GitHub.
+        NotOursError: Its name leads to another repository, or to none.
         TrackerError: GitHub could not be asked.
         RuntimeError: Inside a database transaction.
     """
     if repository.tracker != Repository.Kind.GITHUB:
         raise InvalidError(f"{repository.scope} has its issues in {repository.tracker}, not on GitHub.")
-    return Session(who=identity(repository), scope=repository.scope)
+    session = Session(who=identity(repository), scope=repository.scope)
+    try:
+        names.check(session, repository, afresh=afresh)
+    except BaseException:
+        session.close()
+        raise
+    return session

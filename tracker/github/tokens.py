@@ -34,6 +34,8 @@ class Grant:
     installation_id: int
     repository: str
     """Its name without the owner."""
+    repository_id: int | None = None
+    """GitHub's number of it. With one the token is for that repository, whatever its name is by then."""
     permissions: Mapping[str, str] | None = None
     """As GitHub names them, `{"contents": "write"}`; None: all that the installation has."""
 
@@ -41,7 +43,8 @@ class Grant:
     def cache_key(self) -> str:
         """Tells apart Apps, servers, installations, repositories and permissions."""
         asked = None if self.permissions is None else sorted(self.permissions.items())
-        facts = [conf().api_url, conf().app_id, self.installation_id, self.repository.lower(), asked]
+        place = self.repository_id or self.repository.lower()
+        facts = [conf().api_url, conf().app_id, self.installation_id, place, asked]
         return f"tracker:github:token:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -56,16 +56,11 @@ def issue(ref: Ref) -> Issue:
     Raises:
         NotFoundError: There is none.
     """
-    found = None
     if limits.is_name(ref.scope) and limits.is_number(ref.key):
-        found = (
-            Issue.objects.select_related("repository")
-            .filter(repository__tracker=Repository.Kind.LOCAL, repository__scope=ref.scope, key=ref.key)
-            .first()
-        )
-    if found is None:
-        raise NotFoundError(f"The local tracker has no issue {ref!s:.300}.")
-    return found
+        rows = Issue.objects.select_related("repository")
+        with suppress(Issue.DoesNotExist):
+            return rows.get(repository__tracker=Repository.Kind.LOCAL, repository__scope=ref.scope, key=ref.key)
+    raise NotFoundError(f"The local tracker has no issue {ref!s:.300}.")
 
 
 def same_scope(ref: Ref, other: Ref, *, field: str) -> Issue:
@@ -81,8 +76,11 @@ def same_scope(ref: Ref, other: Ref, *, field: str) -> Issue:
 
 
 def touch(row: Issue, *, now: datetime | None = None, **fields: Any) -> None:
-    """Change these fields of an issue, and the time of its last change."""
-    Issue.objects.filter(pk=row.pk).update(updated_at=now or timezone.now(), **fields)
+    """Change these fields of an issue, and the time of its last change; `row` shows them as well."""
+    changes = {"updated_at": now or timezone.now(), **fields}
+    Issue.objects.filter(pk=row.pk).update(**changes)
+    for name, value in changes.items():
+        setattr(row, name, value)
 
 
 def insert(*, home: Repository, draft: IssueDraft, author: str, dedupe_key: str, **fields: Any) -> Issue:

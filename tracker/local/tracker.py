@@ -30,9 +30,21 @@ class LocalTracker:
     def __init__(self, *, home: Repository | None = None) -> None:
         """With `home`, a row that the caller's transaction has locked, its issues are written without locking it again."""
         self._home = home
+        self._held: dict[str, Issue] = {}
 
     def _writing(self, scope: str) -> AbstractContextManager[Repository]:
         return rows.writing(scope, home=self._home)
+
+    def _issue(self, ref: Ref) -> Issue:
+        """The issue. Of a repository whose row the caller's transaction holds it is read once: nobody else writes it.
+
+        For whoever looks at its state and changes it by `rows.touch`; links are looked at afresh.
+        """
+        if self._home is None or self._home.scope != ref.scope:
+            return rows.issue(ref)
+        if ref.key not in self._held:
+            self._held[ref.key] = rows.issue(ref)
+        return self._held[ref.key]
 
     # --- reads ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +126,7 @@ class LocalTracker:
     def set_state(self, ref: Ref, state: AgentState) -> None:
         """See `Tracker.set_state`."""
         with self._writing(ref.scope):
-            issue = rows.issue(ref)
+            issue = self._issue(ref)
             if issue.is_open and issue.agent_state != state:
                 rows.touch(issue, agent_state=state)
 
@@ -123,8 +135,8 @@ class LocalTracker:
         limits.slot(slot)
         facts, text = limits.comment_data(data), limits.body(markdown, field="markdown")
         with self._writing(ref.scope):
-            issue = rows.issue(ref)
-            comment = Comment.objects.filter(issue=issue, slot=slot).first()
+            issue = self._issue(ref)
+            comment = next(iter(Comment.objects.filter(issue=issue, slot=slot)[:1]), None)
             if comment is None:
                 comment = insert_comment(issue=issue, author=rows.OURSELVES, body=text, slot=slot, data=facts)
             elif not _is_late(facts, comment.data) and (comment.body, comment.data) != (text, facts):
@@ -159,7 +171,7 @@ class LocalTracker:
     def close(self, ref: Ref, reason: CloseReason) -> None:
         """See `Tracker.close`."""
         with self._writing(ref.scope):
-            issue = rows.issue(ref)
+            issue = self._issue(ref)
             if issue.is_open:
                 now = timezone.now()
                 state = AgentState.NONE
@@ -168,7 +180,7 @@ class LocalTracker:
     def reopen(self, ref: Ref) -> None:
         """See `Tracker.reopen`."""
         with self._writing(ref.scope):
-            issue = rows.issue(ref)
+            issue = self._issue(ref)
             if not issue.is_open:
                 rows.touch(issue, is_open=True, close_reason="", closed_at=None)
 

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from tracker import limits, queries
-from tracker.github import mirror, parts, tokens, wire
+from tracker.github import mirror, names, parts, tokens, wire
 from tracker.github.session import Session, open_session
 from tracker.github.wire import RemoteComment, RemoteIssue
 from tracker.models import Issue, Repository
@@ -87,7 +87,7 @@ def refresh(repository_id: int, key: str) -> Seen:
                 return _gone(row, before)
             read = _read(session, repository, key, row)
         if read.issue is not None and (row is None or row.remote_id != read.issue.id):
-            registry.check_same(session, repository)
+            names.check(session, repository, afresh=True)
         trusts = people.trusts(session, repository, _authors(read))
     stored = _store(repository, row, read, trusts)
     return Seen(issue_id=stored.pk, before=before, after=_view(stored.pk))

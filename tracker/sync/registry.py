@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from tracker import queries
+from tracker import limits, queries
 from tracker.conf import conf
 from tracker.github import parts
 from tracker.github.session import Session, open_session
@@ -16,14 +16,15 @@ from tracker.public_types import RepositoryView
 from tracker.sync import pages
 
 
-def add_repository(scope: str) -> RepositoryView:
+def add_repository(scope: str, *, replace: bool = False) -> RepositoryView:
     """Take a GitHub repository under care, or bring what we know of it up to date.
 
     Args:
         scope: `owner/name`.
+        replace: Another repository that we know by this name is set aside, with all that belongs to it.
 
     Raises:
-        InvalidError: Its issues are switched off.
+        InvalidError: Its issues are switched off, or we know another repository by this name.
         NotFoundError: There is none, or it is not shown to us.
         TrackerError: GitHub did not let us look.
     """
@@ -44,15 +45,30 @@ def add_repository(scope: str) -> RepositoryView:
     }
     remote_id = parts.number(found, "id")
     with transaction.atomic():
-        row = (
-            Repository.objects.filter(tracker=Repository.Kind.GITHUB, remote_id=remote_id).first()
-            or Repository.objects.filter(tracker=Repository.Kind.GITHUB, scope__iexact=name).first()
-            or Repository(tracker=Repository.Kind.GITHUB)
-        )
+        rows = Repository.objects.filter(tracker=Repository.Kind.GITHUB)
+        row, named = rows.filter(remote_id=remote_id).first(), rows.filter(scope__iexact=name).first()
+        if named is not None and row is None and named.remote_id is None:
+            row = named
+        if named is not None and (row is None or row.pk != named.pk):
+            _set_aside(named, may=replace)
+        row = row or Repository(tracker=Repository.Kind.GITHUB)
         for field, value in {**values, "remote_id": remote_id}.items():
             setattr(row, field, value)
         row.save()
     return queries.repository_view(row)
+
+
+def _set_aside(row: Repository, *, may: bool) -> None:
+    """Free the name of a row for another repository: its agents must not go on in one that just has the same name."""
+    if not may:
+        raise InvalidError(
+            f"{row.scope} is another repository than the one under care by this name (GitHub's {row.remote_id}). If ours was "
+            f"renamed, `github add` its present name first; if it is gone, `manage.py github add {row.scope} --replace` "
+            "takes the new one instead.",
+            field="scope",
+        )
+    row.scope, row.is_active = f"{row.scope}@{row.remote_id or row.pk}"[: limits.NAME_MAX_CHARS], False
+    row.save(update_fields=["scope", "is_active"])
 
 
 def our_login(repository_id: int) -> str:
@@ -76,20 +92,6 @@ def is_readable(session: Session, repository: Repository) -> bool:
         return bool(_read(session, repository.scope))
     except NotFoundError:
         return False
-
-
-def check_same(session: Session, repository: Repository) -> None:
-    """Make sure that its name is still our repository's: once given up, anybody may take a name and be admin there.
-
-    Raises:
-        NotFoundError: It is not there, or is somebody else's now.
-        TrackerError: GitHub did not let us look.
-    """
-    if repository.remote_id is not None and _read(session, repository.scope).get("id") != repository.remote_id:
-        raise NotFoundError(
-            f"{repository.scope} is another repository than the one under care. "
-            "`manage.py github add OWNER/REPO` with the name that ours has now puts it right."
-        )
 
 
 def follow_rename(session: Session, repository: Repository, scope: str) -> bool:

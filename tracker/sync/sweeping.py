@@ -13,7 +13,7 @@ from tracker.github.session import Session, open_session
 from tracker.github.wire import RemoteComment, RemoteIssue
 from tracker.models import Change, Issue, Repository
 from tracker.public_types import ChecksState, Hint, HintKind
-from tracker.sync import pages, registry
+from tracker.sync import pages
 
 OVERLAP = timedelta(minutes=2)
 """Listings lag: what was changed may show up later than the change."""
@@ -60,8 +60,7 @@ def sweep(repository_id: int, now: datetime) -> Swept:
     """
     repository = queries.repository(repository_id)
     since = (repository.swept_until or repository.created_at) - OVERLAP
-    with open_session(repository) as session:
-        registry.check_same(session, repository)
+    with open_session(repository, afresh=True) as session:
         issues = _Listing(session, f"{session.path}/issues?state=all", since=since)
         comments = _Listing(session, f"{session.path}/issues/comments", since=since)
         us = session.login
@@ -145,6 +144,7 @@ def _of_comments(repository: Repository, comments: list[RemoteComment]) -> list[
             scope=repository.scope,
             key=str(comment.number),
             comment_id=str(comment.id),
+            text=comment.body,
             actor=comment.author,
             actor_is_bot=comment.author_is_bot,
         )

@@ -28,6 +28,11 @@ class Command(GridCommand):
         acts = parser.add_subparsers(dest="act", required=True, metavar="add|list|check")
         add = acts.add_parser("add", help="take a repository under care, or bring what is known of it up to date")
         add.add_argument("repository", metavar="OWNER/REPO", type=text(200))
+        add.add_argument(
+            "--replace",
+            action="store_true",
+            help="set another repository aside that is known by this name: ours is gone",
+        )
         acts.add_parser("list", help="repositories on GitHub that are under care")
         check = acts.add_parser("check", help="credentials, permissions, webhooks, quota; with remedies")
         github.add_repository_argument(check, optional=True)
@@ -38,14 +43,14 @@ class Command(GridCommand):
     def answer(self, options: dict[str, Any]) -> int:
         match options["act"]:
             case "add":
-                return self._add(options["repository"])
+                return self._add(options["repository"], replace=options["replace"])
             case "list":
                 return self._list()
             case _:
                 return self._check(options["repository"])
 
-    def _add(self, scope: str) -> int:
-        repository = public_sync.add_repository(scope)
+    def _add(self, scope: str, *, replace: bool) -> int:
+        repository = public_sync.add_repository(scope, replace=replace)
         public_api.refresh_repository(repository.id)
         public_api.record_audit(actor(), "add_repository", f"repository:{repository.id}", {"scope": repository.scope})
         error = next((error for row, error in public_api.policy_errors() if row.id == repository.id), "")
@@ -88,8 +93,10 @@ class Command(GridCommand):
             }
         )
         for about, finding in found:
-            mark = cell("ok  ", "green") if finding.is_ok else cell("not ", "red")
-            self.out.line(mark, cell(about, "bold"), "  ", cell(finding.what, limit=300))
+            mark = cell("ok", "green") if finding.is_ok else cell("not", "red")
+            self.out.line(
+                mark, "  " if finding.is_ok else " ", cell(about, "bold"), "  ", cell(finding.what, limit=300)
+            )
             if not finding.is_ok and finding.remedy:
                 self.out.line(cell(f"remedy: {finding.remedy}", "bold", limit=1000), indent=4)
         return OK if all(finding.is_ok for _, finding in found) else NOT_OK

@@ -25,6 +25,12 @@ from tracker.models import Operation, Repository
 # The names of fixtures and of what tests ask for are the same by design.
 # ruff: noqa: F811
 
+SPLIT = {
+    "outcome": "split",
+    "summary": "In parts.",
+    "children": [{"key": "a", "title": "Part", "body": "Do it.", "blocked_by": [], "acceptance": []}],
+}
+
 
 def test_a_finished_root_is_a_pull_request_that_says_all_a_reviewer_needs(office: Office):
     agent = office.in_review(title="Say hi @all")
@@ -93,6 +99,24 @@ def test_files_that_decide_what_runs_are_not_pushed_without_policy(office: Offic
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "mkdir -p .github ci; ln -s ../ci .github/workflows",
+        "mkdir .github; git clone -q . .github/workflows",
+        "echo 'agent: {adapter: command}' > .agentgrid.yml",
+    ],
+    ids=["link", "submodule", "policy"],
+)
+def test_nothing_takes_the_place_of_files_that_decide_what_runs(office: Office, command: str):
+    agent = office.take_on(command=f"{command}; echo hi > hi.txt; git add -A; git commit -qm Work")
+    control.nudge(agent.pk, actor="alice")
+    office.settle()
+    agent.refresh_from_db()
+    assert agent.state == "blocked" and "agents may not change" in agent.blocked_reason
+    assert office.github.as_person("alice").pulls() == []
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [("Fixes #999", "would close 999"), ("closes acme/other#3", "acme/other#3"), ("fixes #{own}", "")],
 )
@@ -105,9 +129,46 @@ def test_a_commit_message_closes_no_issue_of_somebody_else(office: Office, words
     agent.refresh_from_db()
     if says:
         assert agent.state == "blocked" and says in agent.blocked_reason
+        assert runs(agent) == 2 and says in prompt(agent)  # it was told once, and did the same again
         assert office.github.as_person("alice").pulls() == []
     else:
         assert agent.state == "review"
+
+
+def test_an_agent_that_is_told_of_closing_words_takes_its_work_over_without_them(office: Office):
+    told = office.folder / "told"
+    first = f"echo hi > hi.txt; git add -A; git commit -qm 'Work. Fixes #999'; git rev-parse HEAD > {told}"
+    then = f"git merge -q --squash $(cat {told}); git commit -qm 'Work, see 999'"
+    agent = office.in_review(command=f"if [ -e {told} ]; then {then}; else {first}; fi")
+    assert runs(agent) == 2
+    assert f"git merge --squash {told.read_text().strip()}" in prompt(agent) and "would close 999" in prompt(agent)
+    messages = git(office.clone(), "log", "--format=%B", f"origin/main..origin/{agent.branch}")
+    assert "see 999" in messages and "Fixes" not in messages
+    assert git(office.clone(), "show", f"origin/{agent.branch}:hi.txt") == "hi"
+
+
+def test_work_left_by_a_split_is_looked_at_before_its_parts_build_on_it(office: Office):
+    told, report = office.folder / "told", json.dumps(SPLIT)
+    first = f"touch {told}; git add -A; git commit -qm 'Fixes #999'; mkdir -p .agentgrid"
+    first += f"; echo '{report}' > .agentgrid/outcome.json"
+    agent = office.in_review(command=f"echo hi > hi.txt; if [ ! -e {told} ]; then {first}; fi")
+    assert runs(agent) == 2 and Agent.objects.count() == 1
+    messages = git(office.clone(), "log", "--format=%B", f"origin/main..origin/{agent.branch}")
+    assert "999" not in messages
+
+
+def test_what_was_refused_is_on_no_branch_so_that_another_attempt_can_do_without(office: Office):
+    once = office.folder / "once"
+    bad = f"touch {once}; mkdir -p .github/workflows; echo x > .github/workflows/ci.yml"
+    agent = office.take_on(command=f"echo hi > hi.txt; if [ ! -e {once} ]; then {bad}; fi")
+    control.nudge(agent.pk, actor="alice")
+    office.settle()
+    assert state(agent) == "blocked"
+    control.retry(agent.pk, actor="alice")
+    office.settle()
+    assert state(agent) == "review"
+    files = git(office.clone(), "ls-tree", "-r", "--name-only", f"origin/{agent.branch}")
+    assert "hi.txt" in files and ".github" not in files
 
 
 def test_a_change_of_protected_files_is_pushed_where_the_policy_allows_it(office: Office):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from django.db import connection
 
 from coordinator import control
@@ -13,7 +14,9 @@ from grid.models import Execution
 from tests.factories import git
 from tests.integration.coordinator.github_trees import Office, office, prompt, runs, state  # noqa: F401 - a fixture
 from tests.integration.tracker.github_here import GithubHere, github, github_server  # noqa: F401 - fixtures
-from tracker.models import Operation
+from tracker.fake_github import Fault
+from tracker.models import Operation, Permission
+from tracker.public_errors import UnavailableError
 
 # The names of fixtures and of what tests ask for are the same by design.
 # ruff: noqa: F811
@@ -50,6 +53,18 @@ def test_words_of_others_and_approvals_cause_nothing(office: Office):
     office.hear(number)
     office.settle()
     assert (state(agent), runs(agent), Feedback.objects.count()) == ("review", 1, 0)
+
+
+def test_words_of_a_writer_are_not_lost_while_github_cannot_say_who_that_is(office: Office):
+    agent = office.in_review()
+    number = office.pull()["number"]
+    office.github.as_person("alice").comment(number, "Louder")
+    Permission.objects.all().delete()
+    office.github.server.world.faults.append(Fault(path="/permission$", kind="502", times=4))
+    with pytest.raises(UnavailableError):
+        office.hear(number)
+    office.hear(number)
+    assert [row.author for row in Feedback.objects.filter(agent=agent)] == ["alice"]
 
 
 def test_outsiders_who_talk_spend_next_to_nothing_of_our_quota(office: Office):

@@ -54,7 +54,7 @@ class Here:
 
     def say(self, number: int, text: str, *, by: str = "alice", action: str = "created") -> str:
         comment_id = str(self.by(by).comment(number, text))
-        self.hint(number, action, comment_id=comment_id, actor=by)
+        self.hint(number, action, comment_id=comment_id, actor=by, text=text)
         return comment_id
 
     def next_second(self) -> None:
@@ -495,6 +495,24 @@ def test_a_command_acts_once_however_often_we_hear_of_it(here: Here) -> None:
         here.hint(number, action, comment_id=comment, actor="alice")
     assert here.state(number) == AgentState.ABANDONED
     assert Command.objects.count() == 1
+
+
+def test_outsiders_who_talk_on_an_issue_spend_one_request_and_reach_nothing(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number, "labeled", actor="alice", label="agent:ready")
+    before = here.github.spent()
+    said = [here.say(number, f"{CANARY} {n}", by="rita") for n in range(3)]
+    assert here.github.spent() - before <= 1  # what she may do
+    for comment_id in said:
+        here.hint(number, "edited", comment_id=comment_id, actor="rita", text="/agent cancel")
+    here.say(number, "/agent cancel", by="rita")
+    here.say(number, "as we were", by=US)
+    assert here.github.spent() - before <= 1
+    assert here.state(number) == AgentState.QUEUED
+    (refused,) = AuditEntry.objects.filter(action="refused")
+    assert refused.actor == "github:rita" and refused.target.startswith(f"{REPOSITORY}#{number} comment ")
+    here.say(number, "read this", by="alice")
+    assert Issue.objects.get(key=str(number)).comments.filter(body__contains=CANARY).count() == 3
 
 
 def test_what_is_edited_into_a_comment_is_no_command(here: Here) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from grid import event_log, executions, lifecycle
+from grid import event_log, executions, lifecycle, public_api
 from grid.models import Event, Execution, Host
 from grid.public_types import ON_HOST, TERMINAL, Result, State
 from tests.factories import launch_spec, make_execution
@@ -77,6 +77,22 @@ def test_a_held_row_is_not_claimed_until_it_is_let_go(host):
     assert executions.next_queued() == []
     executions.hold(is_held=False)
     assert executions.claim(pk, host=host) is not None
+
+
+def test_a_row_sends_a_message_only_where_none_waits_already(host, django_capture_on_commit_callbacks):
+    """Where one waits, no slot is free, and hosts take the next row without being told."""
+
+    def sent(subject: str, *, is_held: bool = False) -> int:
+        with django_capture_on_commit_callbacks() as callbacks:
+            assert public_api.launch(launch_spec(subject), is_held=is_held)
+        return len(callbacks)
+
+    assert sent("issue:1", is_held=True) == 0
+    assert sent("issue:2") == 1, "a held row does not count"
+    assert sent("issue:3") == 0
+    for pk in executions.next_queued(limit=2):
+        assert executions.claim(pk, host=host)
+    assert sent("issue:4") == 1, "what was claimed does not wait"
 
 
 def test_the_highest_priority_goes_first_then_the_oldest():

@@ -72,6 +72,33 @@ def test_history_that_the_source_lost_is_copied_again(sample: Setup) -> None:
     assert plain_git(sample.source, "show", f"{BRANCH}:more.txt") == "1"
 
 
+def test_much_at_once_is_copied_by_git(sample: Setup) -> None:
+    made = commit(sample, {f"many/{number}.txt": f"{number}\n" for number in range(local_push._FEW_OBJECTS + 1)})
+    assert push(sample, made)
+    assert plain_git(sample.source, "fsck", "--full", "--strict") == ""
+    assert plain_git(sample.source, "rev-parse", BRANCH) == made
+
+
+def test_what_a_later_commit_brings_back_is_copied_as_well(sample: Setup) -> None:
+    first = commit(sample, {"one/a.txt": "same\n"})
+    second = commit(sample, {"one/a.txt": "other\n"}, parent=first)
+    third = commit(sample, {"one/a.txt": "same\n", "two/a.txt": "same\n"}, parent=second)
+    assert push(sample, third)
+    assert plain_git(sample.source, "fsck", "--full", "--strict") == ""
+    assert plain_git(sample.source, "show", f"{BRANCH}:two/a.txt") == "same"
+
+
+def test_a_source_that_has_moved_on_still_tells_what_it_has(sample: Setup) -> None:
+    first = commit(sample, {"new.txt": "1\n"})
+    assert push(sample, first)
+    write(sample.source, {"ahead.txt": "not fetched\n"})
+    commit_all(sample.source)
+    second = commit(sample, {"new.txt": "2\n"}, parent=first)
+    assert local_push.push(sample.bare, sample.source, ref=f"{REF}-2", commit=second, expected_old=None)
+    assert plain_git(sample.source, "fsck", "--full", "--strict") == ""
+    assert plain_git(sample.source, "show", f"{BRANCH}-2:new.txt") == "2"
+
+
 @pytest.mark.parametrize("hook", ["pre-receive", "update", "post-receive", "reference-transaction"])
 def test_a_source_with_hooks_receives_by_git_so_that_they_run(sample: Setup, hook: str) -> None:
     file = sample.source / ".git" / "hooks" / hook
@@ -91,6 +118,7 @@ def test_a_source_with_hooks_receives_by_git_so_that_they_run(sample: Setup, hoo
     [
         ["config", "core.hooksPath", "elsewhere"],
         ["config", "receive.fsckObjects", "true"],
+        ["config", "core.sharedRepository", "group"],
         ["worktree", "add", "-q", "../beside"],
         ["switch", "-q", "-c", BRANCH],
         ["checkout", "-q", "--detach"],

@@ -1,10 +1,12 @@
-"""Processes that act on one database at once: `python -m tests.integration.tracker.crowd ACT COUNT ARGUMENTS…`.
+"""Processes that act on one database at once: `python -m tests.integration.tracker.crowd`, asked on its input.
 
-Forks COUNT children that start together; exits with 1 if any of them failed. DATABASE_URL names the database.
+Each line is a JSON list, `[act, count, argument, …]`: it forks so many children, which start together, and answers with
+1 if any of them failed, else with 0. DATABASE_URL names the database; the process that forks never opens it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -78,7 +80,7 @@ ACTS = {act.__name__: act for act in (fill_parent, create_same, close_circle, wi
 
 
 def main(act: str, count: str, *arguments: str) -> int:
-    """Exit status: 0 when every child did its work."""
+    """0 when every child did its work, else 1."""
     gate, opener = os.pipe()
     children = []
     for worker in range(int(count)):
@@ -99,4 +101,5 @@ def main(act: str, count: str, *arguments: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    for line in sys.stdin:
+        print(main(*json.loads(line)), flush=True)

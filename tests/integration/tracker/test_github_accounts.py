@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.db import transaction
 from django.utils import timezone
 
 from tests.integration.tracker.fake_github_world import REPOSITORY
@@ -22,12 +24,13 @@ from tests.integration.tracker.github_account import (
     our_installation,
     sent,
 )
-from tracker import public_accounts
+from tracker import public_accounts, public_api
 from tracker.fake_github import FakeGithub, Fault
 from tracker.github import checkup
 from tracker.models import Installation, Permission, Quota, Repository
-from tracker.public_errors import InvalidError, NotFoundError
-from tracker.public_types import Trust
+from tracker.public_errors import InvalidError, NotFoundError, NotOursError
+from tracker.public_sync import add_repository
+from tracker.public_types import Trust, Write, WriteKind
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "a-long-random-secret"
@@ -172,6 +175,49 @@ def test_a_credential_is_shared_unless_git_was_refused_with_it(app_server: FakeG
     second = public_accounts.git_credential(repository.pk, refused=first).password
     assert second != first
     assert public_accounts.git_credential(repository.pk, refused=first).password == second
+
+
+def test_who_takes_the_name_of_our_repository_gets_nothing(either: FakeGithub, repository: Repository) -> None:
+    world = either.world
+    Repository.objects.update(remote_id=world.repository(REPOSITORY).id)
+    number = world.act("alice", REPOSITORY).open_issue("ours")
+    assert public_accounts.git_credential(repository.pk).password
+    world.rename_repository(REPOSITORY, "gadgets")
+    # The worst case: our account may write there as well, and the number of the issue is the same.
+    world.add_repository(REPOSITORY, {"mallory": "admin", "agent-bot": "write"}, private=False)
+    world.act("mallory", REPOSITORY).open_issue("theirs")
+    with pytest.raises(NotOursError, match="github add"):
+        public_accounts.git_credential(repository.pk)
+    payload = {"ref": str(number), "slot": "status", "data": {}, "markdown": "hello"}
+    write = Write(key="hello", kind=WriteKind.UPSERT_COMMENT, payload=payload)
+    with transaction.atomic():
+        public_api.wish(repository.pk, [write])
+    before = len(either.traffic)
+    cache.clear()  # what was asked a minute ago is too old
+    (waiting,) = public_api.drain(repository.pk, now=timezone.now())
+    assert "github add" in waiting.error and not waiting.is_permanent
+    assert public_accounts.permission(repository.pk, "mallory") == Trust.NONE
+    assert {line[0] for line in either.traffic[before:]} <= {"GET", "POST"}
+    assert [line[1] for line in either.traffic[before:] if line[0] == "POST" and "access_tokens" not in line[1]] == []
+    assert world.act("mallory", REPOSITORY).comments(number) == []
+    # Somebody says where ours is now, and what was wished for goes there.
+    add_repository("acme/gadgets")
+    (done,) = public_api.drain(repository.pk, now=timezone.now() + timedelta(minutes=6))
+    assert done.is_done, done.error
+    assert len(world.act("alice", "acme/gadgets").comments(number)) == 1
+    assert public_accounts.git_credential(repository.pk).url.endswith("/acme/gadgets.git")
+
+
+def test_an_apps_token_is_for_the_repository_not_for_its_name(app_server: FakeGithub, repository: Repository) -> None:
+    ours = app_server.world.repository(REPOSITORY).id
+    Repository.objects.update(remote_id=ours)
+    public_accounts.git_credential(repository.pk)
+    app_server.world.rename_repository(REPOSITORY, "gadgets")
+    app_server.world.add_repository(REPOSITORY)
+    cache.clear()
+    with pytest.raises(NotOursError, match="not shown"):  # the token does not even show whose the name is now
+        public_accounts.git_credential(repository.pk)
+    assert {one.repository_ids for one in app_server.world.installation_tokens.values()} == {frozenset([ours])}
 
 
 def test_no_credential_shows_its_password(either: FakeGithub, repository: Repository) -> None:

@@ -227,11 +227,11 @@ def test_bots_and_we_ourselves_say_nothing_unless_allowed(settings: Settings, pl
     assert (only.author, only.trust) == ("helper[bot]", Trust.WRITE)
 
 
-def test_an_author_whose_rights_cannot_be_asked_for_is_not_trusted(place: Place) -> None:
+def test_an_author_whose_rights_cannot_be_asked_for_is_neither_trusted_nor_left_out(place: Place) -> None:
     place.act("alice").comment(int(place.key), "Please")
     place.server.world.faults.append(Fault(kind="502", path="/collaborators/", times=10))
-    (only,) = place.feedback()
-    assert only.trust is Trust.NONE
+    with pytest.raises(UnavailableError):  # and whoever asked comes back
+        place.feedback()
     place.server.world.faults.clear()
     (only,) = place.feedback()
     assert only.trust is Trust.WRITE

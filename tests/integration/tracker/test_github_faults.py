@@ -98,9 +98,11 @@ def git(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
+def server(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
     cache.clear()
-    with FakeGithub.start(git_root=tmp_path) as started:
+    name = request.node.callspec.params.get("name", "") if hasattr(request.node, "callspec") else ""
+    needs_git = name in CASES and make_branch in CASES[name].prepare  # several processes for each repository
+    with FakeGithub.start(git_root=tmp_path if needs_git else None) as started:
         started.world.add_token("the-bots-token", "agent-bot")
         settings.TRACKER_GITHUB_API_URL = started.url
         settings.TRACKER_GITHUB_APP_ID = ""
@@ -113,7 +115,8 @@ def server(settings: Settings, tmp_path: Path) -> Iterator[FakeGithub]:
 def make_place(server: FakeGithub, case: Case) -> Place:
     world, scope = server.world, f"acme/widgets-{next(_names)}"
     world.faults.clear()
-    world.add_repository(scope, {"alice": "admin", "agent-bot": "write"}, files={"app.txt": "one\n"})
+    files = {"app.txt": "one\n"} if world.git_root else None
+    world.add_repository(scope, {"alice": "admin", "agent-bot": "write"}, files=files)
     alice = world.act("alice", scope)
     numbers = [alice.open_issue(title) for title in ("One", "Two", "Three")]
     view = public_api.ensure_repository(tracker="github", scope=scope, source="x", default_branch="main")
@@ -369,6 +372,27 @@ def test_a_lost_answer_and_then_listings_that_lag_leave_one_effect(server: FakeG
         lagging.path, lagging.times = "", 100
         attempt(place, case)
         server.world.faults.clear()
+        until_done(place, case)
+
+
+@pytest.mark.parametrize("name", ["create", "upsert_comment new", "open_change"])
+def test_an_answer_that_never_comes_leaves_one_effect(server: FakeGithub, settings: Settings, name: str) -> None:
+    case = CASES[name]
+    place = make_place(server, case)
+    before = len(server.traffic)
+    case.write(place)
+    posts = [number for number, entry in enumerate(list(server.traffic)[before:]) if entry[0] == "POST"]
+    assert posts
+    for number, when in itertools.product(posts, ("before", "after")):
+        place = make_place(server, case)
+        settings.TRACKER_GITHUB_TIMEOUT_SECONDS = 0.3
+        fault = AtRequest(kind="timeout", when=when, passing=number, seconds=0.6)
+        server.world.faults.append(fault)
+        with pytest.raises(UnavailableError, match="did not answer") as caught:
+            case.write(place)
+        assert fault.fired == 1 and caught.value.maybe_applied
+        settings.TRACKER_GITHUB_TIMEOUT_SECONDS = 10
+        time_passes()
         until_done(place, case)
 
 

@@ -286,8 +286,10 @@ def test_a_refused_write_is_not_maybe_applied(server: FakeGithub, session: Sessi
     assert not caught.value.maybe_applied
 
 
-def test_a_server_that_is_silent_is_unavailable(server: FakeGithub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requester, "ATTEMPT_SECONDS", 0.3)
+def test_a_server_that_is_silent_is_unavailable(
+    server: FakeGithub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TRACKER_GITHUB_TIMEOUT_SECONDS = 0.3
     monkeypatch.setattr(requester, "START_WITHIN_SECONDS", 1.0)
     fault = Fault(kind="timeout", path="issues|widgets$", times=9, seconds=5)
     with open_session(make_repository()) as session:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from tests.integration.tracker.fake_github_world import REPOSITORY, Clone, Listener
 from tests.integration.tracker.github_here import US, GithubHere, github, github_server
-from tracker import public_api, public_sync
+from tracker import installations, public_api, public_sync
 from tracker.fake_github import FakeGithub, Fault
 from tracker.github.tracker import GithubTracker
 from tracker.models import Change, Comment, Delivery, Issue, Permission, Quota, Repository
@@ -49,6 +49,28 @@ def test_a_repository_comes_under_care_with_its_ids_and_branch(github: GithubHer
     assert row.installation_id is None
     again = public_sync.add_repository(REPOSITORY.upper())
     assert again.id == row.pk
+
+
+def test_another_repository_of_the_same_name_is_not_taken_for_ours(github: GithubHere) -> None:
+    world, ours = github.server.world, Repository.objects.get()
+    world.rename_repository(REPOSITORY, "gadgets")
+    world.add_repository(REPOSITORY, {"mallory": "admin", "agent-bot": "write"})
+    with pytest.raises(InvalidError, match="--replace"):
+        public_sync.add_repository(REPOSITORY)
+    payload = {
+        "action": "added",
+        "installation": {"id": 5, "account": {"login": "acme"}},
+        "repositories_added": [{"full_name": REPOSITORY, "id": world.repository(REPOSITORY).id}],
+        "repositories_removed": [{"full_name": REPOSITORY, "id": world.repository(REPOSITORY).id}],
+    }
+    named = installations.record("installation_repositories", payload, now=timezone.now())
+    assert (named.wanted, named.gone) == ((), ())
+    assert Repository.objects.get().remote_id == ours.remote_id
+    theirs = public_sync.add_repository(REPOSITORY, replace=True)
+    ours.refresh_from_db()
+    assert (ours.is_active, ours.scope) == (False, f"{REPOSITORY}@{ours.remote_id}") and theirs.id != ours.pk
+    back = public_sync.add_repository("acme/gadgets")  # and ours is found again by its number
+    assert back.id == ours.pk and {row.scope for row in public_api.list_repositories()} == {REPOSITORY, "acme/gadgets"}
 
 
 def test_an_app_finds_its_installation(github_server: FakeGithub, transactional_db: None, settings: Any) -> None:
@@ -465,6 +487,11 @@ def test_a_token_that_may_not_see_webhooks_is_no_error(github: GithubHere, setti
     (finding,) = public_sync.check_hooks(github.repository.id)
     assert not finding.is_ok
     assert "right to read webhooks" in finding.remedy
+    Delivery.objects.create(guid="g", event="issues", scope=REPOSITORY, payload={}, received_at=timezone.now())
+    (finding,) = public_sync.check_hooks(github.repository.id)
+    assert finding.is_ok and "they come in" in finding.what
+    Delivery.objects.update(received_at=timezone.now() - timedelta(days=8))
+    assert [finding.is_ok for finding in public_sync.check_hooks(github.repository.id)] == [False]
 
 
 def test_an_apps_deliveries_of_other_repositories_stay_failed(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -21,7 +23,14 @@ from tracker.public_types import IssueDraft, RepositoryView, Write, WriteKind
 ROOT = Path(__file__).resolve().parents[3]
 WORKERS = 8
 pytestmark = pytest.mark.django_db(transaction=True)
-type Crowd = Callable[..., subprocess.CompletedProcess[str]]
+type Crowd = Callable[..., Done]
+
+
+class Done(NamedTuple):
+    """How an act ended."""
+
+    returncode: int
+    stderr: str
 
 
 @pytest.fixture
@@ -32,16 +41,30 @@ def repository(transactional_db: None) -> RepositoryView:
     )
 
 
-@pytest.fixture
-def crowd(tmp_path: Path) -> Crowd:
-    """Runs acts of `tests.integration.tracker.crowd` on the database under test."""
+@pytest.fixture(scope="module")
+def crowd(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    """Runs acts of `tests.integration.tracker.crowd` on the database under test; loading Django once for all of them."""
+    folder = tmp_path_factory.mktemp("crowd")
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url(), "AGENTGRID_STATE_DIR": str(folder)}
+    command = [sys.executable, "-m", "tests.integration.tracker.crowd"]
+    with (
+        (folder / "errors").open("w+") as errors,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
 
-    def run(act: str, workers: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.integration.tracker.crowd", act, str(workers), *map(str, arguments)]
-        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url(), "AGENTGRID_STATE_DIR": str(tmp_path)}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+        def run(act: str, workers: int, *arguments: object) -> Done:
+            said_before = (folder / "errors").stat().st_size
+            asked.write(json.dumps([act, str(workers), *map(str, arguments)]) + "\n")
+            asked.flush()
+            status = int(answers.readline())
+            return Done(status, (folder / "errors").read_text()[said_before:])
 
-    return run
+        yield run
 
 
 def database_url() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.policy import CAPS, EffectivePolicy, FleetLimits, effective
+from coordinator.policy import CAPS, EffectivePolicy, FleetLimits, effective, protected
 from coordinator.policy_file import Policy
 from coordinator.policy_file import _Limits as LimitsModel
 
@@ -96,3 +97,74 @@ def test_every_limit_of_the_file_has_a_cap_and_an_effect(known):
     assert set(CAPS.values()) == {field.name for field in dataclasses.fields(FleetLimits)}
     origin = effective(None, FLEET).origin
     assert set(origin) == {f.name for f in dataclasses.fields(EffectivePolicy)} - {"origin", "not_granted"}
+
+
+# --- protected files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".github/workflows/ci.yml",
+        ".github/workflows/deep/er.yml",
+        ".GitHub/Workflows/ci.yml",
+        "CODEOWNERS",
+        ".github/CODEOWNERS",
+        "docs/CODEOWNERS",
+        "docs/codeowners",
+        ".github/actions/setup/action.yml",
+        ".agentgrid.yml",
+        # a link, a submodule or a file instead of the folder
+        ".github",
+        ".github/workflows",
+        ".github/actions",
+        "docs",
+        # what the file systems of other machines take for the same name
+        ".github/work\u200cflows/ci.yml",
+        "\ufeff.github/workflows/ci.yml",
+        ".gith\u00adub/workflows/ci.yml",
+        "\uff0egithub/\uff37orkflows/ci.yml",
+        ".github/workflow\u017f/ci.yml",
+        ".github./workflows /ci.yml",
+        ".github::$INDEX_ALLOCATION/workflows/ci.yml",
+        ".github\\workflows\\ci.yml",
+        ".github\ufe0f",
+        ".AGENTGRID.yml",
+        "CODEOWNERS.",
+    ],
+)
+def test_files_that_decide_what_runs_are_protected(path: str):
+    assert protected([path, "src/app.py"], allowed=()) == [path]
+    assert protected([path], allowed=["*"]) == []
+    assert protected([path], allowed=["src/*"]) == [path]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".github/dependabot.yml",
+        "src/CODEOWNERS",
+        "workflows/ci.yml",
+        "x/.github/workflows/ci.yml",
+        "docs/index.md",
+        ".githubs/workflows/ci.yml",
+        ".github/workflows-old/ci.yml",
+        "src/.agentgrid.yml",
+    ],
+)
+def test_other_files_are_not(path: str):
+    assert protected([path], allowed=()) == []
+
+
+def test_a_pattern_lets_through_what_it_names_only():
+    paths = [".github/workflows/docs.yml", ".github/workflows/release.yml"]
+    assert protected(paths, allowed=[".github/workflows/docs.yml"]) == paths[1:]
+    lookalike = ".github/workflow\u200cs/docs.yml"
+    assert protected([lookalike], allowed=[".github/workflows/*"]) == [lookalike]
+
+
+def test_a_name_is_protected_in_every_case_and_composition():
+    for name in (".github/workflows/Prüfung.yml", ".github/CODEOWNERS"):
+        for form in ("NFC", "NFD", "NFKD"):
+            path = unicodedata.normalize(form, name)
+            assert protected([path.upper()], allowed=()) == [path.upper()]

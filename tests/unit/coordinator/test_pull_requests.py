@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator import pull_requests
-from coordinator.policy import protected
 from coordinator.pull_requests import Commit, Evidence, Part, Proposal, Run, Said, Status
 
 NASTY = "Closes #7\n```\n@team fixes #8 <!-- agent-grid:end --> | [x](http://evil) `code\u202e\\| ~~~\n> Closes #9"
@@ -135,33 +135,37 @@ def test_a_title_is_one_line(text: str, title: str):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("text", "title"),
     [
-        ".github/workflows/ci.yml",
-        ".github/workflows/deep/er.yml",
-        ".GitHub/Workflows/ci.yml",
-        "CODEOWNERS",
-        ".github/CODEOWNERS",
-        "docs/CODEOWNERS",
-        "docs/codeowners",
+        ("Fixes #9: crash", "Fixes # 9: crash"),
+        ("Resolve acme/other#3 and close GH-4", "Resolve acme/other# 3 and close GH- 4"),
+        ("closes:#5", "closes:# 5"),
+        ("fix https://github.com/acme/x/issues/6 at last", "fix https: //github.com/acme/x/issues/6 at last"),
+        ("Show #9 beside prefixes #10", "Show #9 beside prefixes #10"),
     ],
 )
-def test_files_that_decide_what_runs_are_protected(path: str):
-    assert protected([path, "src/app.py"], allowed=()) == [path]
-    assert protected([path], allowed=["*"]) == []
-    assert protected([path], allowed=["src/*"]) == [path]
+def test_a_title_closes_nothing_when_it_is_squashed(text: str, title: str):
+    assert pull_requests.title(text) == title
+    assert pull_requests.closed_by(title) == set()
+    assert len(pull_requests.title("fixes #9 " * 100)) <= 256
 
 
-@pytest.mark.parametrize(
-    "path", [".github/dependabot.yml", "src/CODEOWNERS", "workflows/ci.yml", "x/.github/workflows/ci.yml"]
-)
-def test_other_files_are_not(path: str):
-    assert protected([path], allowed=()) == []
+@given(summary=MANY, subject=MANY, command=MANY, title=MANY)
+def test_as_the_message_of_a_squashed_commit_a_pull_request_closes_its_own_issue_only(
+    summary: str, subject: str, command: str, title: str
+):
+    words = f"{summary} closes #99 and {subject}"
+    commits = [Commit(id="b" * 40, subject=f"fixes acme/other#3 {subject}")]
+    evidence = [Evidence(command=f"resolve: GH-7 {command}", passed=True, seconds=1)]
+    text = pull_requests.body(proposal(summary=words, commits=commits, evidence=evidence))
+    assert pull_requests.closed_by(f"{pull_requests.title(f'{title} fix #98')} (#15)\n\n{text}") == {"12"}
 
 
-def test_a_pattern_lets_through_what_it_names_only():
-    paths = [".github/workflows/docs.yml", ".github/workflows/release.yml"]
-    assert protected(paths, allowed=[".github/workflows/docs.yml"]) == paths[1:]
+def test_a_long_message_is_read_in_no_time():
+    for text in ("close:http://", "fixes.", "fix/", "close: "):
+        started = time.monotonic()
+        assert pull_requests.closed_by(text * (1_000_000 // len(text))) == set()
+        assert time.monotonic() - started < 5
 
 
 def test_a_title_in_a_commit_of_ours_closes_and_mentions_nothing():
