@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,10 @@ def installable_clis() -> tuple[str, ...]:
 
 def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) -> None:
     """Raise a GridError that names the fix when this agent cannot be run as asked under a frozen profile."""
-    adapter = registry.get(spec.adapter)
-    adapter.validate(adapter.wired(options=spec.options, wiring=wiring.wiring_for(profile or {}, conf())).options)
+    adapter, settings = registry.get(spec.adapter), conf()
+    # Only the processes that start agents need to know the address; here any will do.
+    offers = wiring.wiring_for(profile or {}, replace(settings, agent_url=settings.agent_url or "http://127.0.0.1"))
+    adapter.validate(adapter.wired(options=spec.options, wiring=offers).options)
 
 
 def request_stop(execution_ids: Collection[UUID], *, reason: str = "cancelled") -> int:

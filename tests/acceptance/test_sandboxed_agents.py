@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,29 +34,38 @@ setup: ["test ! -e {outside} && echo set-up > set-up.txt"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def needs_bwrap() -> None:
+def _needs_bwrap() -> None:
     """CI installs it."""
     if why_not := BACKENDS["bwrap"].available(conf()):
         pytest.fail(why_not) if os.environ.get("CI") else pytest.skip(why_not)
 
 
-@pytest.fixture
-def arena(new_stack: Callable[..., Stack], tmp_path: Any) -> Iterator[Arena]:
+@pytest.fixture(scope="module")
+def arena(migrated_sqlite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A stack whose agents run in bwrap, with our secrets in its environment and its web process as the grid's address."""
     secrets = {"SECRET_KEY": CANARY, "ANTHROPIC_API_KEY": CANARY, "GITHUB_TOKEN": CANARY}
     fast = {"AGENTGRID_HEARTBEAT_SECONDS": "1", "AGENTGRID_LEASE_SECONDS": "20"}
-    stack = new_stack(slots=4, extra_env={"AGENTGRID_SANDBOX": "bwrap", **secrets, **fast})
-    stack.env["AGENTGRID_AGENT_URL"] = f"http://127.0.0.1:{stack.port}"
-    made = Arena(stack.start("control", "executions", "beat", "web"), tmp_path)
-    (tmp_path / "outside").write_text(CANARY)
-    files = {"fakeagent.py": FAKE_AGENT.read_text(), "prisoner.py": PRISONER.read_text(), "README.md": "hello\n"}
-    files["plan.json"] = json.dumps(
-        {"connect": ["evil.test:443"], "get": [f"http://127.0.0.1:{stack.port}/{path}" for path in ("livez", "admin/")]}
-    )
-    files[".agentgrid.yml"] = POLICY.format(outside=tmp_path / "outside")
-    made.repositories["app"] = make_git_repository(tmp_path / "app", files)
-    yield made
-    made.console.close()
+    folder = tmp_path_factory.mktemp("repositories")
+    stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), extra_env={"AGENTGRID_SANDBOX": "bwrap", **secrets, **fast})
+    try:
+        stack.env["AGENTGRID_AGENT_URL"] = f"http://127.0.0.1:{stack.port}"
+        shutil.copy(migrated_sqlite, stack.state_dir / "agentgrid.sqlite3")
+        made = Arena(stack.prepare_broker().start("control", "executions", "beat", "web"), folder)
+        (folder / "outside").write_text(CANARY)
+        urls = [f"http://127.0.0.1:{stack.port}/{path}" for path in ("livez", "admin/")]
+        files = {
+            "README.md": "hello\n",
+            "fakeagent.py": FAKE_AGENT.read_text(),
+            "prisoner.py": PRISONER.read_text(),
+            "plan.json": json.dumps({"connect": ["evil.test:443"], "get": urls}),
+            ".agentgrid.yml": POLICY.format(outside=folder / "outside"),
+        }
+        made.repositories["app"] = make_git_repository(folder / "app", files)
+        yield made
+        made.console.close()
+    finally:
+        stack.close()
+        shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 def submit(arena: Arena, name: str, command: str, accept: str = "") -> None:

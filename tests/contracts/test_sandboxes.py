@@ -17,7 +17,7 @@ import pytest
 
 from grid.conf import conf
 from grid.public_types import Limits
-from grid.sandboxes import network
+from grid.sandboxes import docker, network
 from grid.sandboxes.choosing import BACKENDS
 from tests.hostile.shim_runs import living_in, wait_for
 from tests.services.cells import Cells, cells_in
@@ -176,6 +176,10 @@ def test_nothing_of_a_run_outlives_its_shim(cells: Cells) -> None:
         cells.runs.nursery()  # which buries what a killed shim leaves
     os.kill(run.pid, signal.SIGKILL)
     wait_for(lambda: not living_in(run.work), "the end of everything", 5)
+    if cells.sandbox.name == "docker":  # the container itself waits for the host's housekeeping
+        assert docker.containers(cells.settings) == [cells.ids[run.dir]]
+        docker.remove(cells.settings, [cells.ids[run.dir]])
+        assert docker.containers(cells.settings) == []
 
 
 def test_only_the_grid_and_allowed_hosts_can_be_reached(backend: tuple[str, dict[str, Any]]) -> None:

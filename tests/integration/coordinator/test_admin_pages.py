@@ -25,6 +25,7 @@ from coordinator.models import (
     Envelope,
     Feedback,
     LedgerEntry,
+    Message,
     ModelCall,
     Nudge,
     Prompt,
@@ -164,6 +165,10 @@ def fill(count: int) -> None:
             author=HOSTILE,
             execution_id=row.execution_id,
         )
+        for row in agents
+    )
+    Message.objects.bulk_create(
+        Message(agent=row, sender=HOSTILE_MARKUP[:150], text=HOSTILE, execution_id=uuid4(), reason=HOSTILE[:300])
         for row in agents
     )
     UpgradeRequest.objects.bulk_create(

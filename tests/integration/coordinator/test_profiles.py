@@ -32,7 +32,7 @@ def launched(agent: Agent) -> Any:
     """Nudge the agent and return what the grid got, a LaunchSpec."""
     row = dispatch.nudge(agent.pk, source=Source.OPERATOR)
     agent.refresh_from_db()
-    assert row.answer == Answer.ADMITTED, row.decision
+    assert row.answer == Answer.ADMITTED and row.execution_id is not None, row.decision
     run = Execution.objects.get(pk=row.execution_id)
     return load_spec(run.spec, run.prompt)
 
@@ -81,7 +81,7 @@ def test_down_the_tree_less_is_held_and_the_deepest_may_not_split(repository: Pa
 
 
 def launched_prompt(agent: Agent) -> str:
-    return Execution.objects.get(pk=Agent.objects.get(pk=agent.pk).execution_id).prompt
+    return Execution.objects.filter(subject=agent.subject).latest("created_at").prompt
 
 
 def test_a_child_that_nobody_gave_a_profile_keeps_the_model_of_its_parent(repository: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_grant_stays_when_the_agent_is_launched_again(root: Agent, child: Agen
     Agent.objects.filter(pk=child.pk).update(is_applied=True)
     launched(child, "micro")
     assert "run_command" in held(child).tools
-    profile = grid.profile_of(fresh(child).execution_id)  # type: ignore[arg-type]  # it was launched
+    profile = grid.profile_of(fresh(child).execution_id)
     assert "tools" not in profile  # nothing is missing any more that its program could have
 
 
@@ -156,7 +156,7 @@ def test_a_waiting_parent_is_started_to_answer_once(root: Agent, child: Agent) -
     root.refresh_from_db()
     assert root.state == AgentState.QUEUED
     assert root.decision is not None and root.decision["mode"] == "resume"
-    prompt = grid.prompt_of(root.execution_id)  # type: ignore[arg-type]  # it was launched
+    prompt = grid.prompt_of(root.execution_id)
     assert f"request {asked.id}" in prompt and "tier large" in prompt and CODES["reason"] in prompt
     # It did not answer: its next look is like any other, not a run for the same request again and again.
     Execution.objects.filter(subject=root.subject).update(state="succeeded")
@@ -177,7 +177,7 @@ def test_an_agent_that_gave_up_for_want_of_more_goes_on_when_it_is_granted(root:
     asked = upgrades.request(child.pk, wish={"tier": 3}, **CODES)
     Execution.objects.filter(subject=child.subject).update(state="succeeded")
     Agent.objects.filter(pk=child.pk).update(state=AgentState.BLOCKED, is_applied=True)
-    assert dispatch.nudge(child.pk, source=Source.SWEEP).decision["code"] == "blocked"  # type: ignore[index]
+    assert dispatch.nudge(child.pk, source=Source.SWEEP).decision["code"] == "blocked"
     upgrades.answer(asked.id, by=root.stream, is_granted=True)
     assert fresh(child).state == AgentState.QUEUED
 
@@ -189,12 +189,12 @@ def test_a_refused_model_is_used_once_it_is_granted(repository: Path, db: None) 
     launched(root)
     child = make_child(fresh(root))
     Agent.objects.filter(pk=child.pk).update(profile="micro")
-    assert dispatch.nudge(child.pk, source=Source.PARENT).decision["code"] == "capability"  # type: ignore[index]
+    assert dispatch.nudge(child.pk, source=Source.PARENT).decision["code"] == "capability"
     asked = upgrades.request(child.pk, wish={"tier": "large", "models": ["*"]}, **CODES)
     upgrades.answer(asked.id, by="cli:me", is_granted=True)
     child = fresh(child)
     assert child.state == AgentState.QUEUED
-    assert grid.profile_of(child.execution_id)["model"] == OPUS  # type: ignore[arg-type]  # it was launched
+    assert grid.profile_of(child.execution_id)["model"] == OPUS
     assert allows_model(held(child), OPUS, profiles.fleet_tiers())
 
 

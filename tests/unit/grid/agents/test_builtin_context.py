@@ -113,7 +113,7 @@ def test_then_the_oldest_pairs_go_together() -> None:
     assert left[0] == PROMPT
     assert calls_of(left)[-1] == "c39"
     assert calls_of(left) == results_of(left)
-    assert tokens(left) <= 1_500  # with room for the next requests
+    assert 1_300 < tokens(left) <= 1_500  # with room for the next requests, and no more gone than that takes
 
 
 def test_what_people_said_survives_in_the_first_request() -> None:

@@ -7,7 +7,8 @@ import pytest
 from grid.toolkit.errors import DefinitionError
 from grid.toolkit.library import library
 from grid.toolkit.names import GRID_TOOLS, LOCAL_TOOLS, split
-from grid.toolkit.sources import Source
+from grid.toolkit.sources import Source, read
+from grid.toolkit.toolsets import ToolsetDefinition, ToolsetFile, resolve
 
 
 def test_all_shipped_definitions_are_right_and_explain_themselves() -> None:
@@ -132,12 +133,22 @@ def test_a_toolset_of_its_own_name_extends_the_shipped_one() -> None:
     assert "read_file" in changed.toolset("reader")
 
 
-def test_hostile_toolsets_neither_hang_nor_exhaust_the_stack() -> None:
-    diamonds = {f"t{number}": f"extends: [t{number + 1}, u{number + 1}]" for number in range(19)}
-    twins = {f"u{number}": f"extends: [t{number + 1}, u{number + 1}]" for number in range(19)}
-    assert toolset(mine="extends: [t1]", **diamonds, **twins, t19="add: [nudge]", u19="") == ("nudge",)
+def test_a_toolset_deeper_than_anybody_needs_is_refused() -> None:
     with pytest.raises(DefinitionError, match="extends: more than 20 levels deep"):
         toolset(mine="extends: [t0]", **{f"t{n}": f"extends: [t{n + 1}]" for n in range(3_000)}, t3000="")
+
+
+def test_shared_parents_are_looked_at_once_however_many_ways_lead_there() -> None:
+    asked: list[str] = []
+
+    def find(name: str, by: ToolsetDefinition | None) -> ToolsetDefinition:
+        asked.append(name)
+        level = int(name[1:])
+        below = f"[a{level + 1}, b{level + 1}]" if level < 15 else "[]"
+        return read("toolset", name, 0, Source(where="test", text=f"extends: {below}\nadd: [nudge]"), ToolsetFile)
+
+    assert resolve("a0", find) == ("nudge",)
+    assert len(asked) == 1 + 2 + 14 * 4  # not 2 to the power of 15
 
 
 @pytest.mark.parametrize(
