@@ -17,7 +17,7 @@ from bench.perf.figures import PerfError
 
 django.setup()
 
-MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls")
+MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls", "adapter_start")
 
 
 def main(module: str, params: str) -> None:

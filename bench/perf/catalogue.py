@@ -108,6 +108,15 @@ BENCHMARKS = (
         quick={"samples": 6, "warm_up": 2, "agents": 2},
     ),
     Benchmark(
+        name="adapter.start",
+        module="adapter_start",
+        figures=("adapter.start.wiring", "adapter.start.builtin"),
+        unit="ms",
+        what="making an agent's command and files, and a built-in agent that is done at once beside a cold interpreter",
+        full={"samples": 200, "runs": 15},
+        quick={"samples": 5, "runs": 1},
+    ),
+    Benchmark(
         name="mcp.call",
         module="mcp_calls",
         figures=("mcp.call.p50",),

@@ -63,8 +63,15 @@ def spawn(command: Sequence[str], *, environment: Mapping[str, str], log: Path) 
         )
 
 
-def run(command: Sequence[str], *, environment: Mapping[str, str], seconds: float, folder: Path = ROOT) -> str:
-    """Run a command to its end and return its standard output.
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    seconds: float,
+    folder: Path = ROOT,
+    given: str | None = None,
+) -> str:
+    """Run a command to its end and return its standard output; `given` is what it reads on standard input.
 
     Raises:
         PerfError: It failed or took longer than `seconds`; the message has its last lines.
@@ -74,7 +81,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], seconds: floa
         command,
         cwd=folder,
         env=dict(environment),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -82,7 +89,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], seconds: floa
         errors="replace",
     )
     try:
-        output, errors = child.communicate(timeout=seconds)
+        output, errors = child.communicate(given, timeout=seconds)
     except subprocess.TimeoutExpired as error:
         raise PerfError(f"{name} took longer than {seconds:.0f} s") from error
     finally:

@@ -84,7 +84,10 @@ def _caller(context: ServerRequestContext[Any, Any]) -> Caller:
 
 
 def _shown(tool: Tool) -> types.Tool:
-    return types.Tool(name=tool.name, description=tool.description, input_schema=schemas.plain(tool.schema))
+    hints = types.ToolAnnotations(read_only_hint="grid" not in tool.effects, open_world_hint=False)
+    return types.Tool(
+        name=tool.name, description=tool.description, input_schema=schemas.plain(tool.schema), annotations=hints
+    )
 
 
 # --- the server --------------------------------------------------------------------------------------------------

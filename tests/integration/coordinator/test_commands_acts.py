@@ -46,6 +46,17 @@ def test_submit_adds_the_repository_and_starts_an_agent(source: str, tmp_path: P
     assert AuditEntry.objects.get().actor.startswith("cli:")
 
 
+def test_submit_takes_a_profile_that_there_is(source: str) -> None:
+    args = ("submit", "--repo", source, "--command", "true", "--profile")
+    assert run(*args, "micro", "--title", "Small").code == 0
+    assert Agent.objects.get().profile == "micro"
+    assert "micro (by the agent)" in run("explain", "1").out
+    said = run(*args, "mcro", "--title", "Wrong")
+    assert said.code == 2
+    assert "there is no profile 'mcro'; did you mean 'micro'?" in said.error
+    assert Agent.objects.count() == 1
+
+
 def test_the_same_submission_starts_nothing_twice(source: str) -> None:
     args = ("submit", "--repo", source, "--title", "Fix it", "--command", "touch x")
     run(*args)

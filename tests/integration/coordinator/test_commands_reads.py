@@ -146,7 +146,7 @@ def test_explain_prompt_is_exact(tmp_path: Path) -> None:
     agent = submitted(care(tmp_path), "Read me", body="Take care of\n\n    indented code\n")
     said = run("explain", "1", "--prompt")
     exact = Execution.objects.get(subject=f"issue:{agent.issue_id}").prompt
-    assert said.out == exact.rstrip("\n") + "\n"
+    assert said.out == "(template: work)\n" + exact.rstrip("\n") + "\n"
     assert run("explain", "1", "--prompt", "--json").json["prompt"] == exact
 
 

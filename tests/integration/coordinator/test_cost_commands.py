@@ -10,11 +10,13 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from coordinator import budgets, public_api, spending
 from coordinator.models import Agent, AuditEntry, Envelope, ModelCall
 from coordinator.public_types import Cost, Usage
 from grid import public_api as grid
+from grid.models import Execution
 from tests.factories import make_agent, make_child, make_execution, make_git_repository
 
 
@@ -42,7 +44,9 @@ def told(agent: Agent, **body: Any) -> None:
     run = make_execution(agent.subject, root=agent.root_key)
     usage = {"input_tokens": 1_000, "output_tokens": 0}
     event = ("llm.result", {"usage": usage, "final": True, **body})
-    grid.append_events(stream=f"execution:{run.pk}", root=agent.root_key, events=[event])
+    running = {"state": "running", "token": 1, "host": "h", "lease_until": timezone.now()}
+    Execution.objects.filter(pk=run.pk).update(**running)
+    assert grid.record_call(run.pk, fence=1, events=[event])
 
 
 def test_tree_explain_and_status_show_the_cost_of_each_agent(agent):
