@@ -40,19 +40,15 @@ def hammer(stack, tmp_path: Path, *, drop_constraint: bool = False) -> tuple[Cou
     stack.manage("shell", "-v0", "-c", MAKE.format(path=str(repository), issues=ISSUES), timeout=120)
     if drop_constraint:
         stack.manage("shell", "-v0", "-c", DROP)
-    command = [sys.executable, "-m", "tests.services.hammer"]
+    command = [sys.executable, "-m", "tests.services.hammer", str(PROCESSES), str(SECONDS)]
     env = {**stack.env, "AGENTGRID_MAX_LIVE": "100000", "LOG_LEVEL": "CRITICAL", "BROKER_URL": "memory://"}
     env |= {"AGENTGRID_MAX_LIVE_PER_REPOSITORY": "100000"}
-    running = [
-        subprocess.Popen([*command, str(seed), str(SECONDS)], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
-        for seed in range(PROCESSES)
-    ]
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
     counts: Counter[str] = Counter()
     doubles: set[str] = set()
-    for process in running:
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0
-        report = json.loads(output)
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(reports) == PROCESSES
+    for report in reports:
         counts.update(report["counts"])
         doubles.update(report["doubles"])
     return counts, doubles

@@ -67,15 +67,15 @@ class Commands:
             given, out, errors = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
             given.write(stdin.encode())
             given.seek(0)
-            answer, theirs = socket.socketpair()
+            answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # two answers stay two
             stack.enter_context(answer)
             with theirs:
                 fds = [file.fileno() for file in (given, out, errors, theirs)]
                 socket.send_fds(self._control, [json.dumps(args).encode()], fds)
-            pid = json.loads(answer.recv(100))
+            pid = int(answer.recv(100) or self._gone())
             answer.settimeout(timeout)
             try:
-                code = json.loads(answer.recv(100))
+                code = int(answer.recv(100) or self._gone())
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(["manage.py", *args], timeout) from None
@@ -84,6 +84,9 @@ class Commands:
                 file.seek(0)
                 printed.append(file.read().decode().replace("\r\n", "\n"))
         return subprocess.CompletedProcess(["manage.py", *args], code, *printed)
+
+    def _gone(self) -> NoReturn:
+        raise RuntimeError("what commands are forked from, or who waits for this one, has ended; see what it printed")
 
     def close(self) -> None:
         """End the process; commands under way go on."""
@@ -113,10 +116,10 @@ def _fork_command(args: list[str], fds: list[int]) -> list[str]:
     with socket.socket(fileno=fds.pop()) as answer:
         pid = os.fork()
         if pid:
-            answer.send(json.dumps(pid).encode())
+            answer.send(str(pid).encode())
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             with contextlib.suppress(OSError):  # nobody waits any more
-                answer.send(json.dumps(code).encode())
+                answer.send(str(code).encode())
             os._exit(0)
     for stream, fd in enumerate(fds):
         os.dup2(fd, stream)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import itertools
 import logging
 import os
 import shutil
@@ -29,6 +30,8 @@ import psycopg
 import pytest
 
 START_SECONDS = 30
+_PORTS = range(10_000, 32_000)
+_ports = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 61 % len(_PORTS), None)
 
 
 @pytest.fixture(scope="session")
@@ -107,10 +110,16 @@ def sqs_url() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on, and that nobody is given before it is used.
+
+    Not one of the kernel's choice: it hands out the same port to the next connection of any process. Ours lie below its
+    range, and each process of the tests begins somewhere else.
+    """
+    for port in itertools.islice(_ports, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port is free between {_PORTS[0]} and {_PORTS[-1]}")
 
 
 @contextlib.contextmanager
