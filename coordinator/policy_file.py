@@ -171,7 +171,12 @@ class _File(_Strict):
     upgrade_after_failures: Annotated[int, Field(ge=0, le=20)] = 0
 
 
-_SECTIONS: Mapping[Path, type[BaseModel]] = {(): _File, ("agent",): _Agent, ("limits",): _Limits}
+_SECTIONS: Mapping[Path, type[BaseModel]] = {
+    (): _File,
+    ("agent",): _Agent,
+    ("limits",): _Limits,
+    ("depth_rule",): _Level,
+}
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -253,7 +258,7 @@ def _problem(details: ErrorDetails, lines: Mapping[Path, int]) -> Problem:
     place: Path = details["loc"]
     if details["type"] == "extra_forbidden":
         *section, key = place
-        known = list(_SECTIONS[tuple(section)].model_fields)
+        known = list(_SECTIONS[tuple(part for part in section if isinstance(part, str))].model_fields)
         close = difflib.get_close_matches(str(key), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
         message = f"{_name(section)}unknown key {shortened(key)}; {hint}"

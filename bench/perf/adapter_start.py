@@ -23,10 +23,10 @@ _SCRIPT = "steps:\n  - call: finish\n    args: {outcome: nothing_to_do, summary:
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "builtin": {"model": "scripted", "script": _SCRIPT},
     "command": {"command": "true"},
-    "claude": {},
-    "codex": {},
-    "opencode": {"model": "openai:gpt-5.2"},
-    "gemini": {},
+    "claude": {"model": "claude-sonnet-4-5"},
+    "codex": {"model": "gpt-5.2"},
+    "opencode": {"model": "gpt-5.2", "base_url": "http://127.0.0.1:9/v1"},
+    "gemini": {"model": "gemini-2.5-flash"},
     "acp": {"argv": ["true"]},
 }
 _PROFILE = {"name": "worker", "chain": ["worker"], "tools": ["read_file", "run_command"], "grid_tools": ["nudge"]}

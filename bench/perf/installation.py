@@ -130,6 +130,8 @@ def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broke
         "AGENTGRID_SLOTS": str(benchmark.slots),
         "AGENTGRID_DRAIN_SECONDS": str(_DRAIN_SECONDS),
         "AGENTGRID_AGENT_PATH": settings.GRID_AGENT_PATH,
+        # What a sandbox adds is in docs/sandboxes.md; here figures of machines with and without one can be compared.
+        "AGENTGRID_SANDBOX": "process",
         # What is measured is the machinery, not the caps.
         "AGENTGRID_MAX_LIVE": many,
         "AGENTGRID_MAX_LIVE_PER_REPOSITORY": many,

@@ -8,7 +8,9 @@ from typing import Any
 
 from grid.public_types import EventView
 
-_DETAILS = frozenset({"agent.output", "agent.message", "tool.requested", "tool.result", "llm.requested", "llm.result"})
+_DETAILS = frozenset(
+    {"agent.output", "agent.message", "tool.requested", "tool.result", "tool.trace", "llm.requested", "llm.result"}
+)
 """What an agent says and does: shown when following, left out of a timeline."""
 _REPEATS = frozenset({"task.started", "task.state-changed", "nudge.admitted"})
 """Said by another event of the same moment as well."""

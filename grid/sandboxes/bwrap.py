@@ -42,6 +42,11 @@ shift
 trap '' INT TERM HUP QUIT
 exec "$@"
 """
+_WITHOUT_PRIVILEGES = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 _ALWAYS = frozenset({"files", "network", "pids", "uid", "proc"})
 
 
@@ -145,7 +150,9 @@ def _probe(python: str, path: str, state_dir: Path) -> str:
         return "there is no bwrap; install bubblewrap 0.8 or later (Debian: `apt-get install bubblewrap`)"
     shown = mounts.readable(python=python, path=path, state_dir=state_dir)
     binds = (word for found in shown for word in ("--ro-bind", str(found), str(found)))
-    asked = [_program(), *_WALLS, *system(), *binds, "--remount-ro", "/", "--", python, "-I", "-S", "-c", "pass"]
+    # Without new privileges, as below a shim: a set-uid bwrap would do here and fail there.
+    asked = [python, "-I", "-S", "-c", _WITHOUT_PRIVILEGES, _program(), *_WALLS, *system(), *binds]
+    asked += ["--remount-ro", "/", "--", python, "-I", "-S", "-c", "pass"]
     try:
         done = subprocess.run(asked, capture_output=True, timeout=20, env={}, cwd="/")
     except (OSError, subprocess.SubprocessError) as error:

@@ -31,7 +31,7 @@ INSIDE = "/run/agentgrid"
 PROXY_PORT = 3128
 PROXY = Path(__file__).with_name("proxy.py")
 CONTROL = "egress.sock"
-_SOURCES = ("proxy.py", "egress.py")
+_SOURCES = ("proxy.py", "carrying.py", "egress.py")
 _TIMEOUT = 5.0
 _SERVED = (0, 75)
 """Exit codes of a starter after which some proxy serves."""

@@ -24,31 +24,17 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # -I leaves it out
 
-from grid.sandboxes import egress
+from grid.sandboxes import carrying, egress
 
 SERVED_BY_ANOTHER = 75
 CONTROL = "egress.sock"
 IDLE_S = 300.0
 LINGER_S = 3600.0
 """For connections of a proxy that has been replaced."""
-HEAD_BYTES = 32 << 10
-HEAD_S = 30.0
-CONNECT_S = 15.0
-CHUNK_BYTES = 64 << 10
 CONNECTIONS = 256
 """Of one execution at a time."""
 REFUSALS = 50
 """Written down for one execution."""
-
-type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class RefusedError(Exception):
-    """A connection that the rules do not allow; the words are for the agent and for people."""
-
-    def __init__(self, place: str, why: str, status: str = "403 Forbidden") -> None:
-        super().__init__(why)
-        self.place, self.why, self.status = place, why, status
 
 
 class Network:
@@ -76,31 +62,31 @@ class Network:
     async def _listen(self, name: str, handle: Callable[..., Awaitable[None]]) -> None:
         async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if self.live >= CONNECTIONS:
-                self.note(RefusedError(name, f"more than {CONNECTIONS} connections at a time"))
+                self.note(carrying.RefusedError(name, f"more than {CONNECTIONS} connections at a time"))
                 writer.close()
                 return
             self.live += 1
             try:
                 await handle(reader, writer)
-            except RefusedError as refused:
+            except carrying.RefusedError as refused:
                 self.note(refused)
-                await answer(writer, refused.status, refused.why)
+                await carrying.answer(writer, refused.status, refused.why)
             except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-                await answer(writer, "502 Bad Gateway", f"agent-grid: {str(error) or type(error).__name__}")
+                await carrying.answer(writer, "502 Bad Gateway", f"agent-grid: {str(error) or type(error).__name__}")
             finally:
                 self.live -= 1
                 writer.close()
 
         # Open to all users: only one sandbox sees this folder, and there the agent may be another user than we.
-        listener = bound(self.folder / "doors", name, mode=0o666)
-        self.servers.append(await asyncio.start_unix_server(served, sock=listener, limit=HEAD_BYTES))
+        listener = carrying.bound(self.folder / "doors", name, mode=0o666)
+        self.servers.append(await asyncio.start_unix_server(served, sock=listener, limit=carrying.HEAD_BYTES))
 
     def close(self) -> None:
         """Take no more connections; those there are go on."""
         for server in self.servers:
             server.close()
 
-    def note(self, refused: RefusedError) -> None:
+    def note(self, refused: carrying.RefusedError) -> None:
         """Write a refusal down, a bounded number of them."""
         self.refused += 1
         if self.refused > REFUSALS:
@@ -117,60 +103,64 @@ class Network:
 
     async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """CONNECT to an allowed host, or plain HTTP to the grid for a client that knows no NO_PROXY."""
-        method, target, head = await read_head(reader)
+        method, target, head = await carrying.read_head(reader)
         if method == "CONNECT":
-            upstream = await self._connect(*place_of(target, egress.HTTPS))
+            upstream = await self._connect(*carrying.place_of(target, egress.HTTPS))
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await carry((reader, writer), upstream)
+            await carrying.carry((reader, writer), upstream)
             return
         scheme, _, rest = target.partition("://")
         authority, slash, path = rest.partition("/")
         if scheme != "http" or not authority:
-            raise RefusedError(target, "a proxy takes CONNECT, or http:// to the grid", "400 Bad Request")
-        host, port = place_of(authority, 80)
+            raise carrying.RefusedError(target, "a proxy takes CONNECT, or http:// to the grid", "400 Bad Request")
+        host, port = carrying.place_of(authority, 80)
         grid = next((door for door in self.rules.doors if door.is_grid and door.port == port), None)
         if grid is not None and egress.is_loopback(host):
             await self._ask_grid(grid, method, slash + path, head, (reader, writer))
             return
         if self.rules.entry_for(host, port) is None:
-            raise RefusedError(f"{host}:{port}", "plain HTTP goes to the grid only; use https with an allowed host")
+            raise carrying.RefusedError(
+                f"{host}:{port}", "plain HTTP goes to the grid only; use https with an allowed host"
+            )
         upstream = await self._connect(host, port)
-        upstream[1].write(request_head(method, slash + path or "/", head))
-        await carry((reader, writer), upstream)
+        upstream[1].write(carrying.request_head(method, slash + path or "/", head))
+        await carrying.carry((reader, writer), upstream)
 
     async def _door(self, door: egress.Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A port of the sandbox's loopback: as it is, or one request at a time to the web process."""
         if door.is_grid:
-            method, target, head = await read_head(reader)
+            method, target, head = await carrying.read_head(reader)
             await self._ask_grid(door, method, target, head, (reader, writer))
             return
-        await carry((reader, writer), await opened(door.host, door.port))
+        await carrying.carry((reader, writer), await carrying.opened(door.host, door.port))
 
-    async def _ask_grid(self, door: egress.Door, method: str, target: str, head: list[bytes], client: Streams) -> None:
+    async def _ask_grid(
+        self, door: egress.Door, method: str, target: str, head: list[bytes], client: carrying.Streams
+    ) -> None:
         if not egress.is_grid_path(target):
-            raise RefusedError(f"{door.host}:{door.port}{target[:100]}", "not a path of the grid for agents")
-        upstream = await opened(door.host, door.port)
-        upstream[1].write(request_head(method, target, head))
-        await carry(client, upstream)
+            raise carrying.RefusedError(f"{door.host}:{door.port}{target[:100]}", "not a path of the grid for agents")
+        upstream = await carrying.opened(door.host, door.port)
+        upstream[1].write(carrying.request_head(method, target, head))
+        await carrying.carry(client, upstream)
 
-    async def _connect(self, host: str, port: int) -> Streams:
+    async def _connect(self, host: str, port: int) -> carrying.Streams:
         """A connection to an allowed host: resolved here, once, and connected to that very address."""
         place = f"{host}:{port}"
         entry = self.rules.entry_for(host, port)
         if entry is None:
-            raise RefusedError(
+            raise carrying.RefusedError(
                 place, f"agent-grid: {place} is not allowed; an operator may add it to AGENTGRID_EGRESS_ALLOW"
             )
         if entry.address:
-            return await opened(entry.address, port)
+            return await carrying.opened(entry.address, port)
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         if private := egress.refused_address(addresses):
-            raise RefusedError(place, f"agent-grid: {host} leads to {private}, which is not a public address")
+            raise carrying.RefusedError(place, f"agent-grid: {host} leads to {private}, which is not a public address")
         error: Exception | None = None
         for address in addresses[:4]:
             try:
-                return await opened(address, port)
+                return await carrying.opened(address, port)
             except (OSError, TimeoutError) as failed:
                 error = failed
         raise OSError(f"{place} does not answer: {error}")
@@ -189,12 +179,14 @@ class Proxy:
         """Serve until retired or forgotten."""
         for folder in sorted((self.host_dir / "egress").glob("*/rules.json")):
             await self.open(folder.parent.name)
-        control = await asyncio.start_unix_server(self.hear, sock=bound(self.host_dir, CONTROL))
+        control = await asyncio.start_unix_server(self.hear, sock=carrying.bound(self.host_dir, CONTROL))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.retired.set)
         ready()
         while not self.retired.is_set() and time.monotonic() < self.heard_at + IDLE_S:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.retired.wait(), 5.0)
+            for name in [name for name, network in self.networks.items() if not network.folder.exists()]:
+                self.networks.pop(name).close()
         control.close()
         for network in self.networks.values():
             network.close()
@@ -225,7 +217,7 @@ class Proxy:
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request of a worker."""
         try:
-            request = json.loads(await asyncio.wait_for(reader.readline(), HEAD_S))
+            request = json.loads(await asyncio.wait_for(reader.readline(), carrying.HEAD_S))
             writer.write(json.dumps(await self.obey(request)).encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError, TimeoutError, KeyError, TypeError):
@@ -246,84 +238,6 @@ class Proxy:
         elif request["op"] == "close" and (network := self.networks.pop(name, None)):
             network.close()
         return {"ok": True, "pid": os.getpid()}
-
-
-async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, list[bytes]]:
-    """Method, target and header lines of one request. Raises RefusedError for what is not plainly HTTP."""
-    data = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_S)
-    first, *headers = data[:-4].split(b"\r\n")
-    words = first.decode("latin-1").split(" ")
-    if len(words) != 3 or any(b"\n" in line or b"\r" in line or line[:1] in b" \t" for line in (first, *headers)):
-        raise RefusedError("", "not a request that can be understood", "400 Bad Request")
-    return words[0], words[1], headers
-
-
-def request_head(method: str, target: str, headers: list[bytes]) -> bytes:
-    """A request as it goes on: one for each connection, so that every request is looked at."""
-    dropped = (b"connection", b"proxy-connection", b"keep-alive", b"upgrade")
-    kept = [line for line in headers if line.partition(b":")[0].strip().lower() not in dropped]
-    return b"\r\n".join([f"{method} {target} HTTP/1.1".encode("latin-1"), *kept, b"Connection: close", b"", b""])
-
-
-def place_of(authority: str, default: int) -> tuple[str, int]:
-    """Host and port of an authority. Raises RefusedError."""
-    try:
-        return egress.split_place(authority, default=default)
-    except ValueError as error:
-        raise RefusedError(authority, str(error), "400 Bad Request") from error
-
-
-async def opened(host: str, port: int) -> Streams:
-    """A connection, in time."""
-    return await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_S)
-
-
-async def answer(writer: asyncio.StreamWriter, status: str, why: str) -> None:
-    """Tell the client why not."""
-    body = f"{why}\n".encode()
-    with contextlib.suppress(OSError):
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-        await writer.drain()
-
-
-async def carry(one: Streams, other: Streams) -> None:
-    """Bytes in both directions until both are at their end, or one breaks."""
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while chunk := await reader.read(CHUNK_BYTES):
-            writer.write(chunk)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-
-    tasks = [asyncio.ensure_future(copy(one[0], other[1])), asyncio.ensure_future(copy(other[0], one[1]))]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            with contextlib.suppress(OSError):
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        other[1].close()
-
-
-def bound(folder: Path, name: str, mode: int = 0o600) -> socket.socket:
-    """A listening socket that appears under its name only when it takes connections, in the place of an old one."""
-    listener = socket.socket(socket.AF_UNIX)
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        scratch = f"/proc/self/fd/{directory}/.{name}.{os.getpid()}"  # a socket's path ends at 107 bytes
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(scratch)
-        listener.bind(scratch)
-        os.chmod(scratch, mode)
-        listener.listen(128)
-        os.rename(scratch, f"/proc/self/fd/{directory}/{name}")
-    finally:
-        os.close(directory)
-    listener.setblocking(False)
-    return listener
 
 
 def main(host_dir: Path, version: str) -> int:

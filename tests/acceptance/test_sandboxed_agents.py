@@ -62,7 +62,6 @@ def arena(migrated_sqlite: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         }
         made.repositories["app"] = make_git_repository(folder / "app", files)
         yield made
-        made.console.close()
     finally:
         stack.close()
         shutil.rmtree(stack.folder, ignore_errors=True)
@@ -71,7 +70,7 @@ def arena(migrated_sqlite: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def submit(arena: Arena, name: str, command: str, accept: str = "") -> None:
     """Have a command of the repository work on an issue."""
     options = ("--agent", "command", "--command", command, *(("--accept", accept) if accept else ()))
-    told = arena.console.manage_json("submit", "--repo", str(arena.repositories["app"]), "--title", name, *options)
+    told = arena.stack.manage_json("submit", "--repo", str(arena.repositories["app"]), "--title", name, *options)
     arena.issues[name] = told["agent"]["issue"]
 
 
@@ -110,7 +109,7 @@ def test_a_sandboxed_grid_works_and_shows_agents_nothing_of_itself(arena: Arena)
         told = arena.end_of(name)
         assert states(told)[-1] in ("timed_out", "failed"), told["executions"]
         until_gone(arena, told)
-    assert arena.console.manage_json("doctor")["violations"] == []
+    assert arena.stack.manage_json("doctor")["violations"] == []
     assert not [path.name for path in (arena.stack.state_dir / "host" / "egress").glob("*-*")], "networks of ended runs"
 
 
@@ -144,5 +143,5 @@ def _said(arena: Arena, told: dict[str, Any]) -> bool:
 
 def events(arena: Arena, told: dict[str, Any]) -> list[dict[str, Any]]:
     """Events of an issue's last execution."""
-    printed = arena.console.manage("tail", "--json", "-n", "500", told["executions"][0]["id"])
+    printed = arena.stack.manage("tail", "--json", "-n", "500", told["executions"][0]["id"]).stdout
     return [json.loads(line) for line in printed.splitlines()]

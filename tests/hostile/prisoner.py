@@ -22,10 +22,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 
-def works(act: Callable[[], object]) -> bool:
+def works(act: Callable[..., object], *words: object) -> bool:
     """Whether something can be done."""
     try:
-        act()
+        act(*words)
     except OSError:
         return False
     return True
@@ -66,18 +66,18 @@ def look(plan_path: str) -> dict[str, object]:
         except OSError:
             continue
     return {
-        "read": [path for path in plan["read"] if works(lambda path=path: read(path))],
-        "written": [path for path in plan["write"] if works(lambda path=path: write(path))],
-        "connected": [address for address in plan["connect"] if works(lambda address=address: connect(address))],
-        "abstract": works(lambda: connect_abstract(plan["abstract"])),
-        "signalled": works(lambda: os.kill(plan["pid"], 0)),
+        "read": [path for path in plan["read"] if works(read, path)],
+        "written": [path for path in plan["write"] if works(write, path)],
+        "connected": [address for address in plan["connect"] if works(connect, address)],
+        "abstract": works(connect_abstract, plan["abstract"]),
+        "signalled": works(os.kill, plan["pid"], 0),
         "processes": len(glob.glob("/proc/[0-9]*")),
         "uid": os.getuid(),
         "capabilities": int(status["CapEff"], 16),
         "in_proc": canary in seen,
         "in_env": any(canary in f"{name}={value}".encode() for name, value in os.environ.items()),
         "prompt": sys.stdin.read(),
-        "stdout": works(lambda: write("/proc/self/fd/1")),
+        "stdout": works(write, "/proc/self/fd/1"),
     }
 
 

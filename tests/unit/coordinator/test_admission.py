@@ -47,6 +47,21 @@ def test_nothing_in_the_way_is_admitted():
     assert (decision.answer, decision.mode) == (Answer.ADMITTED, "work")
 
 
+def test_a_childs_request_starts_its_waiting_parent():
+    waiting = replace(READY, state=AgentState.WAITING, children_open=2, children_total=2)
+    assert admission.decide(waiting).code == "children"
+    decision = admission.decide(replace(waiting, upgrades_asked=1))
+    assert (decision.answer, decision.mode) == (Answer.ADMITTED, "resume")
+    assert "1 of its sub-issues ask for an upgrade" in decision.reason
+
+
+def test_a_blocked_agent_goes_on_when_it_was_granted_more():
+    blocked = replace(READY, state=AgentState.BLOCKED)
+    assert admission.decide(blocked).code == "blocked"
+    assert admission.decide(replace(blocked, is_upgraded=True)).answer == Answer.ADMITTED
+    assert admission.decide(replace(READY, state=AgentState.FAILED, is_upgraded=True)).code == "failed"
+
+
 @pytest.mark.parametrize(
     ("change", "answer", "code", "words"),
     [
@@ -66,6 +81,7 @@ def test_nothing_in_the_way_is_admitted():
         ({"children_open": 2, "children_total": 3}, Answer.DEFERRED, "children", "2 of 3"),
         ({"children_stuck": 1, "children_total": 1}, Answer.DEFERRED, "children", "nothing changed"),
         ({"depth": 4}, Answer.REFUSED, "depth", "4"),
+        ({"capability_error": "too strong", "agent_error": "x"}, Answer.DEFERRED, "capability", "too strong"),
         ({"agent_error": "no model"}, Answer.DEFERRED, "agent", "no model"),
         ({"has_base": False, "fetch_error": "no such host"}, Answer.DEFERRED, "fetch", "no such host"),
         ({"full": (Full(scope="tree", what="running", used=9, limit=9),)}, Answer.DEFERRED, "capacity", "9 of 9"),

@@ -12,10 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.policy_file import MAX_BYTES, Policy, PolicyError, dump_policy, load_policy, parse_policy
+from coordinator.policy import FleetLimits, effective
+from coordinator.policy_file import MAX_BYTES, DepthLevel, Policy, PolicyError, dump_policy, load_policy, parse_policy
 from coordinator.policy_file import _Limits as LimitsModel
 
 DOCS = Path(__file__).parents[3] / "docs" / "policy-file.md"
+FLEET = FleetLimits(
+    max_live_per_repository=20,
+    max_live_per_tree=10,
+    max_depth=3,
+    max_children=10,
+    max_open_descendants=50,
+    max_attempts=3,
+    tree_executions=100,
+    tree_wall_seconds=1000,
+)
 FULL = b"""\
 version: 1
 agent:
@@ -237,3 +248,45 @@ def test_the_policy_says_what_becomes_of_outsiders_words():
     assert "outsiders: must be one of: drop, fence" in problems_of("outsiders: show\n")
     assert "outsiders" in problems_of("outsiders: [drop]\n")
     assert "`outsiders`" in DOCS.read_text()
+
+
+def test_profiles_toolsets_and_the_rule_for_depths_are_read():
+    policy = parse_policy(
+        b"""\
+agent: {profile: careful}
+profiles: {careful: {extends: worker, limits: {requests: 9}}}
+toolsets: {looker: {add: [read_file]}}
+depth_rule: [{}, {tier: small, without: [run_command]}]
+upgrade_after_failures: 3
+"""
+    )
+    assert policy.profile == "careful"
+    assert policy.profiles == {"careful": {"extends": "worker", "limits": {"requests": 9}}}
+    assert policy.toolsets == {"looker": {"add": ["read_file"]}}
+    assert policy.depth_rule == (DepthLevel(), DepthLevel(tier="small", without=("run_command",)))
+    assert policy.upgrade_after_failures == 3
+    assert load_policy(json.loads(json.dumps(dump_policy(policy)))) == policy
+    found = effective(policy, FLEET)
+    for name in ("profile", "profiles", "toolsets", "depth_rule", "upgrade_after_failures"):
+        assert getattr(found, name) == getattr(policy, name)
+        assert found.origin[name] == ".agentgrid.yml"
+        assert f"`{'agent.' if name == 'profile' else ''}{name}`" in DOCS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("agent: {profile: 'Not One'}", "agent.profile: must be a name in lower case"),
+        ("profiles: [worker]", "profiles: must be a mapping"),
+        ("profiles: {'A b': {}}", "the name 'A b' must be lower-case letters"),
+        ("profiles: {a: 5}", "must be a mapping"),
+        ("toolsets: {" + ", ".join(f"a{n}: {{}}" for n in range(51)) + "}", "has 51 entries; at most 50"),
+        ("depth_rule: {tier: small}", "depth_rule: must be a list"),
+        ("depth_rule: [{teir: small}]", "unknown key 'teir'; did you mean 'tier'?"),
+        ("depth_rule: [" + "{}, " * 9 + "]", "depth_rule: has 9 entries; at most 8"),
+        ("upgrade_after_failures: -1", "must be at least 0"),
+        ("upgrade_after_failures: 21", "must be at most 20"),
+    ],
+)
+def test_mistakes_in_them_are_told(text, said):
+    assert said in problems_of(text)

@@ -13,7 +13,7 @@ import pytest
 
 from grid.conf import conf
 from grid.public_errors import LaunchFailedError
-from grid.sandboxes import egress, network, proxy
+from grid.sandboxes import carrying, egress, network, proxy
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_a_name_that_leads_inside_is_refused_although_it_is_allowed(tmp_path: Pa
         loop.getaddrinfo = answer  # type: ignore[method-assign]
         await proxy.Network(tmp_path, rules)._connect("rebind.test", 443)
 
-    with pytest.raises(proxy.RefusedError, match=r"leads to 10\.0\.0\.1, which is not a public address"):
+    with pytest.raises(carrying.RefusedError, match=r"leads to 10\.0\.0\.1, which is not a public address"):
         asyncio.run(attempt())
 
 
 def test_refusals_are_written_down_up_to_a_number(tmp_path: Path) -> None:
     net = proxy.Network(tmp_path, egress.Rules(execution="x"))
     for number in range(proxy.REFUSALS + 5):
-        net.note(proxy.RefusedError(f"host-{number}", "why"))
+        net.note(carrying.RefusedError(f"host-{number}", "why"))
     lines = (tmp_path / "refused.jsonl").read_text().splitlines()
     assert len(lines) == proxy.REFUSALS
     assert "later ones" in lines[-1]
@@ -155,12 +155,12 @@ def test_a_request_that_two_readers_could_read_in_two_ways_is_refused(head: byte
     async def read() -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(head)
-        await proxy.read_head(reader)
+        await carrying.read_head(reader)
 
-    with pytest.raises(proxy.RefusedError, match="not a request"):
+    with pytest.raises(carrying.RefusedError, match="not a request"):
         asyncio.run(read())
 
 
 def test_every_request_to_the_grid_ends_its_connection() -> None:
-    head = proxy.request_head("GET", "/mcp", [b"Host: x", b"Connection: keep-alive", b"Upgrade: websocket", b"A: b"])
+    head = carrying.request_head("GET", "/mcp", [b"Host: x", b"Connection: keep-alive", b"Upgrade: websocket", b"A: b"])
     assert head == b"GET /mcp HTTP/1.1\r\nHost: x\r\nA: b\r\nConnection: close\r\n\r\n"

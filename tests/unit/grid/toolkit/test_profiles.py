@@ -125,7 +125,7 @@ def test_layers_hide_each_other_and_reach_through() -> None:
 
     assert (worker.sandbox, worker.prompt) == ("bwrap", "ours")
     assert worker.origin["prompt"] == "base (.agentgrid.yml)"
-    assert {"trace": {}} in worker.mixins
+    assert [list(mixin) for mixin in worker.mixins] == [["retry"]]
 
 
 def test_a_part_of_a_file_keeps_its_lines() -> None:
