@@ -214,7 +214,10 @@ def test_both_ends_of_an_edge_within_the_repository_are_looked_at():
 
 def test_a_comment_is_about_an_issue_or_about_a_pull_request():
     (hint,) = read("issue_comment", "created", issue=ISSUE, comment={"id": 77})
-    assert (hint.kind, hint.key, hint.comment_id) == (HintKind.COMMENT, "12", "77")
+    assert (hint.kind, hint.key, hint.comment_id, hint.text) == (HintKind.COMMENT, "12", "77", "")
+    for body, text in (("/agent run", "/agent run"), (7, ""), ("x" * 100_000, "x" * 65_536)):
+        (hint,) = read("issue_comment", "created", issue=ISSUE, comment={"id": 77, "body": body})
+        assert hint.text == text
     (hint,) = read("issue_comment", "created", issue={**ISSUE, "pull_request": {"url": "…"}}, comment={"id": 78})
     assert (hint.kind, hint.comment_id) == (HintKind.CHANGE, "78")
 
