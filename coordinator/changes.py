@@ -25,8 +25,6 @@ from tracker.public_types import Feedback as Said
 
 log = logging.getLogger(__name__)
 TRUSTED = frozenset({Trust.ADMIN, Trust.WRITE})
-END = "end"
-"""Kind of the row that keeps one closing of a pull request from ending an agent twice."""
 _RESTING = frozenset({AgentState.REVIEW, AgentState.BLOCKED, AgentState.FAILED})
 
 
@@ -44,6 +42,17 @@ def take_up(repository_id: int, hint: Hint) -> None:
         except NotFoundError:
             continue  # an issue, or gone
         _look(repository_id, change)
+
+
+def note_end(repository_id: int, key: str) -> None:
+    """Let the agent end whose pull request a write of ours found merged or closed. Nobody is asked; an open one is left.
+
+    Call it outside a transaction. Whoever hears of the same end by a hint later finds nothing left to do.
+    """
+    change = public_changes.get_change(repository_id, key)
+    agent = _agent_of(repository_id, change)
+    if agent is not None and agent.state not in ENDED and not change.is_open:
+        _end(agent, change)
 
 
 def _may_count(repository_id: int, hint: Hint) -> bool:
@@ -66,7 +75,11 @@ def _keys(repository_id: int, hint: Hint) -> list[str]:
 
 def _look(repository_id: int, change: ChangeView) -> None:
     agent = _agent_of(repository_id, change)
-    if agent is None or agent.state in ENDED:
+    if agent is None:
+        return
+    if agent.state in ENDED:
+        if not change.is_open:
+            _first_end(agent, change)  # a retry is another life
         return
     if not change.is_open:
         _end(agent, change)
@@ -127,13 +140,15 @@ def _tree_of(agent: Agent) -> list[Agent]:
 def _first_end(agent: Agent, change: ChangeView) -> bool:
     """Whether this closing is news: a retried agent must not be ended by the pull request of its former life."""
     _, is_new = Feedback.objects.get_or_create(
-        agent=agent, tracker_id=_end_id(change), defaults={"kind": END, "author": "", "head_sha": change.head_sha}
+        agent=agent,
+        tracker_id=_end_id(change),
+        defaults={"kind": remarks.END, "author": "", "head_sha": change.head_sha},
     )
     return is_new
 
 
 def _end_id(change: ChangeView) -> str:
-    return f"{END}:{change.ref.key}"
+    return f"{remarks.END}:{change.ref.key}"
 
 
 def _ended() -> dict[str, object]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import approvals, dispatch, lifecycle, proposals, reports, reviewing, roster, spawning, tree
+from coordinator import approvals, changes, dispatch, lifecycle, proposals, reports, reviewing, roster, spawning, tree
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from tracker import public_api as tracker
@@ -47,6 +47,8 @@ def _react(repository_id: int, results: list[WriteResult]) -> None:
             )
         if result.kind == WriteKind.OPEN_CHANGE and result.key.startswith("change:"):
             reviewing.opened(result)
+            if result.is_done and result.value.get("key"):
+                changes.note_end(repository_id, result.value["key"])
     closed = [r for r in results if r.kind == WriteKind.CLOSE and r.is_done and r.key.startswith("close:")]
     if closed:
         _unblock({int(result.key.split(":")[1]) for result in closed})

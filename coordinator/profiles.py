@@ -98,11 +98,22 @@ def library_of(repository_id: int) -> Library:
 
 
 def levels(rule: Iterable[DepthLevel], tiers: Tiers) -> list[Level]:
-    """A rule with its tiers as ranks; a tier that there is not caps nothing."""
+    """A rule with its tiers as ranks; one that there is not means the lowest, so that a slip of the pen opens nothing."""
     ranks = {tier.name: tier.rank for tier in tiers.all}
+    lowest = min(ranks.values(), default=0)
     return [
-        Level(tier=ranks.get(level.tier, capabilities.MAX_TIER), without=frozenset(level.without)) for level in rule
+        Level(
+            tier=ranks.get(level.tier, lowest) if level.tier else capabilities.MAX_TIER,
+            without=frozenset(level.without),
+        )
+        for level in rule
     ]
+
+
+def unknown_tiers() -> list[str]:
+    """Names in the fleet's rule for depths that are no tiers."""
+    known = fleet_tiers().names()
+    return [name for name in conf().tiers_by_depth if name and name not in known]
 
 
 def rule_at(depth: int, policy: EffectivePolicy, tiers: Tiers) -> Capability:
@@ -178,8 +189,10 @@ def _tiers(library: Library) -> Tiers:
 def _of_profile(profile: FrozenProfile, policy: EffectivePolicy, tiers: Tiers) -> Capability:
     """What a profile grants; one that a repository puts in place of the fleet's grants no more than that did."""
     own = capabilities.of_profile(profile, tiers)
+    if profile.name not in policy.profiles:
+        return own
     fleet = definitions.fleet()
-    if profile.name in policy.profiles and profile.name in fleet.names("profile"):
+    if profile.name in fleet.names("profile"):
         try:
             own = capabilities.intersect(own, capabilities.of_profile(fleet.profile(profile.name), tiers))
         except DefinitionError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from grid.public_types import ChildProposal
@@ -37,12 +37,17 @@ def complaint(
     return ""
 
 
-def in_order(children: Sequence[ChildProposal]) -> list[ChildProposal]:
-    """Blockers before what they block, otherwise as given. Cycles were refused when the outcome was read."""
+def in_order(children: Sequence[ChildProposal], *, made: Collection[str] = ()) -> list[ChildProposal]:
+    """Blockers before what they block, otherwise as given; those `made` before count as placed.
+
+    Cycles were refused when the outcome was read.
+    """
     placed: dict[str, ChildProposal] = {}
     waiting = list(children)
     while waiting:
-        ready = next((child for child in waiting if all(key in placed for key in child.blocked_by)), waiting[0])
+        ready = next(
+            (child for child in waiting if all(key in placed or key in made for key in child.blocked_by)), waiting[0]
+        )
         waiting.remove(ready)
         placed[ready.key] = ready
     return list(placed.values())
@@ -77,5 +82,5 @@ def writes(
                 "blockers": [{"from": known.get(key) or write_key(execution_id, key)} for key in child.blocked_by],
             },
         )
-        for child in in_order(children)
+        for child in in_order(children, made=known)
     ]

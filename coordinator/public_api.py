@@ -182,6 +182,7 @@ toolset = catalogue.toolset
 catalogue_entries = catalogue.entries
 definition_text = catalogue.source
 fleet_tiers = profiles.fleet_tiers
+unknown_tiers = profiles.unknown_tiers
 save_prompt = prompt_library.save
 freeze_prompt = prompt_library.freeze
 find_prompts = prompt_library.visible

@@ -19,6 +19,8 @@ from tracker.public_types import FeedbackKind
 IN_A_PROMPT = 50
 """The rest waits for the run after."""
 MAX_CHARACTERS = 20_000
+END = "end"
+"""Kind of the row that keeps one closing of a pull request from ending an agent twice; its id ends with the number."""
 _KEY_MAX = 200
 _KINDS = [str(kind) for kind in FeedbackKind]
 
@@ -55,6 +57,12 @@ def for_next_run(agent: Agent) -> list[Feedback]:
     if agent.execution_id is not None and agent.state != AgentState.REVIEW:
         wanted |= Q(execution_id=agent.execution_id)
     return list(Feedback.objects.filter(wanted, agent=agent, kind__in=_KINDS).order_by("pk")[:IN_A_PROMPT])
+
+
+def survived(agent: Agent) -> list[int]:
+    """Numbers of the pull requests whose end was taken up: those of an agent's former lives."""
+    ids = Feedback.objects.filter(agent=agent, kind=END).values_list("tracker_id", flat=True)
+    return [int(number) for tracker_id in ids if (number := tracker_id.rpartition(":")[2]).isdecimal()]
 
 
 def take(agent: Agent, rows: Collection[Feedback], *, execution_id: UUID | None) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def offer(agent: Agent, run: ExecutionView, commits: Sequence[Commit]) -> None:
         url=reports.page(agent),
     )
     texts = {"title": pull_requests.title(issue.title), "body": pull_requests.body(proposal)}
-    places = {"head": agent.branch, "base": agent.repository.default_branch}
+    places = {"head": agent.branch, "base": agent.repository.default_branch, "outlived": _outlived(agent)}
     writes = [
         Write(
             key=f"change:{agent.pk}:{run.id}",
@@ -96,6 +96,17 @@ def offer(agent: Agent, run: ExecutionView, commits: Sequence[Commit]) -> None:
     stop_circling(agent)
 
 
+def _outlived(agent: Agent) -> str:
+    """Number of the last pull request of its branch whose end this agent has survived; empty before its first proposal.
+
+    So a later one that people have ended is the end of this work, even when the wish is carried out before we hear of it.
+    """
+    survived = remarks.survived(agent)
+    if not survived and tracker.latest_write(f"change:{agent.pk}:") is None:
+        return ""
+    return str(max(survived, default=0))
+
+
 def passed(agent: Agent, run: ExecutionView) -> bool:
     """The gate: there are acceptance commands, and all passed on the very commit that is proposed."""
     checks = run.result.checks
@@ -105,10 +116,11 @@ def passed(agent: Agent, run: ExecutionView) -> bool:
 def opened(result: WriteResult) -> None:
     """A pull request was opened or brought up to date, or never will be."""
     agent_id = int(result.key.split(":")[1])
-    if result.is_done:
+    refused = str(result.value.get("refused", ""))
+    if result.is_done and not refused:
         announce(agent_id)
-    elif result.is_permanent:
-        reason = f"its pull request could not be opened: {result.error}"
+    elif result.is_done or result.is_permanent:
+        reason = f"its pull request could not be opened: {refused or result.error}"
         with transaction.atomic():
             agent = _locked(agent_id)
             if agent.state == AgentState.REVIEW:

@@ -7,7 +7,7 @@ adopts them finds it after any crash. An agent names each child by a key, and a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -66,7 +66,7 @@ def ask(
         agent_id: Who asks.
         execution_id: Its run, which must be the present one and hold `fence`.
         fence: The run's fencing token.
-        children: Checked ones (`grid.public_api.read_children`).
+        children: Checked ones, see `read`.
         max_children: What the agent's capability allows, where that is less than the policy does.
         max_levels: Levels that may be below it by its capability; 0: no children at all.
 
@@ -95,6 +95,23 @@ def ask(
             raise NotAllowedError(_OVER)  # its end was committed a moment ago; all of the above is undone
         wake.drain_outbox(agent.repository_id)
     return Asked(new=tuple(child.key for child in new), known=known)
+
+
+def read(agent_id: int, children: Sequence[Mapping[str, Any]]) -> list[ChildProposal]:
+    """What an agent asks for, checked; blockers may be children of this request, or any that it has asked for before.
+
+    Raises:
+        GridError: One of them breaks a rule; the message names the place.
+    """
+    before = _asked_before(Agent.objects.get(pk=agent_id))
+    ours = {str(child["key"]) for child in children}
+    earlier = [[key for key in child["blocked_by"] if key in before and key not in ours] for child in children]
+    alone = [
+        {**child, "blocked_by": [key for key in child["blocked_by"] if key not in keys]}
+        for child, keys in zip(children, earlier, strict=True)
+    ]
+    checked = grid.read_children(alone)
+    return [replace(child, blocked_by=(*child.blocked_by, *keys)) for child, keys in zip(checked, earlier, strict=True)]
 
 
 def complaint(

@@ -119,14 +119,20 @@ class Tracker(Protocol):
 class CodeHost(Protocol):
     """Where changes are proposed to people. Trackers without pull requests have none."""
 
-    def open_change(self, ref: Ref, *, head: str, base: str, title: str, body: str) -> Ref:
+    def open_change(self, ref: Ref, *, head: str, base: str, title: str, body: str, outlived: str = "") -> Ref:
         """The one open pull request of our branch `head`, opened as a draft unless it exists; its texts are updated.
+
+        One of ours that people have merged or closed meanwhile is the answer as well, and stays as it is: `outlived`
+        tells which are history. Pull requests that others opened from our branch are left alone.
 
         Args:
             ref: The issue it is for.
+            outlived: The last pull request of the branch that had ended before this work, `0` when none had. Empty when
+                the branch was never proposed before: then another one is opened wherever there is something new.
 
         Raises:
-            InvalidError: The branch does not exist there, or has no commit that `base` lacks.
+            NotProposableError: `base` has all its commits, or somebody else's pull request of it is open.
+            InvalidError: The branch does not exist there.
         """
 
     def mark_ready(self, ref: Ref, *, head: str) -> None:

@@ -5,6 +5,7 @@ TrackerError
         NotOursError     our repository's name leads to another one, or to none: nothing was done; it waits for a person
     ForbiddenError       we may not: permanent, show the missing permission
     InvalidError         the tracker would refuse this write for ever (limits, cycles): permanent, `field` names the input
+        NotProposableError  no pull request can come of the branch: nothing to repair in the write, a person looks at the branch
     ConflictError        somebody was faster: read again, decide again
     RateLimitedError     wait until `retry_at`
     UnavailableError     try later; `maybe_applied` means: look before repeating a create
@@ -38,6 +39,10 @@ class InvalidError(TrackerError):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class NotProposableError(InvalidError):
+    """As things stand no pull request can come of a branch: it has nothing new, or somebody else has opened one."""
 
 
 class ConflictError(TrackerError):

@@ -149,7 +149,8 @@ class Write:
         react           ref, kind, comment?  (id of a comment)
         set_label       ref, name, present  (labels that show no state; `agent:hold` is one)
         reopen          ref
-        open_change     ref, head, base, title, body  (a draft; text and title of an open one are brought up to date)
+        open_change     ref, head, base, title, body, outlived?  (a draft; text and title of an open one are brought up
+                        to date, one that people ended after the pull request `outlived` is left so: `CodeHost`)
         mark_ready      ref, head  (the open draft of this branch becomes ready for review)
     """
 
@@ -176,7 +177,8 @@ class WriteResult:
     """True when it failed and will not be tried again."""
     attempts: int
     value: Mapping[str, Any] = field(default_factory=dict)
-    """Of a done `create_issue`: `{"key": "12"}`; of `upsert_comment`: `{"id": "…"}`; of `open_change`: `{"key": "15"}`."""
+    """Of a done `create_issue`: `{"key": "12"}`; of `upsert_comment`: `{"id": "…"}`; of `open_change`: `{"key": "15"}`,
+    which may have been merged or closed, or `{"refused": WHY}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

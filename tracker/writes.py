@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tracker import limits
 from tracker.base import CodeHost, Tracker
-from tracker.public_errors import InvalidError
+from tracker.public_errors import InvalidError, NotProposableError
 from tracker.public_types import AgentState, CloseReason, IssueDraft, Ref, Write, WriteKind
 
 PAYLOAD_MAX_CHARS = 300_000
@@ -83,7 +83,11 @@ _FIELDS: dict[WriteKind, tuple[_Field, ...]] = {
     WriteKind.REACT: (_REF, _Field("kind", _is_text, "a text"), _Field("comment", _is_text, "a text", is_needed=False)),
     WriteKind.SET_LABEL: (_REF, _Field("name", _is_text, "a text"), _Field("present", _is_flag, "true or false")),
     WriteKind.REOPEN: (_REF,),
-    WriteKind.OPEN_CHANGE: (_REF, *(_Field(name, _is_text, "a text") for name in ("head", "base", "title", "body"))),
+    WriteKind.OPEN_CHANGE: (
+        _REF,
+        *(_Field(name, _is_text, "a text") for name in ("head", "base", "title", "body")),
+        _Field("outlived", _is_text, "the number of a pull request", is_needed=False),
+    ),
     WriteKind.MARK_READY: (_REF, _Field("head", _is_text, "a text")),
 }
 _REFERENCES = ("ref", "parent", "child", "after", "blockers")
@@ -185,8 +189,7 @@ def perform(  # noqa: C901 - one line for each kind of write
         case WriteKind.REOPEN:
             tracker.reopen(ref("ref"))
         case WriteKind.OPEN_CHANGE:
-            texts = {name: payload[name] for name in ("head", "base", "title", "body")}
-            value["key"] = _code_host(tracker).open_change(ref("ref"), **texts).key
+            _propose(tracker=tracker, ref=ref("ref"), payload=payload, value=value)
         case WriteKind.MARK_READY:
             _code_host(tracker).mark_ready(ref("ref"), head=payload["head"])
 
@@ -195,6 +198,16 @@ def _code_host(tracker: Tracker) -> CodeHost:
     if "pull_requests" not in tracker.capabilities:
         raise InvalidError("This tracker has no pull requests.", field="kind")
     return cast(CodeHost, tracker)
+
+
+def _propose(*, tracker: Tracker, ref: Ref, payload: Mapping[str, Any], value: dict[str, Any]) -> None:
+    """A refusal is an outcome that the wisher deals with; an operator would have nothing to repair in the write."""
+    texts = {name: payload[name] for name in ("head", "base", "title", "body")}
+    host = _code_host(tracker)
+    try:
+        value["key"] = host.open_change(ref, **texts, outlived=payload.get("outlived", "")).key
+    except NotProposableError as error:
+        value["refused"] = str(error)
 
 
 def _create(*, tracker: Tracker, scope: str, key: str, payload: Mapping[str, Any], value: dict[str, Any]) -> None:

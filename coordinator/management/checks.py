@@ -49,7 +49,7 @@ def examine() -> Report:
         broken += public_api.violations()
     warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_plugged()]
     if has_tables:
-        warnings += _hosts()
+        warnings += [*_hosts(), *_rule_for_depths()]
     return Report(violations=tuple(broken), warnings=tuple(warnings), facts=facts)
 
 
@@ -147,6 +147,16 @@ def _hosts() -> Iterator[Warned]:
                 detail=f"{host.name} has {host.running} executions and is silent for {host.heartbeat_age_seconds:.0f} s",
                 remedy="start its `executions` worker again; else the sweep takes its work away",
             )
+
+
+def _rule_for_depths() -> Iterator[Warned]:
+    for name in public_api.unknown_tiers():
+        yield Warned(
+            check="AGENTGRID_TIERS_BY_DEPTH",
+            detail=f"there is no tier {name!r}; agents of that depth get the lowest one",
+            remedy="write the name of a tier, as `profile show` knows them: "
+            + ", ".join(public_api.fleet_tiers().names()),
+        )
 
 
 def _plugged() -> Iterator[Warned]:

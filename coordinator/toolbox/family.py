@@ -12,7 +12,6 @@ from coordinator.models import Agent, Envelope
 from coordinator.public_types import ENDED, Source
 from coordinator.toolbox import rights
 from coordinator.toolbox.context import PARENT, Call, Name, relative_of
-from grid import public_api as grid
 from grid.public_toolkit import ToolRefusedError
 from grid.public_types import ChildProposal
 
@@ -27,7 +26,9 @@ class Child(BaseModel):
     key: str = Field(description="Your own name for it, for ever: lower-case letters, digits and hyphens, at most 40.")
     title: str = Field(description="One line, at most 256 characters.")
     body: str = Field(default="", description="All that its agent must know: it sees nothing but its own issue.")
-    blocked_by: list[str] = Field(default=[], description="Keys of entries of this call that must be done first.")
+    blocked_by: list[str] = Field(
+        default=[], description="Keys of entries of this call or an earlier one that must be done first."
+    )
     acceptance: list[str] = Field(default=[], description="Shell commands that must exit 0 on its work.")
     profile: str = Field(default="", description="Name of the profile to run under; empty: the usual one.")
     prompt: str = Field(default="", description="Name of a prompt of the library; empty: the usual one.")
@@ -40,7 +41,7 @@ def spawn_agents(call: Call, children: Annotated[list[Child], Field(min_length=1
     `done` while some are under way, you are started again once they have ended, with their work merged into your branch.
     A key that you have used before is left alone, so repeating a call does no harm.
     """
-    proposed = grid.read_children([child.model_dump() for child in children])
+    proposed = spawning.read(call.agent_id, [child.model_dump() for child in children])
     _check_names(call, proposed)
     asked = spawning.ask(
         call.agent_id,

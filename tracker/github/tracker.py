@@ -204,10 +204,10 @@ class GithubTracker:
 
     # --- pull requests -------------------------------------------------------------------------------------------
 
-    def open_change(self, ref: Ref, *, head: str, base: str, title: str, body: str) -> Ref:
+    def open_change(self, ref: Ref, *, head: str, base: str, title: str, body: str, outlived: str = "") -> Ref:
         """See `CodeHost.open_change`."""
         with self._desk(ref) as desk:
-            return proposing.open_change(desk, head=head, base=base, title=title, body=body)
+            return proposing.open_change(desk, head=head, base=base, title=title, body=body, outlived=outlived)
 
     def mark_ready(self, ref: Ref, *, head: str) -> None:
         """See `CodeHost.mark_ready`."""

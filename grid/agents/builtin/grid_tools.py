@@ -6,6 +6,7 @@ all the rest of the agent, at every start.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Collection, Mapping
@@ -19,6 +20,8 @@ from grid.toolkit.tools import Tool, foreign_tool
 
 _VERSION = "2025-06-18"
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_WAITS = (0.3, 1.0, 2.0)
+"""Seconds before the grid is asked again at the start: it may just be restarting."""
 _MAX_PAGES = 20
 _MAX_ANSWER_BYTES = 4 << 20
 _SAID = 300
@@ -52,13 +55,17 @@ class GridServer:
             "capabilities": {},
             "clientInfo": {"name": "agent-grid-builtin", "version": "1"},
         }
-        try:
-            answer = await self._request("initialize", hello)
-            self._headers["MCP-Protocol-Version"] = str(answer.get("protocolVersion") or _VERSION)
-            await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
-            listed = await self._listed()
-        except ToolRefusedError as error:
-            raise GridLostError(f"the grid's tools cannot be had: {error}") from error
+        for wait in (*_WAITS, None):
+            try:
+                answer = await self._request("initialize", hello)
+                self._headers["MCP-Protocol-Version"] = str(answer.get("protocolVersion") or _VERSION)
+                await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+                listed = await self._listed()
+                break
+            except ToolRefusedError as error:
+                if wait is None or not isinstance(error, ToolUnavailableError):
+                    raise GridLostError(f"the grid's tools cannot be had: {error}") from error
+            await asyncio.sleep(wait)
         return [self._tool(item) for item in listed if item.get("name") in wanted]
 
     async def _listed(self) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def _take_tools(given: dict[str, Any], wiring: Wiring) -> None:
     remote = [name for name in wiring.grid_tools if name not in LOCAL_TOOLS]
     for key in ("grid_url", "grid_tools"):
         given.pop(key, None)
-    if wiring.mcp_url and remote:
+    if wiring.mcp_url:  # also when none is left: the grid expects to see the agent
         given |= {"grid_url": wiring.mcp_url, "grid_tools": remote}
 
 

@@ -114,3 +114,17 @@ def test_an_unknown_name_is_answered_with_those_there_are(folder):
     _, errors = perf.communicate(timeout=60)
     assert perf.returncode == 2
     assert "no benchmark 'dispatsh'" in errors and "dispatch.filesystem" in errors
+
+
+@pytest.mark.timeout(180)
+def test_doors_for_agents_are_measured_beside_bare_ones(folder):
+    perf = start("gateway", "mcp.call", "--quick", "--json", folder=folder)
+    output, errors = perf.communicate(timeout=170)
+    assert perf.returncode == 0, errors
+    figures = {figure["name"]: figure for figure in map(json.loads, output.splitlines())}
+    assert set(figures) == {"gateway.first_byte.p50", "mcp.call.p50"}
+    for figure in figures.values():
+        assert figure["value"] is not None, figure["note"]
+        assert figure["value"] > 0 < figure["floor"]
+    assert figures["gateway.first_byte.p50"]["goal"] > figures["gateway.first_byte.p50"]["floor"]
+    assert processes_naming(folder) == []

@@ -31,6 +31,7 @@ from grid.public_types import OutcomeKind
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running
 from tests.integration.coordinator.web_here import Web, web_here
+from tracker import public_api as tracker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -207,6 +208,16 @@ def test_children_are_spawned_shown_and_talked_to(web, run):
     pending = web.rest(run.headers, "get_children")[1]["result"]
     assert pending == {"children": [], "pending": [{"key": "parser", "state": "is being made"}]}
     outbox.drain(run.agent.repository_id)
+    more = [
+        {"key": "docs", "title": "Describe it", "blocked_by": ["tests", "parser"]},
+        {"key": "tests", "title": "Test it", "blocked_by": ["parser"]},
+    ]
+    assert web.rest(run.headers, "spawn_agents", children=more)[1]["result"]["asked"] == ["docs", "tests"]
+    outbox.drain(run.agent.repository_id)
+    waiting = {row.issue.title: tracker.open_blockers(row.issue_id) for row in Agent.objects.filter(depth=1)}
+    assert {title: len(refs) for title, refs in waiting.items()} == {"Add a parser": 0, "Describe it": 2, "Test it": 1}
+    lost = [{"key": "x", "title": "X", "blocked_by": ["no-such"]}]
+    assert "no sibling with the key 'no-such'" in web.rest(run.headers, "spawn_agents", children=lost)[1]["error"]
     child = web.rest(run.headers, "get_children")[1]["result"]["children"][0]
     assert (child["key"], child["title"], child["used"]["runs"]) == ("parser", "Add a parser", 0)
     status, said = web.rest(run.headers, "send_message", to=child["agent"], text="mind the tests")

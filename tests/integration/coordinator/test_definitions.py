@@ -138,7 +138,7 @@ def test_profile_show_tells_where_each_value_is_from() -> None:
     table = said.out.partition("Grants at most")[0]
     lines = {line.split()[0]: line for line in table.splitlines() if line.strip()}
     assert "micro (shipped/profiles/micro.yml:" in lines["tier"]
-    assert "base (shipped/profiles/base.yml:" in lines["mixins.trace"]
+    assert "base (shipped/profiles/base.yml:" in lines["mixins.retry"]
     assert "20" in lines["limits.requests"] and "micro (" in lines["limits.requests"]
     assert "tier small" in said.out and "share 10" in said.out
     document = run("profile", "show", "micro", "--json").json

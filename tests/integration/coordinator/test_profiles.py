@@ -17,6 +17,7 @@ from grid import public_api as grid
 from grid.models import Execution
 from grid.specs import load_spec
 from tests.factories import git, make_agent, make_child
+from tests.integration.coordinator.command_rows import run
 
 pytestmark = pytest.mark.django_db
 OPUS, SONNET, HAIKU = "anthropic:claude-opus-4-5", "anthropic:claude-sonnet-4-5", "anthropic:claude-haiku-4-5"
@@ -292,3 +293,12 @@ def test_limits_of_a_profile_lower_those_of_the_policy(repository: Path) -> None
     assert (held(agent).children, held(agent).depth) == (1, 1)
     found = queries.explain(agent.pk)
     assert (found.limits["children"], found.origin["children"]) == (1, "capability")
+
+
+def test_a_tier_that_there_is_not_opens_nothing_and_doctor_says_so(repository: Path, settings: Any) -> None:
+    settings.COORDINATOR_TIERS_BY_DEPTH = ["", "smal"]
+    root = uses(make_agent(repository), OPUS)
+    assert launched(root).profile["model"] == OPUS
+    child = make_child(root)
+    assert dispatch.nudge(child.pk, source=Source.OPERATOR).decision["code"] == "capability"
+    assert "there is no tier 'smal'" in run("doctor").out

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from tests.integration.tracker.fake_github_world import REPOSITORY, Clone
-from tests.integration.tracker.github_account import PERSON, account, make_repository
+from tests.integration.tracker.fake_github_world import REPOSITORY, Clone, run
+from tests.integration.tracker.github_account import PERSON, account, make_repository, sent
 from tracker import public_changes
 from tracker.fake_github import Actor, FakeGithub
 from tracker.fake_github.faults import Fault
 from tracker.github.tracker import GithubTracker
 from tracker.models import Change, Repository
-from tracker.public_errors import InvalidError, NotFoundError, UnavailableError
+from tracker.public_errors import InvalidError, NotFoundError, NotProposableError, UnavailableError
 from tracker.public_types import ChecksState, Feedback, FeedbackKind, Ref, Trust
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,6 +43,16 @@ class Place:
 
     def feedback(self) -> list[Feedback]:
         return public_changes.feedback(self.repository.pk, self.key)
+
+    def propose(self, *, head: str = BRANCH, body: str = "Closes #1, better", outlived: str = "0") -> Ref:
+        """Bring the pull request up to date, as after a rework."""
+        tracker = GithubTracker(self.repository)
+        return tracker.open_change(
+            Ref(REPOSITORY, "1"), head=head, base="main", title="Fix", body=body, outlived=outlived
+        )
+
+    def pulls(self) -> list[int]:
+        return [pull["number"] for pull in self.act("alice").pulls()]
 
 
 @pytest.fixture
@@ -103,6 +113,100 @@ def test_a_merge_is_seen(place: Place) -> None:
     place.act("alice").merge(int(place.key))
     found = place.refresh()
     assert (found.is_open, found.is_merged) == (False, True)
+
+
+# --- ended while a write waits -------------------------------------------------------------------------------------
+
+
+def merge(place: Place) -> None:
+    place.act("alice").mark_ready(int(place.key))
+    place.act("alice").merge(int(place.key))
+
+
+def squash(place: Place) -> None:
+    place.act("alice").mark_ready(int(place.key))
+    place.act("alice").merge(int(place.key), "squash")
+
+
+def merge_and_delete(place: Place) -> None:
+    merge(place)
+    run("git", "push", "-q", "origin", "--delete", BRANCH, cwd=place.clone.folder)
+
+
+def merge_and_push(place: Place) -> None:
+    merge(place)
+    place.clone.commit(BRANCH, "b.txt", "more\n")
+
+
+def close(place: Place) -> None:
+    place.act("alice").close_pull(int(place.key))
+
+
+def close_and_push(place: Place) -> None:
+    close(place)
+    place.clone.commit(BRANCH, "b.txt", "more\n")
+
+
+@pytest.mark.parametrize("end", [merge, squash, merge_and_delete, merge_and_push, close, close_and_push])
+def test_a_pull_request_that_people_ended_meanwhile_is_the_answer(place: Place, end: Callable[[Place], None]) -> None:
+    before = place.act("alice").pull(int(place.key))["body"]
+    end(place)
+    place.server.traffic.clear()
+    assert place.propose().key == place.key
+    assert sent(place.server, "POST") + sent(place.server, "PATCH") == []
+    found = public_changes.get_change(place.repository.pk, place.key)
+    assert (found.is_open, found.is_merged) == (False, end not in (close, close_and_push))
+    assert place.pulls() == [int(place.key)] and place.act("alice").pull(int(place.key))["body"] == before
+
+
+def test_one_that_ended_a_former_life_is_history(place: Place) -> None:
+    close(place)
+    second = place.propose(outlived=place.key)
+    assert int(second.key) > int(place.key)
+    place.act("alice").close_pull(int(second.key))
+    assert place.propose(outlived=place.key) == second
+    assert place.pulls() == [int(second.key), int(place.key)]
+
+
+def test_a_merge_that_comes_before_the_answer_to_the_creation_is_found_by_what_github_refuses(place: Place) -> None:
+    Change.objects.all().delete()  # the answer never came in, so the same first write is made again
+    merge(place)
+    place.server.traffic.clear()
+    assert place.propose(outlived="").key == place.key
+    assert [line[3] for line in sent(place.server, "POST", "/pulls")] == [422]
+    assert public_changes.get_change(place.repository.pk, place.key).is_merged
+
+
+def test_a_branch_with_nothing_new_and_no_pull_request_cannot_be_proposed(place: Place) -> None:
+    run("git", "push", "-q", "origin", "origin/main:refs/heads/agent/2-same", cwd=place.clone.folder)
+    for outlived in ("", "0"):
+        with pytest.raises(NotProposableError, match="main has all commits of agent/2-same already"):
+            place.propose(head="agent/2-same", outlived=outlived)
+    assert place.pulls() == [int(place.key)]
+
+
+def test_a_pull_request_that_somebody_else_opened_from_our_branch_is_left_alone(place: Place) -> None:
+    branch = "agent/2-two"
+    place.clone.commit(branch, "c.txt", "work\n")
+    theirs = place.act("alice").open_pull(branch, title="Hers", body="Mine.", draft=True)
+    with pytest.raises(NotProposableError, match=f"somebody else is open for this branch .#{theirs} by alice"):
+        place.propose(head=branch, outlived="")
+    GithubTracker(place.repository).mark_ready(Ref(REPOSITORY, "1"), head=branch)
+    shown = place.act("alice").pull(theirs)
+    assert (shown["title"], shown["body"], shown["draft"]) == ("Hers", "Mine.", True)
+    place.act("alice").close_pull(theirs)
+    assert int(place.propose(head=branch, outlived="0").key) > theirs
+
+
+def test_somebody_else_may_propose_our_branch_elsewhere(place: Place) -> None:
+    run("git", "push", "-q", "origin", "origin/main:refs/heads/stable", cwd=place.clone.folder)
+    branch = "agent/2-two"
+    place.clone.commit(branch, "c.txt", "work\n")
+    theirs = place.act("alice").open_pull(branch, base="stable", title="Hers")
+    ours = place.propose(head=branch, outlived="")
+    assert int(ours.key) > theirs
+    assert place.propose(head=branch, body="Closes #1, best") == ours
+    assert "best" in place.act("alice").pull(int(ours.key))["body"]
 
 
 @pytest.mark.parametrize("key", ["1", "99", "x", "", "0", "9" * 30])

@@ -66,4 +66,8 @@ def test_the_names_of_the_figures_are_stable():
         "resume.query.postgres",
         "intake.rate",
         "intake.p99",
+        "gateway.first_byte.p50",
+        "adapter.start.wiring",
+        "adapter.start.builtin",
+        "mcp.call.p50",
     ]

@@ -76,10 +76,12 @@ def test_the_scripted_model_needs_no_gateway() -> None:
     assert "gateway" not in result.options
 
 
-@pytest.mark.parametrize("wiring", [{}, {"mcp_url": "http://grid/mcp", "grid_tools": ("finish",)}])
-def test_nobody_but_the_grid_says_where_the_grid_is(wiring: dict[str, Any]) -> None:
+def test_nobody_but_the_grid_says_where_the_grid_is() -> None:
     hostile = {"grid_url": "http://evil/", "grid_tools": ["nudge"], "gateway": {"openai": "http://evil/"}}
-    assert wired({"model": "openai:x", **hostile}, **wiring) == Wired(options={"model": "openai:x"})
+    assert wired({"model": "openai:x", **hostile}) == Wired(options={"model": "openai:x"})
+    wiring: dict[str, Any] = {"mcp_url": "http://grid/mcp", "grid_tools": ("finish",)}
+    offered = {"model": "openai:x", "grid_url": "http://grid/mcp", "grid_tools": []}
+    assert wired({"model": "openai:x", **hostile}, **wiring) == Wired(options=offered)
 
 
 def test_grid_tools_are_taken_but_for_the_second_finish() -> None:
