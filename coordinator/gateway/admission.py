@@ -200,7 +200,7 @@ def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
     flying = ModelCall.objects.filter(state=ModelCall.State.RESERVED)
     under_way = list(flying.order_by().values_list("execution_id", "provider", "model"))
-    if False:
+    if sum(execution_id == caller.execution_id for execution_id, _, _ in under_way) > MAX_IN_FLIGHT:
         return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
     lately = timezone.now() - timedelta(minutes=1)
     mine = ModelCall.objects.filter(execution_id=caller.execution_id, started_at__gt=lately)

@@ -148,6 +148,7 @@ def test_what_a_backend_says_that_it_enforces_holds(cells: Cells, tmp_path: Path
     assert told["prompt"] == "fix the bug\n"
     assert told["stdout"], "it cannot open its own standard output"
     assert not told["in_env"]
+    assert told["ignored"] == [], "signals of a stop that it would not hear"
     for need in cells.sandbox.enforces & HOLDS.keys():
         assert HOLDS[need](told), (need, told)
     if cells.sandbox.name == "process":
@@ -172,10 +173,14 @@ def test_a_stop_reaches_the_agent_and_its_exit_code_the_shim(cells: Cells) -> No
 def test_nothing_of_a_run_outlives_its_shim(cells: Cells) -> None:
     run = cells.begin("wait").said("waiting")
     assert run.left()
-    if cells.sandbox.name == "process":
-        cells.runs.nursery()  # which buries what a killed shim leaves
+    nursery = cells.runs.nursery()
+    if cells.sandbox.name != "process":  # there the nursery buries what a killed shim leaves; walls need nobody
+        os.kill(nursery, signal.SIGSTOP)
     os.kill(run.pid, signal.SIGKILL)
-    wait_for(lambda: not living_in(run.work), "the end of everything", 5)
+    try:
+        wait_for(lambda: not living_in(run.work), "the end of everything", 5)
+    finally:
+        os.kill(nursery, signal.SIGCONT)
     if cells.sandbox.name == "docker":  # the container itself waits for the host's housekeeping
         assert docker.containers(cells.settings) == [cells.ids[run.dir]]
         docker.remove(cells.settings, [cells.ids[run.dir]])

@@ -74,6 +74,7 @@ def look(plan_path: str) -> dict[str, object]:
         "processes": len(glob.glob("/proc/[0-9]*")),
         "uid": os.getuid(),
         "capabilities": int(status["CapEff"], 16),
+        "ignored": [signum for signum in (1, 2, 3, 15) if int(status["SigIgn"], 16) >> (signum - 1) & 1],
         "in_proc": canary in seen,
         "in_env": any(canary in f"{name}={value}".encode() for name, value in os.environ.items()),
         "prompt": sys.stdin.read(),
