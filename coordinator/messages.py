@@ -118,7 +118,9 @@ def _hand_over(agent: Agent, row: Message) -> Receipt:
 
 def with_answer(agent: Agent, *, execution_id: UUID) -> list[Message]:
     """What waits for a running agent, oldest first, for the answer that it gets now; it counts as seen."""
-    waiting = Message.objects.filter(agent=agent, state=Message.State.QUEUED).order_by("pk")[:IN_AN_ANSWER]
+    waiting = list(Message.objects.filter(agent=agent, state=Message.State.QUEUED).order_by("pk")[:IN_AN_ANSWER])
+    if not waiting:  # as a rule; a transaction would wait for other writers
+        return []
     seen = {"state": Message.State.SEEN, "channel": Channel.TOOL, "execution_id": execution_id}
     with transaction.atomic():
         rows = [row for row in waiting if _move(row, Message.State.QUEUED, **seen, delivered_at=Now(), seen_at=Now())]

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import briefing, lifecycle, proposals, tree, wake
+from coordinator import briefing, budgets, lifecycle, proposals, tree, wake
 from coordinator.models import Agent, Envelope
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED
@@ -71,12 +71,14 @@ def ask(
         max_levels: Levels that may be below it by its capability; 0: no children at all.
 
     Raises:
-        NotAllowedError: Beyond a limit, or the run is over. Nothing was done then.
+        NotAllowedError: Beyond a limit, its scope is paused, or the run is over. Nothing was done then.
     """
     with transaction.atomic():
-        agent = _locked(agent_id)
+        agent, paused = _locked(agent_id)
         if agent.execution_id != execution_id or agent.state in ENDED:
             raise NotAllowedError(_OVER)
+        if paused:
+            raise NotAllowedError(f"the {paused} is paused: nothing new is begun in it; go on with your own work")
         before = _asked_before(agent)
         new = [child for child in children if child.key not in before]
         known = tuple(child.key for child in children if child.key in before)
@@ -193,12 +195,17 @@ def key_of_children(agent: Agent) -> dict[str, str]:
     }
 
 
-def _locked(agent_id: int) -> Agent:
-    """The agent, and its tree's envelope behind it: agents of one tree count the tree's children one after the other."""
+def _locked(agent_id: int) -> tuple[Agent, str]:
+    """The agent, and what is paused above it, both locked until the transaction ends.
+
+    So the agents of one tree count its children one after the other, and no pause is overtaken. Envelopes are locked from the
+    fleet down, as every other taker does it.
+    """
     rows = Agent.objects.select_for_update(of=("self",), no_key=True)
-    agent = rows.select_related("issue", "repository", "envelope").get(pk=agent_id)
-    Envelope.objects.select_for_update(no_key=True).filter(key=agent.root_key).first()
-    return agent
+    agent = rows.select_related("issue", "repository", "envelope__parent__parent__parent").get(pk=agent_id)
+    path = [row.pk for row in budgets.path_of(agent.envelope)]
+    locked = list(Envelope.objects.select_for_update(no_key=True).filter(pk__in=path).order_by("pk"))
+    return agent, budgets.paused_scope(locked)
 
 
 def _asked_before(agent: Agent) -> dict[str, str]:

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Now
 
+from coordinator import ledger_sql
+from coordinator.ledger_sql import Level
 from coordinator.models import Agent, Envelope, ModelCall, SpendEntry
 from coordinator.public_types import Usage
 from grid import public_api as grid
@@ -67,11 +69,11 @@ def reserve(
     likely_t = most_tokens if likely_tokens is None else min(most_tokens, likely_tokens)
     with transaction.atomic(savepoint=False):
         # Locked in one order, as every other taker of envelopes does.
-        rows = list(Envelope.objects.select_for_update().filter(pk__in=path).order_by("pk"))
+        rows = ledger_sql.lock_levels(path)
         capped = any(row.tokens_limit is not None for row in rows)
         by_amount: dict[tuple[int, int], list[int]] = {}
         for row in rows:
-            if row.paused_at is not None:
+            if row.is_paused:
                 return Shortage(scope=row.key, words=f"{row.key} is paused", is_final=False, is_pause=True)
             if usd_micros is None and row.usd_limit_micros is not None and not capped:
                 words = (
@@ -86,20 +88,14 @@ def reserve(
         call.state = ModelCall.State.RESERVED
         call.reserved_usd_micros = min(usd for usd, _ in by_amount)
         call.reserved_tokens = min(amount for _, amount in by_amount)
-        call.save(force_insert=True)
+        ledger_sql.insert_call(call)
         for (usd, amount), pks in by_amount.items():
             # The condition again: it is what keeps the law where a database has no row locks.
-            taken = Envelope.objects.filter(_has_room(usd, amount), pk__in=pks).update(
-                usd_reserved_micros=F("usd_reserved_micros") + usd, tokens_reserved=F("tokens_reserved") + amount
-            )
-            if taken != len(pks):
+            if not ledger_sql.take(pks, usd_micros=usd, tokens=amount):
                 transaction.set_rollback(True)
                 return Shortage(scope=rows[-1].key, words="its limits changed at this moment", is_final=False)
-        SpendEntry.objects.bulk_create(
-            SpendEntry(envelope_id=pk, call_id=call.pk, kind=SpendEntry.Kind.RESERVE, usd_micros=usd, tokens=amount)
-            for (usd, amount), pks in by_amount.items()
-            for pk in pks
-        )
+        entries = ((pk, usd, amount) for (usd, amount), pks in by_amount.items() for pk in pks)
+        ledger_sql.insert_entries(call.pk, SpendEntry.Kind.RESERVE.value, entries)
     return None
 
 
@@ -248,7 +244,7 @@ def _share(limit: int | None, spent: int, reserved: int, most: int, likely: int)
     return limit - spent if reserved == 0 and spent + likely <= limit else None
 
 
-def _shortage(row: Envelope, *, usd: bool, likely: int, likely_tokens: int) -> Shortage:
+def _shortage(row: Level, *, usd: bool, likely: int, likely_tokens: int) -> Shortage:
     spent, limit, needs, words = (
         (row.usd_spent_micros, row.usd_limit_micros or 0, likely, dollars)
         if usd
@@ -259,12 +255,6 @@ def _shortage(row: Envelope, *, usd: bool, likely: int, likely_tokens: int) -> S
         return Shortage(scope=row.key, words=text, is_final=True)
     text = f"what is left of {words(limit)} in {row.key} is set aside for calls under way"
     return Shortage(scope=row.key, words=text, is_final=False)
-
-
-def _has_room(usd: int, tokens: int) -> Q:
-    money = Q(usd_limit_micros=None) | Q(usd_limit_micros__gte=F("usd_spent_micros") + F("usd_reserved_micros") + usd)
-    amount = Q(tokens_limit=None) | Q(tokens_limit__gte=F("tokens_spent") + F("tokens_reserved") + tokens)
-    return Q(paused_at=None) & money & amount
 
 
 def _has_event(execution_id: UUID, kind: str, *, unless: str = "") -> bool:

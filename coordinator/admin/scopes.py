@@ -78,7 +78,8 @@ def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause", reach: Reach
     return Act(
         name=name,
         label=f"Pause {what}",
-        effect="Nothing new starts and nothing that ends is taken up until somebody unpauses. Running agents go on.",
+        effect="Nothing new starts and nothing that ends is taken up until somebody unpauses. Running agents go on; their "
+        "model calls through the gateway are put off.",
         run=run,
         reach=reach or _under(scope_of),
     )

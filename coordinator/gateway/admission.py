@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from coordinator import budgets, capability, profiles, spending
@@ -32,6 +34,8 @@ MAX_REFUSALS = 3
 """Models outside its capability that an execution may ask for before it is stopped."""
 _MAX_REFUSED_ROWS = 100
 """Of one execution; further refusals are answered, and not written down."""
+TIERS_SECONDS = 5
+"""After a change of the tiers, until every call feels it."""
 OVER_BUDGET, MODEL_REFUSED = "over_budget", "model_refused"
 _COLUMNS = ("capability", "depth", "envelope_id", "issue_id", "parent_id", "profile", "repository_id", "spec")
 """Of an agent, as far as its capability may hang on them; each call reads them."""
@@ -92,7 +96,7 @@ def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitte
         asked = wanted.read(route, wanted.unpack(raw, encoding))
     except BadRequestError as error:
         return _refuse(caller, agent, route.provider, "", error.reason, str(error))
-    tiers = profiles.fleet_tiers()
+    tiers = _tiers(int(time.monotonic() // TIERS_SECONDS))
     why = _outside(agent, route.provider, asked, tiers)
     if why:
         return _refuse(caller, agent, route.provider, asked.model, Refused.MODEL, why)
@@ -147,6 +151,18 @@ def _path(envelope_id: int) -> tuple[int, ...]:
     return tuple(row.pk for row in budgets.path_of(envelope))
 
 
+@functools.lru_cache(maxsize=1)
+def _tiers(slot: int) -> Tiers:
+    """The table of tiers, read once in each slot of time: it changes by an operator's hand, calls come by the second."""
+    return profiles.fleet_tiers()
+
+
+def forget() -> None:
+    """Read again what calls remember: for a database that was put in the place of another."""
+    _path.cache_clear()
+    _tiers.cache_clear()
+
+
 def _outside(agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> str:
     """Why a request's models are none for this agent; empty when all are."""
     allowed = profiles.capability_of(agent)
@@ -198,13 +214,14 @@ def _short(short: spending.Shortage) -> Refusal:
 
 def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
-    flying = ModelCall.objects.filter(state=ModelCall.State.RESERVED)
-    under_way = list(flying.order_by().values_list("execution_id", "provider", "model"))
-    if sum(execution_id == caller.execution_id for execution_id, _, _ in under_way) > MAX_IN_FLIGHT:
-        return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
     lately = timezone.now() - timedelta(minutes=1)
-    mine = ModelCall.objects.filter(execution_id=caller.execution_id, started_at__gt=lately)
-    if mine.count() > MAX_PER_MINUTE:
+    mine = Q(execution_id=caller.execution_id, started_at__gt=lately)
+    rows = ModelCall.objects.filter(Q(state=ModelCall.State.RESERVED) | mine).order_by()
+    found = list(rows.values_list("execution_id", "provider", "model", "state", "started_at"))
+    under_way = [(run, of, name) for run, of, name, state, _ in found if state == ModelCall.State.RESERVED]
+    if sum(run == caller.execution_id for run, _, _ in under_way) > MAX_IN_FLIGHT:
+        return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
+    if sum(run == caller.execution_id and at > lately for run, _, _, _, at in found) > MAX_PER_MINUTE:
         return f"this run has made {MAX_PER_MINUTE} model calls within a minute, and may make no more"
     if len(under_way) > MAX_IN_FLIGHT_PER_TIER:
         rank = capability.rank_of(model, tiers)

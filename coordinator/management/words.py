@@ -9,7 +9,16 @@ from typing import Any
 from grid.public_types import EventView
 
 _DETAILS = frozenset(
-    {"agent.output", "agent.message", "tool.requested", "tool.result", "tool.trace", "llm.requested", "llm.result"}
+    {
+        "agent.output",
+        "agent.message",
+        "tool.requested",
+        "tool.result",
+        "tool.trace",
+        "llm.requested",
+        "llm.result",
+        "budget.told",
+    }
 )
 """What an agent says and does: shown when following, left out of a timeline."""
 _REPEATS = frozenset({"task.started", "task.state-changed", "nudge.admitted"})
@@ -104,6 +113,14 @@ def _model(body: Mapping[str, Any]) -> list[str]:
     return [f"model {_short(body.get('model', ''))} answered{': ' + counts if counts else ''}"]
 
 
+def _refused_model(body: Mapping[str, Any]) -> list[str]:
+    return [f"model call refused: {_short(body.get('reason', ''))}"]
+
+
+def _nearly_spent(body: Mapping[str, Any]) -> list[str]:
+    return [f"budget nearly used up: {_short(body.get('percent', '?'))} %, {_short(body.get('used', ''))}"]
+
+
 def _approved(body: Mapping[str, Any]) -> list[str]:
     return [f"text approved by {_short(body.get('by') or 'an operator')}"]
 
@@ -125,6 +142,8 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "tool.requested": _tool,
     "tool.result": _tool_result,
     "llm.result": _model,
+    "llm.refused": _refused_model,
+    "budget.warned": _nearly_spent,
 }
 
 

@@ -23,7 +23,7 @@ ENFORCEABLE: Mapping[str, str] = {
     "proc": "reads nothing of other processes in /proc, and changes no setting of the kernel there",
     "memory": "all its processes together stay below `memory_bytes`",
     "processes": "all its processes together stay below `processes`, or a bound of ours without one",
-    "cpu": "when processors are short, the grid's own processes come first",
+    "cpu": "gets, when processors are short, for all its processes together what one process of ours gets",
 }
 """Everything that a backend may enforce, in words that end `an agent …`."""
 

@@ -52,7 +52,8 @@ def _values(controller: str, limits: Limits, *, unified: bool) -> dict[str, int]
         return {"memory.max" if unified else "memory.limit_in_bytes": limits.memory_bytes}
     if controller == "pids":
         return {"pids.max": (limits.processes or DEFAULT_PROCESSES) + OWN_PROCESSES}
-    return {"cpu.weight": 50} if unified else {"cpu.shares": 512}  # half of what everybody else has
+    # As much as one of our own processes gets; not less, or an agent on a busy machine would stand still.
+    return {"cpu.weight": 100} if unified else {"cpu.shares": 1024}
 
 
 def _own() -> dict[str, str]:

@@ -94,7 +94,7 @@ def first_caller(listener: socket.socket, container: Any) -> socket.socket:
 
 def create(engine: docker.DockerClient, plan: dict[str, Any]) -> Any:
     """A container that holds nothing but what the plan says."""
-    limits: dict[str, Any] = {"pids_limit": plan["processes"], "cpu_shares": 512}
+    limits: dict[str, Any] = {"pids_limit": plan["processes"], "cpu_shares": 1024}
     if plan["memory"]:
         limits |= {"mem_limit": plan["memory"], "memswap_limit": plan["memory"]}
     return engine.containers.create(

@@ -89,6 +89,9 @@ class GridServer:
             except ToolUnavailableError as error:
                 session.grid_problem = str(error)
                 raise
+            except ToolRefusedError:  # an answer as well
+                session.grid_problem = ""
+                raise
             session.grid_problem = ""
             return _result(name, answer)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import dispatch, invariants, queries
+from coordinator import dispatch, invariants, prompt_library, queries
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import AgentState, Source
+from grid import public_api as grid
 from grid.models import Execution
 from tests.factories import git, make_agent
+from tests.integration.coordinator.github_trees import Office, office, prompt, runs  # noqa: F401 - a fixture
+from tests.integration.tracker.github_here import github, github_server  # noqa: F401 - fixtures
 from tracker import public_api as tracker
 
 
@@ -139,6 +142,40 @@ def test_a_split_is_worked_on_merged_and_resumed(grid_here, repository: Path):
     assert invariants.violations() == []
 
 
+def test_children_run_under_the_profile_and_the_prompt_that_their_parent_names(grid_here, repository: Path):
+    prompt_library.save(name="terse", body="Be brief about {{ title }}.", author="cli:me")
+    children = parts("a", "b")
+    children[0] |= {"profile": "micro", "prompt": "terse"}
+    children[1] |= {"profile": "unheard-of", "prompt": "unheard-of"}
+    agent = splitting_agent(repository, child="cat > $(basename $(git branch --show-current)).txt", children=children)
+    start(agent)
+    grid_here.until(lambda: fresh(agent).state == AgentState.DONE)
+    grid_here.until_quiet()
+    first, second = Agent.objects.filter(parent=agent).order_by("pk")
+    assert first.execution is not None and second.execution is not None
+    given = git(repository, "show", f"{fresh(agent).branch}:2-part-a.txt").splitlines()
+    assert given[0].startswith("# agent-grid work: 2") and given[-1].startswith("Be brief about")
+    assert first.execution.spec["profile"]["name"] == "micro"
+    assert "run_command" not in first.capability["tools"] and first.capability["children"] == 0
+    # What there is not is told, and the work is done all the same.
+    assert second.execution.spec["profile"]["name"] == "worker"
+    assert second.execution.prompt.splitlines()[1:] != [] and "unheard-of" not in second.execution.prompt
+    kinds = [event.kind for event in grid.read_stream(second.stream)]
+    assert kinds.count("agent.wish-not-met") == 2
+    assert invariants.violations() == []
+
+
+def test_an_agent_whose_profile_makes_no_children_cannot_split(grid_here, repository: Path):
+    agent = splitting_agent(repository, child="true", children=parts("a"))
+    Agent.objects.filter(pk=agent.pk).update(profile="micro")
+    start(agent)
+    grid_here.until_quiet()
+    agent = fresh(agent)
+    assert agent.state == AgentState.FAILED
+    assert not Agent.objects.filter(parent=agent).exists()
+    assert "0 is the deepest allowed" in agent.blocked_reason
+
+
 def test_a_split_that_asks_for_too_much_is_refused_and_says_so(grid_here, repository: Path):
     agent = splitting_agent(repository, child="true", children=parts(*(f"p{n}" for n in range(11))))
     start(agent)
@@ -156,6 +193,31 @@ def test_a_stuck_child_wakes_its_parent_once_and_the_parent_may_finish_without_i
     grid_here.until_quiet()
     assert [(a.path, a.state) for a in queries.tree(agent.pk)] == [("1", "done"), ("1.1", "done"), ("1.2", "abandoned")]
     assert [run.mode for run in queries.executions_of(agent.pk)] == ["resume", "work"]
+
+
+def test_a_part_that_is_told_of_closing_words_goes_on_without_its_parent_hearing_of_it(office: Office):  # noqa: F811
+    told = office.folder / "told"
+    first = "echo part > part.txt; git add -A; git commit -qm 'Part. Fixes #999'"
+    then = f"git merge -q --squash $(cat {told}); git commit -qm 'Part, see 999'"
+    command = (
+        "case $(head -1) in "
+        f"*resume:*) {outcome_file('done')};; "
+        f"*Part*) if [ -e {told} ]; then {then}; else {first}; git rev-parse HEAD > {told}; fi;; "
+        f"*) {outcome_file('split', children=parts('a'))};; esac"
+    )
+    agent = office.take_on(command=command, acceptance=())
+    start(agent)
+    office.grid.until(lambda: fresh(agent).state == AgentState.REVIEW, timeout=60)
+    office.settle()
+    child, work = Agent.objects.get(parent=agent), told.read_text().strip()
+    assert (child.state, child.attempts, child.conflict) == (AgentState.DONE, 0, {})
+    assert (runs(child), runs(agent)) == (2, 2), "its parent ran to split and to resume only"
+    assert "would close 999" in prompt(child) and f"git merge --squash {work}" in prompt(child)
+    assert git(office.clone(), "show", f"origin/{agent.branch}:part.txt") == "part"
+    messages = git(office.clone(), "log", "--format=%B", f"origin/main..origin/{agent.branch}")
+    assert "Part, see 999" in messages and "Fixes" not in messages
+    assert work not in git(office.clone(), "log", "--format=%H", f"origin/{agent.branch}")
+    assert invariants.violations() == []
 
 
 def test_two_children_that_change_the_same_line_are_resolved_by_the_later_one(grid_here, repository: Path):

@@ -126,6 +126,14 @@ def test_a_run_that_is_over_can_ask_for_nothing(run):
     assert not Operation.objects.filter(key__startswith="split:").exists() and not run.agent.is_splitting
 
 
+def test_nothing_is_begun_in_what_is_paused(run):
+    control.pause(run.agent.root_key, actor="cli:test")
+    with pytest.raises(NotAllowedError, match="the tree is paused"):
+        ask(run, child("a"))
+    control.unpause(run.agent.root_key, actor="cli:test")
+    assert ask(run, child("a")).new == ("a",)
+
+
 def test_done_before_the_issues_exist_still_waits_for_them(run):
     ask(run, child("a"))
     end(run)

@@ -80,7 +80,7 @@ def test_a_call_without_metered_usage_costs_what_was_set_aside(agent):
     path = path_of(agent)
     call = reserve(agent, path, usd=10, tokens=50)
     assert spending.settle(call, usd_micros=None, usage=None, reason="the stream broke")
-    row = ModelCall.objects.get(pk=call)
+    row = ModelCall.objects.get()
     assert (row.usd_micros, row.input_tokens, row.is_estimated) == (10, 50, True)
     assert tree().usd_spent_micros == 10
 

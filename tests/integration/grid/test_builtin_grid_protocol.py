@@ -95,7 +95,7 @@ def ask(fake: Fake, session: Session, name: str = "nudge") -> Any:
     """Connect and call one tool."""
 
     async def once() -> Any:
-        server = GridServer(url=fake.url, token="agx_t")  # noqa: S106
+        server = GridServer(url=fake.url, token="agx_t")
         try:
             tools = {tool.name: tool for tool in await server.tools(["nudge", "get_children"])}
             assert sorted(tools) == ["get_children", "nudge"]
@@ -178,6 +178,7 @@ def test_a_refusal_is_told_and_is_no_problem_of_the_grid(
     fake: Fake, session: Session, answer: dict[str, Any], words: str
 ) -> None:
     fake.on_call = lambda number: (200, "application/json", json.dumps({"id": number, **answer}))
+    session.grid_problem = "an earlier one"
     with pytest.raises(ToolRefusedError, match=words) as caught:
         ask(fake, session)
     assert not isinstance(caught.value, ToolUnavailableError)

@@ -66,7 +66,9 @@ def test_configured_secrets_never_appear(settings: Settings, monkeypatch: pytest
     settings.REDIS_URL = "redis://:redis-password@cache:6379/0"
     monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "database-password")
     settings.TRACKER_WEBHOOK_SECRET = "webhook-secret"
+    settings.GATEWAY = {"anthropic": {"url": "https://api.anthropic.com", "key": "model-key"}}
     secrets = [
+        "model-key",
         settings.SECRET_KEY,
         "abc/def+ghi",
         "abc%2Fdef%2Bghi",

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from coordinator import budgets, capability
 from coordinator.capability import Capability
-from coordinator.gateway import upstream
+from coordinator.gateway import admission, upstream
 from coordinator.gateway.asgi import application
 from coordinator.models import Agent, Envelope, ModelCall
 from coordinator.web.connections import lender
@@ -109,6 +109,7 @@ def world(
 ) -> Iterator[World]:
     url, box = provider_server
     box["now"] = provider = Provider()
+    admission.forget()
     settings.GATEWAY = {name: {"url": url, "key": KEY} for name in ("anthropic", "openai", "gemini", "ollama")}
     agent = make_agent(make_git_repository(tmp_path / "repo"))
     held = Capability(tier=capability.MAX_TIER, models=MODELS, tools=frozenset(), children=0, depth=0, share=0)

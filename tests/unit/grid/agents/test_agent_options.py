@@ -91,4 +91,4 @@ def test_agents_get_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) 
         assert "canary" not in str(launch)
         assert launch.env["HOME"] == "/h"
         assert launch.env["PATH"] == "/usr/bin:/bin"
-        assert launch.prompt == b"x?"
+        assert launch.prompt == (b"x?" if name == "command" else b'{"type": "prompt", "text": "x?"}\n')
