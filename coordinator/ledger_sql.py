@@ -1,13 +1,14 @@
 """The statements that every model call waits for, by hand: building each with the ORM takes longer than the database does.
 
-The ORM's own five statements cost a call 3 ms of the processor on a small machine, these 0.5 ms; `docs/gateway.md` says what
-a call may lose on its way. Both databases understand them; whoever calls them is in a transaction.
+`docs/performance.md` says what a call may lose on its way. Both databases understand them; whoever calls them is in a
+transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +79,20 @@ def insert_entries(call_id: UUID, kind: str, entries: Iterable[tuple[int, int, i
         db.execute(
             _ENTRIES.format(", ".join(["(%s, %s, %s, %s, %s)"] * len(rows))), [one for row in rows for one in row]
         )
+
+
+_BUSY = """
+    SELECT execution_id, provider, model, state, started_at > %s FROM coordinator_modelcall
+    WHERE state = 'reserved' OR (execution_id = %s AND started_at > %s)"""
+
+
+def calls_under_way(execution_id: UUID, *, since: datetime) -> tuple[list[tuple[bool, str]], int]:
+    """All calls in flight, each with whether it is this execution's and its model; and how many this one began since then."""
+    at = connection.ops.adapt_datetimefield_value(since)
+    mine = _uuid(execution_id)
+    rows = _all(_BUSY, [at, mine, at])
+    flying = [(row[0] == mine, f"{row[1]}:{row[2]}") for row in rows if row[3] == ModelCall.State.RESERVED]
+    return flying, sum(row[0] == mine and bool(row[4]) for row in rows)
 
 
 def _all(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ from coordinator.capability import EVERYTHING, NOTHING, Capability
 from coordinator.models import Agent, AuditEntry, UpgradeRequest
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED, Source
+from coordinator.untrusted import printable
 from grid import public_api as grid
 from grid.public_toolkit import DefinitionError
 from grid.public_types import LIVE, ExecutionView, State
@@ -68,7 +69,7 @@ def request(agent_id: int, *, wish: Mapping[str, Any], reason: str, execution_id
         InvalidInputError: The wish cannot be read, has no reason, or names nothing that the agent does not hold.
         NotAllowedError: An earlier request is not answered yet, or there were too many.
     """
-    words = reason.strip()[:MAX_REASON]
+    words = printable(reason).strip()[:MAX_REASON]
     if not words:
         raise InvalidInputError("say why it is needed: whoever answers knows nothing else")
     try:
@@ -123,7 +124,7 @@ def answer(request_id: int, *, by: str, is_granted: bool, words: str = "") -> Up
             "state": state,
             "granted": capabilities.as_json(granted) if granted is not None else None,
             "answered_by": by[:150],
-            "answer": words.strip()[:1_000],
+            "answer": printable(words).strip()[:1_000],
             "answered_at": timezone.now(),
         }
         if not UpgradeRequest.objects.filter(pk=row.pk, state=_OPEN).update(**changes):

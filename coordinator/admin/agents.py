@@ -99,11 +99,12 @@ class AgentAdmin(ActingAdmin):
     readonly_fields = [
         *("status", "decided", "asked_now", "issue_link", "repository_link", "parent_link", "tree_link", "last_run"),
         *("waits_because", "report", "conflict_json", "spec_json", "scopes", "children", "runs", "nudges"),
-        *("events", "acts_done"),
+        *("events", "acts_done", "profile_name", "holds", "asks"),
     ]
     fieldsets = (
         (None, {"fields": ("status", "decided", "asked_now", "waits_because", "issue_link", "repository_link")}),
         ("Place", {"fields": ("path", "depth", "parent_link", "tree_link", "children")}),
+        ("What it may use", {"fields": ("profile_name", "holds", "asks")}),
         ("Runs", {"fields": ("last_run", "attempts", "crashes", "executions", "not_before", "runs")}),
         ("Work", {"fields": ("branch", "base", "head", "next_mode", "conflict_json", "report")}),
         ("Budget, outermost first", {"fields": ("scopes",)}),
@@ -222,6 +223,21 @@ class AgentAdmin(ActingAdmin):
     def children(self, row: Agent) -> str:
         """Its parts."""
         return children_table(row)
+
+    @admin.display(description="profile")
+    def profile_name(self, row: Agent) -> str:
+        """The one wished for; `explain` says which one counts."""
+        return line(row.profile) or "the repository's, else the one for its depth"
+
+    @admin.display(description="since its last launch or grant")
+    def holds(self, row: Agent) -> str:
+        """Its capability."""
+        return json_block(row.capability)
+
+    @admin.display(description="asks for more")
+    def asks(self, row: Agent) -> str:
+        """Its requests for upgrades."""
+        return list_link("coordinator_upgraderequest", "requests", agent__id__exact=row.pk)
 
     @admin.display(description="all runs")
     def runs(self, row: Agent) -> str:

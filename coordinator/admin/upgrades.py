@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from coordinator import public_api
 from coordinator.admin.acts import Act, ActingAdmin
@@ -71,6 +72,10 @@ class UpgradeRequestAdmin(ActingAdmin):
             form=AnswerForm,
         ),
     )
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """The list of one agent's requests."""
+        return lookup == "agent__id__exact" or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="agent", ordering="agent")
     def of(self, row: UpgradeRequest) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from coordinator import budgets, capability, profiles, spending
+from coordinator import budgets, capability, ledger_sql, profiles, spending
 from coordinator.gateway import pricing, wanted
 from coordinator.gateway.pricing import Metered
 from coordinator.gateway.routes import Refused, Route
@@ -215,17 +214,14 @@ def _short(short: spending.Shortage) -> Refusal:
 def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
     lately = timezone.now() - timedelta(minutes=1)
-    mine = Q(execution_id=caller.execution_id, started_at__gt=lately)
-    rows = ModelCall.objects.filter(Q(state=ModelCall.State.RESERVED) | mine).order_by()
-    found = list(rows.values_list("execution_id", "provider", "model", "state", "started_at"))
-    under_way = [(run, of, name) for run, of, name, state, _ in found if state == ModelCall.State.RESERVED]
-    if sum(run == caller.execution_id for run, _, _ in under_way) > MAX_IN_FLIGHT:
+    under_way, recent = ledger_sql.calls_under_way(caller.execution_id, since=lately)
+    if sum(is_mine for is_mine, _ in under_way) > MAX_IN_FLIGHT:
         return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
-    if sum(run == caller.execution_id and at > lately for run, _, _, _, at in found) > MAX_PER_MINUTE:
+    if recent > MAX_PER_MINUTE:
         return f"this run has made {MAX_PER_MINUTE} model calls within a minute, and may make no more"
     if len(under_way) > MAX_IN_FLIGHT_PER_TIER:
         rank = capability.rank_of(model, tiers)
-        if sum(capability.rank_of(f"{of}:{name}", tiers) == rank for _, of, name in under_way) > MAX_IN_FLIGHT_PER_TIER:
+        if sum(capability.rank_of(name, tiers) == rank for _, name in under_way) > MAX_IN_FLIGHT_PER_TIER:
             tier = capability.tier_name(rank, tiers)
             return f"{MAX_IN_FLIGHT_PER_TIER} calls of models of the tier {tier} are under way in the whole fleet"
     return ""

@@ -27,21 +27,36 @@ pytest_plugins = ["tests.services.engine"]
 CANARY = "agentgrid-canary-7f3a"
 
 
-@pytest.fixture(params=["process", "bwrap", "docker"], scope="module")
-def backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Name of a backend that works here, and the settings it needs."""
-    if request.param == "docker":
-        return "docker", {"docker_image": request.getfixturevalue("docker_image")}
-    if request.param == "bwrap" and (why_not := BACKENDS["bwrap"].available(conf())):
+type Backend = tuple[str, dict[str, Any]]
+"""Name of a backend that works here, and the settings it needs."""
+
+
+def _backend(request: pytest.FixtureRequest, name: str) -> Backend:
+    if name == "docker":
+        return name, {"docker_image": request.getfixturevalue("docker_image")}
+    if why_not := BACKENDS[name].available(conf()):
         pytest.fail(why_not) if os.environ.get("CI") else pytest.skip(why_not)
-    return request.param, {}
+    return name, {}
 
 
-@pytest.fixture
-def cells(backend: tuple[str, dict[str, Any]]) -> Iterator[Cells]:
-    """Cells of the backend."""
-    with cells_in(BACKENDS[backend[0]], **backend[1]) as made:
+@pytest.fixture(params=["process", "bwrap", "docker"], scope="module")
+def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
+    """Cells of each backend."""
+    name, settings = _backend(request, request.param)
+    with cells_in(BACKENDS[name], **settings) as made:
         yield made
+
+
+@pytest.fixture(params=["bwrap", "docker"], scope="module")
+def walled(request: pytest.FixtureRequest) -> Backend:
+    """Each backend that limits the network."""
+    return _backend(request, request.param)
+
+
+@pytest.fixture(scope="module")
+def bwrap(request: pytest.FixtureRequest) -> None:
+    """What is the same for all backends with walls is tried with the quickest."""
+    _backend(request, "bwrap")
 
 
 class Grid(BaseHTTPRequestHandler):
@@ -97,7 +112,7 @@ def plant(cells: Cells, folder: Path) -> dict[str, Any]:
         path.write_text(CANARY)
     return {
         "canary": CANARY,
-        "read": [*map(str, readable), "/etc/shadow", str(cells.runs.dir / "cell-0" / "spec.json")],
+        "read": [*map(str, readable), "/etc/shadow", str(cells.runs.dir / f"cell-{len(cells.runs.all)}" / "spec.json")],
         "write": [
             str(folder / "new"),
             str(state / "new"),
@@ -187,10 +202,8 @@ def test_nothing_of_a_run_outlives_its_shim(cells: Cells) -> None:
         assert docker.containers(cells.settings) == []
 
 
-def test_only_the_grid_and_allowed_hosts_can_be_reached(backend: tuple[str, dict[str, Any]]) -> None:
-    name, needed = backend
-    if "network" not in BACKENDS[name].enforces:
-        pytest.skip(f"{name} does not say that it limits the network")
+def test_only_the_grid_and_allowed_hosts_can_be_reached(walled: Backend) -> None:
+    name, needed = walled
     with web() as port, outside_host() as outside:
         settings = {"agent_url": f"http://127.0.0.1:{port}", "egress_allow": (f"pypi.test:{outside}=127.0.0.1",)}
         with cells_in(BACKENDS[name], **settings, **needed) as cells:
@@ -215,9 +228,7 @@ def test_only_the_grid_and_allowed_hosts_can_be_reached(backend: tuple[str, dict
     assert len(refused) == 5
 
 
-def test_a_network_survives_the_death_of_its_proxy(backend: tuple[str, dict[str, Any]]) -> None:
-    if backend[0] != "bwrap":
-        pytest.skip("the same for all; once is enough")
+def test_a_network_survives_the_death_of_its_proxy(bwrap: None) -> None:
     with web() as port, cells_in(BACKENDS["bwrap"], agent_url=f"http://127.0.0.1:{port}") as cells:
         url = f"http://127.0.0.1:{port}/mcp"
         run = cells.begin("fetch", get=[url], after="go").said("ready")
@@ -229,9 +240,7 @@ def test_a_network_survives_the_death_of_its_proxy(backend: tuple[str, dict[str,
         assert cells.told(run)["get"] == {url: "200 /mcp"}
 
 
-def test_a_port_of_this_machine_is_a_door_when_the_operator_says_so(backend: tuple[str, dict[str, Any]]) -> None:
-    if backend[0] != "bwrap":
-        pytest.skip("the same for all; once is enough")
+def test_a_port_of_this_machine_is_a_door_when_the_operator_says_so(bwrap: None) -> None:
     with web() as port, cells_in(BACKENDS["bwrap"], egress_allow=(f"127.0.0.1:{port}",)) as cells:
         urls = [f"http://127.0.0.1:{port}/anything", f"http://127.0.0.1:{free_port()}/"]
         told = cells.told(cells.begin("fetch", get=urls))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from coordinator import catalogue, definitions
 from coordinator.models import AuditEntry, Definition, Envelope
-from coordinator.public_errors import CoordinatorError, InvalidInputError, NotAllowedError
+from coordinator.public_errors import InvalidInputError, NotAllowedError
+from tests.integration.coordinator.at_once import together
 from tests.integration.coordinator.command_rows import run
 
 pytestmark = pytest.mark.django_db
@@ -106,27 +105,6 @@ def test_of_operators_who_save_at_once_one_wins_and_a_circle_of_two_never_counts
     assert sum(isinstance(answer, InvalidInputError) for answer in answers) == 1, answers
     for name in ("house", "room"):
         catalogue.profile(name)
-
-
-def together(count: int, act: Any) -> list[object]:
-    """Run it in threads at one moment; errors of the domain are answers."""
-    barrier, answers = threading.Barrier(count), list[object]()
-
-    def one(number: int) -> None:
-        barrier.wait()
-        try:
-            answers.append(act(number))
-        except CoordinatorError as error:
-            answers.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 # --- by commands ----------------------------------------------------------------------------------------------------

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 
 from coordinator import dispatch, prompt_library
 from coordinator.models import Agent, AuditEntry, Prompt
-from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import Answer, Source
 from grid import public_api as grid
 from tests.factories import make_agent, make_child
+from tests.integration.coordinator.at_once import together
 from tests.integration.coordinator.command_rows import run
 
 pytestmark = pytest.mark.django_db
@@ -202,27 +201,6 @@ def test_of_several_who_save_at_once_one_wins_and_a_freeze_is_not_overtaken() ->
     if current.is_frozen:
         with pytest.raises(NotAllowedError):
             by_agent(body="after all")
-
-
-def together(count: int, act: Any) -> list[object]:
-    """Run it in threads at one moment; errors of the domain are answers."""
-    barrier, answers = threading.Barrier(count), list[object]()
-
-    def one(number: int) -> None:
-        barrier.wait()
-        try:
-            answers.append(act(number))
-        except CoordinatorError as error:
-            answers.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 # --- by commands ----------------------------------------------------------------------------------------------------

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -23,6 +20,7 @@ from grid import public_api as grid
 from grid.models import Execution
 from grid.public_types import Check, Result
 from tests.factories import make_agent, make_child
+from tests.integration.coordinator.at_once import together
 from tests.integration.coordinator.command_rows import ended, run, started
 
 OPUS, SONNET = "anthropic:claude-opus-4-5", "anthropic:claude-sonnet-4-5"
@@ -137,6 +135,14 @@ def test_a_wish_that_makes_no_sense_is_refused(child: Agent, wish: dict[str, Any
     assert not UpgradeRequest.objects.exists()
 
 
+def test_what_no_database_stores_is_left_out(root: Agent, child: Agent) -> None:
+    wish = {"tier": 3, "models": ["a:\0", "\ud800*"], "tools": ["\0", "\ud800"]}
+    asked = upgrades.request(child.pk, wish=wish, reason="be\0cau\ud800se\u202e")
+    assert asked.more == ("tier large",)
+    assert upgrades.answer(asked.id, by=root.stream, is_granted=True, words="go\0 on\ud800").answer == "go on"
+    assert UpgradeRequest.objects.get().reason.startswith("be")
+
+
 def test_one_request_at_a_time_and_not_for_ever(child: Agent) -> None:
     for number in range(upgrades.MAX_PER_AGENT):
         asked = upgrades.request(child.pk, wish={"tier": 3}, **CODES)
@@ -242,27 +248,6 @@ def test_without_the_rule_nobody_is_raised(repository: Path) -> None:
 
 
 # --- all at once --------------------------------------------------------------------------------------------------
-
-
-def together(count: int, act: Callable[[int], object]) -> list[object]:
-    """Run it in threads at one moment; errors of the domain are answers."""
-    barrier, answers = threading.Barrier(count), list[object]()
-
-    def one(number: int) -> None:
-        barrier.wait()
-        try:
-            answers.append(act(number))
-        except CoordinatorError as error:
-            answers.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 @pytest.mark.django_db(transaction=True)
