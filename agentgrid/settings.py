@@ -239,20 +239,23 @@ COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
 
 # --- Model gateway: the real keys stay in `web`; agents show the token of their execution --------------------------------
 
+# Spelled out, so that every variable is found by its name.
 _MODEL_APIS = {
-    "anthropic": "https://api.anthropic.com",
-    "openai": "https://api.openai.com",
-    "gemini": "https://generativelanguage.googleapis.com",
-    "ollama": "http://127.0.0.1:11434",
+    "anthropic": (
+        env.str("GATEWAY_ANTHROPIC_URL", "https://api.anthropic.com"),
+        env.str("GATEWAY_ANTHROPIC_API_KEY", ""),
+    ),
+    "openai": (env.str("GATEWAY_OPENAI_URL", "https://api.openai.com"), env.str("GATEWAY_OPENAI_API_KEY", "")),
+    "gemini": (
+        env.str("GATEWAY_GEMINI_URL", "https://generativelanguage.googleapis.com"),
+        env.str("GATEWAY_GEMINI_API_KEY", ""),
+    ),
+    "ollama": (env.str("GATEWAY_OLLAMA_URL", "http://127.0.0.1:11434"), env.str("GATEWAY_OLLAMA_API_KEY", "")),
 }
-GATEWAY = {
-    name: {
-        "url": env.str(f"GATEWAY_{name.upper()}_URL", url).rstrip("/"),
-        "key": env.str(f"GATEWAY_{name.upper()}_API_KEY", ""),
-    }
-    for name, url in _MODEL_APIS.items()
-    if name in env.list("GATEWAY_PROVIDERS", default=[])
-}
+_gateway = env.list("GATEWAY_PROVIDERS", default=[])
+if unknown := sorted(set(_gateway) - set(_MODEL_APIS)):
+    raise ImproperlyConfigured(f"GATEWAY_PROVIDERS: {', '.join(unknown)} unknown; known are {', '.join(_MODEL_APIS)}.")
+GATEWAY = {name: {"url": url.rstrip("/"), "key": key} for name, (url, key) in _MODEL_APIS.items() if name in _gateway}
 
 # --- GitHub: read through tracker.conf ---------------------------------------------------------------------------------
 

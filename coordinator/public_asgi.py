@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from coordinator.gateway import asgi, routes, upstream
-from coordinator.gateway import asgi as gateway
 from coordinator.web import mcp
 
 type Scope = MutableMapping[str, Any]

@@ -32,8 +32,8 @@ def show_profile(out: Output, name: str, repository_id: int | None) -> int:
     plain = found.as_json()
     grants = public_api.profile_grants(found)
     out.document({"profile": plain, "grants": as_json(grants)})
-    out.line(cell(found.name, "bold"), cell(f"  extends {' -> '.join(found.chain[1:]) or 'nothing'}", "dim"))
-    out.lines(table(_rows(plain), headers=("key", "value", "from")), indent=2)
+    out.line(cell(found.name, "bold"), "  ", cell(f"extends {' -> '.join(found.chain[1:]) or 'nothing'}", "dim"))
+    out.lines(table(_rows(plain), headers=("key", "from", "value")), indent=2)
     out.heading("Grants at most, within what its parent holds and its depth leaves")
     out.lines([cell(text) for text in in_words(grants, public_api.fleet_tiers())], indent=2)
     return OK
@@ -48,7 +48,7 @@ def _rows(plain: dict[str, Any]) -> list[tuple[Any, Any, Any]]:
             values |= {f"mixins.{name}": options for mixin in value for name, options in mixin.items()}
         elif key not in ("name", "chain", "origin"):
             values[key] = value
-    return [(key, cell(_short(value)), cell(plain["origin"].get(key, "-"), "dim")) for key, value in values.items()]
+    return [(key, cell(plain["origin"].get(key, "-"), "dim"), cell(_short(value))) for key, value in values.items()]
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,8 @@ ETC = (
 Each mount costs every start half a millisecond."""
 STUBS = Path(__file__).with_name("etc")
 """Files of our own that stand for those of /etc."""
+INSTALLED = "agents"
+"""In the state folder: where `make agents-install` puts coding CLIs."""
 PACKAGE = Path(__file__).resolve().parents[1]
 """The built-in agent's sources, and what starts agents in a sandbox."""
 _INTERPRETER = ("bin", "lib", "lib64")
@@ -31,7 +33,7 @@ def readable(*, python: str, path: str, state_dir: Path) -> tuple[Path, ...]:
     Args:
         python: Interpreter of our helpers: with its virtual environment and what that was made from.
         path: PATH of the agents: each folder with what its links point to.
-        state_dir: Nothing in it or around it is shown, whatever the others say.
+        state_dir: Nothing in it (but INSTALLED) or around it is shown, whatever the others say.
     """
     wanted = {PACKAGE, *_interpreter(Path(python)), *(p for folder in path.split(":") for p in _programs(Path(folder)))}
     wanted = {p for p in wanted if p.is_absolute() and not _is_private(p, state_dir.resolve())}
@@ -40,8 +42,10 @@ def readable(*, python: str, path: str, state_dir: Path) -> tuple[Path, ...]:
 
 
 def _is_private(path: Path, state_dir: Path) -> bool:
-    """Whether showing this would show the state folder, or somebody's whole home."""
+    """Whether showing this would show the state folder, but for the coding CLIs installed there, or somebody's whole home."""
     real = path.resolve()
+    if real.is_relative_to(state_dir / INSTALLED):
+        return False
     return (
         state_dir.is_relative_to(real) or real.is_relative_to(state_dir) or real in (Path("/"), Path.home().resolve())
     )
@@ -66,15 +70,24 @@ def _programs(folder: Path) -> Iterator[Path]:
         return
     yield folder
     for entry in folder.iterdir():
-        if not entry.is_symlink():
-            continue
-        real = entry.resolve()
-        if real.is_relative_to("/usr") or not real.exists():
-            continue
-        if "node_modules" in real.parts:  # a package needs its neighbours
-            yield Path(*real.parts[: real.parts.index("node_modules") + 1])
-        elif (real.parent.parent / "pyvenv.cfg").exists():
-            yield from _interpreter(real.parent / "python")
-            yield real.parent.parent
-        else:
-            yield real
+        for place in _hops(entry):
+            if place.is_relative_to("/usr") or not place.exists():
+                continue
+            if "node_modules" in place.parts:  # a package needs its neighbours
+                yield Path(*place.parts[: place.parts.index("node_modules") + 1])
+            elif (place.parent.parent / "pyvenv.cfg").exists():
+                yield from _interpreter(place.parent / "python")
+            else:
+                yield place
+
+
+def _hops(entry: Path) -> Iterator[Path]:
+    """Where a link leads, as it is written, link by link, and in the end: folders on the way may be links as well."""
+    seen = entry
+    for _ in range(8):
+        if not seen.is_symlink():
+            break
+        seen = Path(os.path.normpath(seen.parent / seen.readlink()))
+        yield seen
+    if seen != entry:
+        yield entry.resolve()

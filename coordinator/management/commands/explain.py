@@ -23,7 +23,9 @@ class Command(GridCommand):
 
     def arguments(self, parser: CommandParser) -> None:
         add_issue(parser)
-        parser.add_argument("--prompt", action="store_true", help="the prompt of the last run, below the name of its template")
+        parser.add_argument(
+            "--prompt", action="store_true", help="the prompt of the last run, below the name of its template"
+        )
 
     def answer(self, options: dict[str, Any]) -> int:
         agent = public_api.find_agent(options["issue"])

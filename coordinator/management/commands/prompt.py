@@ -33,7 +33,9 @@ class Command(GridCommand):
             "file", metavar="FILE", nargs="?", type=text(4000), help="text to save; - is standard input"
         )
         parser.add_argument("--tree", metavar="ISSUE", type=text(300), help="templates of this issue's tree")
-        parser.add_argument("--number", metavar="VERSION", dest="number", type=whole(0, _MAX_VERSION), help="an older one (show)")
+        parser.add_argument(
+            "--number", metavar="VERSION", dest="number", type=whole(0, _MAX_VERSION), help="an older one (show)"
+        )
         parser.add_argument(
             "--base", metavar="VERSION", type=whole(0, _MAX_VERSION), help="refuse when another version counts; 0: none"
         )

@@ -53,6 +53,26 @@ def test_no_folder_around_the_state_folder_or_a_whole_home_is_shown(tmp_path: Pa
     assert Path("/") not in found
 
 
+def test_coding_clis_that_are_installed_in_the_state_folder_are_shown(tmp_path: Path) -> None:
+    modules = tmp_path / "agents" / "node_modules"
+    (modules / "codex").mkdir(parents=True)
+    (modules / "codex" / "codex.js").touch()
+    (tmp_path / "agents" / "bin").mkdir()
+    (tmp_path / "agents" / "bin" / "codex").symlink_to("../node_modules/codex/codex.js")
+    found = shown(tmp_path, f"{tmp_path / 'agents' / 'bin'}", tmp_path)
+    assert {path for path in found if path.is_relative_to(tmp_path)} == {tmp_path / "agents" / "bin", modules}
+
+
+def test_links_are_followed_as_they_are_written_when_a_folder_on_the_way_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "node_modules" / "codex").mkdir(parents=True)
+    (tmp_path / "disk" / "node_modules" / "codex" / "codex.js").touch()
+    (tmp_path / "disk" / "bin").mkdir()
+    (tmp_path / "disk" / "bin" / "codex").symlink_to("../node_modules/codex/codex.js")
+    (tmp_path / "cli").symlink_to(tmp_path / "disk")
+    found = shown(tmp_path, str(tmp_path / "cli" / "bin"), tmp_path / "state")
+    assert {tmp_path / "cli" / "bin", tmp_path / "cli" / "node_modules", tmp_path / "disk" / "node_modules"} <= found
+
+
 def test_walls_bind_two_folders_for_writing_and_hide_the_rest(tmp_path: Path) -> None:
     settings = dataclasses.replace(conf(), state_dir=tmp_path)
     request = Request(
