@@ -25,6 +25,7 @@ from coordinator.prompt_context import Told
 from coordinator.prompts import Budget, Conflict, FailedCheck, Failure, Parent, PromptContext
 from coordinator.public_types import ENDED
 from coordinator.tree import Children
+from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.public_errors import GridError
 from grid.public_types import ExecutionView, LaunchSpec, Mode, State, Work
@@ -247,7 +248,7 @@ def _failure(agent: Agent, last: ExecutionView | None) -> Failure | None:
 
 def _error(found: Standing) -> str:
     try:
-        grid.check_agent(found.agent, profile=found.frozen)
+        grid_agents.check_agent(found.agent, profile=found.frozen)
     except GridError as error:
         return str(error)
     return ""

@@ -15,6 +15,7 @@ from django.db.models import F, Q, Sum
 from coordinator.models import Agent, ModelCall
 from coordinator.public_types import Cost
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import EventView
 
 _MAX_EVENTS = 20_000
@@ -73,7 +74,7 @@ def of_agents(agents: Iterable[Agent]) -> dict[int, Cost]:
         )
     said: dict[str, Cost] = {}
     for root in sorted({row.root_key for row in rows}):
-        said |= told(grid.latest_events(root=root, kinds=("llm.result",), limit=_MAX_EVENTS))
+        said |= told(grid_events.latest_events(root=root, kinds=("llm.result",), limit=_MAX_EVENTS))
     owners = _owners(rows, said)
     found = {}
     for row in rows:

@@ -15,6 +15,7 @@ from coordinator.policy import protected
 from coordinator.public_errors import ClosingWordsError, NotAllowedError
 from coordinator.pull_requests import closed_by
 from grid import public_api as grid
+from grid import public_code as grid_code
 from grid.public_errors import BranchMovedError, MergeConflictError
 from grid.public_types import Credential
 from tracker import public_accounts
@@ -42,15 +43,15 @@ class Integrated:
 def keep(agent: Agent, commit: str) -> str:
     """Put a commit on the agent's branch, made from its base when new; returns where the branch stands."""
     repository = key(agent)
-    tip = grid.branch_head(repository=repository, branch=agent.branch)
+    tip = grid_code.branch_head(repository=repository, branch=agent.branch)
     if not tip:
         start = commit or agent.base
-        if grid.set_branch(repository=repository, branch=agent.branch, commit=start, expected=""):
+        if grid_code.set_branch(repository=repository, branch=agent.branch, commit=start, expected=""):
             return start
-        tip = grid.branch_head(repository=repository, branch=agent.branch)
+        tip = grid_code.branch_head(repository=repository, branch=agent.branch)
     if not commit or tip == commit:
         return tip
-    merged = grid.merge(
+    merged = grid_code.merge(
         repository=repository, into=agent.branch, commit=commit, message=f"Merge work of {agent.branch}"
     )
     return merged.commit
@@ -58,7 +59,7 @@ def keep(agent: Agent, commit: str) -> str:
 
 def branch_head(agent: Agent) -> str:
     """Where the agent's branch stands: work that was checked and merged; empty before the first."""
-    return grid.branch_head(repository=key(agent), branch=agent.branch)
+    return grid_code.branch_head(repository=key(agent), branch=agent.branch)
 
 
 def check(agent: Agent, commit: str, *, allowed: Collection[str] = ()) -> None:
@@ -87,17 +88,17 @@ def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
         head = keep(agent, commit)
     except MergeConflictError as error:
         return Integrated(
-            head=commit, conflict=error.paths, against=grid.branch_head(repository=repository, branch=agent.branch)
+            head=commit, conflict=error.paths, against=grid_code.branch_head(repository=repository, branch=agent.branch)
         )
     if agent.parent is None:
         return Integrated(head=head)
     keep(agent.parent, "")
     try:
-        merged = grid.merge(
+        merged = grid_code.merge(
             repository=repository, into=agent.parent.branch, commit=head, message=f"Merge {agent.branch}\n\n{title}"
         )
     except MergeConflictError as error:
-        against = grid.branch_head(repository=repository, branch=agent.parent.branch)
+        against = grid_code.branch_head(repository=repository, branch=agent.parent.branch)
         return Integrated(head=head, conflict=error.paths, against=against)
     return Integrated(head=head, parent_head=merged.commit)
 
@@ -109,7 +110,7 @@ def note_head(agent: Agent) -> str:
     """
     while True:
         known = Agent.objects.values_list("head", flat=True).get(pk=agent.pk)
-        head = grid.branch_head(repository=key(agent), branch=agent.branch)
+        head = grid_code.branch_head(repository=key(agent), branch=agent.branch)
         if Agent.objects.filter(pk=agent.pk, head=known).update(head=head):
             return head
 
@@ -132,7 +133,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
         TrackerError: There is no credential to push with.
     """
     if agent.repository.tracker != GITHUB:
-        grid.publish(repository=key(agent), source=agent.repository.source, branch=agent.branch, commit=done.head)
+        grid_code.publish(repository=key(agent), source=agent.repository.source, branch=agent.branch, commit=done.head)
         return done
     door = access(agent.repository_id)
     for _ in range(PUSH_ATTEMPTS):
@@ -144,7 +145,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
             _check_paths(agent, together.head, theirs=theirs, allowed=allowed)
             _check_messages(agent, together.head, known=[agent.base, theirs])
             try:
-                grid.publish(
+                grid_code.publish(
                     repository=key(agent),
                     source=door.source,
                     branch=agent.branch,
@@ -154,7 +155,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
                 )
             except BranchMovedError:
                 continue  # somebody pushed this very moment
-        grid.note_published(repository=key(agent), branch=agent.branch, commit=together.head)
+        grid_code.note_published(repository=key(agent), branch=agent.branch, commit=together.head)
         return together
     raise BranchMovedError(f"{agent.branch} moved during each of {PUSH_ATTEMPTS} attempts to push; retry later")
 
@@ -168,7 +169,7 @@ def take_in(agent: Agent) -> Integrated:
     theirs = _remote_head(agent, access(agent.repository_id))
     together = _with_theirs(agent, Integrated(head=agent.head), theirs)
     if theirs and together.head == theirs:
-        grid.note_published(repository=key(agent), branch=agent.branch, commit=theirs)
+        grid_code.note_published(repository=key(agent), branch=agent.branch, commit=theirs)
     return together
 
 
@@ -197,28 +198,30 @@ def access(repository_id: int) -> Access:
 def commits_of(agent: Agent, head: str, *, limit: int = 60) -> list[grid.CommitInfo]:
     """The commits that a root's branch has and the default branch has not, newest first."""
     repository = key(agent)
-    base = grid.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
-    return grid.commits(repository=repository, base=base, head=head, limit=limit)
+    base = grid_code.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
+    return grid_code.commits(repository=repository, base=base, head=head, limit=limit)
 
 
 def _remote_head(agent: Agent, door: Access) -> str:
-    return grid.remote_head(repository=key(agent), source=door.source, branch=agent.branch, credential=door.credential)
+    return grid_code.remote_head(
+        repository=key(agent), source=door.source, branch=agent.branch, credential=door.credential
+    )
 
 
 def _with_theirs(agent: Agent, done: Integrated, theirs: str) -> Integrated:
     """The work together with what stands at the source; moves the agent's branch in the store only."""
     repository = key(agent)
-    if not theirs or grid.merge_base(repository=repository, one=done.head, other=theirs) == theirs:
+    if not theirs or grid_code.merge_base(repository=repository, one=done.head, other=theirs) == theirs:
         return done
-    ours = grid.published_head(repository=repository, branch=agent.branch) or agent.head
-    if not ours or grid.merge_base(repository=repository, one=ours, other=theirs) != ours:
+    ours = grid_code.published_head(repository=repository, branch=agent.branch) or agent.head
+    if not ours or grid_code.merge_base(repository=repository, one=ours, other=theirs) != ours:
         raise NotAllowedError(
             f"{agent.branch} at the source does not hold what was pushed there; it is left alone. "
             "Put it back, or delete it, and retry"
         )
     message = f"Merge what was pushed to {agent.branch}"
     try:
-        merged = grid.merge(repository=repository, into=agent.branch, commit=theirs, message=message)
+        merged = grid_code.merge(repository=repository, into=agent.branch, commit=theirs, message=message)
     except MergeConflictError as error:
         return replace(done, conflict=error.paths, against=theirs)
     return replace(done, head=merged.commit)
@@ -227,14 +230,14 @@ def _with_theirs(agent: Agent, done: Integrated, theirs: str) -> Integrated:
 def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[str]) -> None:
     """Refuse work that changes protected files, those apart that people have changed so on the branch themselves."""
     repository = key(agent)
-    upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
-    base = grid.merge_base(repository=repository, one=upstream, other=head) or agent.base
+    upstream = grid_code.upstream_head(repository=repository, branch=agent.repository.default_branch) or agent.base
+    base = grid_code.merge_base(repository=repository, one=upstream, other=head) or agent.base
     changed = _changed(agent, base, head)
     _refuse_protected(changed & _changed(agent, theirs, head) if theirs else changed, allowed)
 
 
 def _changed(agent: Agent, base: str, head: str) -> set[str]:
-    return {file.path for file in grid.changes(repository=key(agent), base=base, head=head)}
+    return {file.path for file in grid_code.changes(repository=key(agent), base=base, head=head)}
 
 
 def _refuse_protected(changed: Collection[str], allowed: Collection[str]) -> None:
@@ -249,11 +252,11 @@ def _refuse_protected(changed: Collection[str], allowed: Collection[str]) -> Non
 def _check_messages(agent: Agent, head: str, *, known: Collection[str]) -> None:
     """Refuse commits that would close other issues than those of this tree as soon as people merge them."""
     repository = key(agent)
-    upstream = grid.upstream_head(repository=repository, branch=agent.repository.default_branch)
+    upstream = grid_code.upstream_head(repository=repository, branch=agent.repository.default_branch)
     settled = [commit for commit in (upstream, *known) if commit]
     tree_keys = Agent.objects.filter(Q(pk=agent.tree_id) | Q(root=agent.tree_id)).values_list("issue__key", flat=True)
     mine = set(tree_keys)
-    for commit, message in grid.messages(repository=repository, head=head, known=settled).items():
+    for commit, message in grid_code.messages(repository=repository, head=head, known=settled).items():
         if others := sorted(closed_by(message) - mine):
             raise ClosingWordsError(
                 f"the message of commit {commit[:12]} would close {', '.join(others[:5])} when people merge it; "

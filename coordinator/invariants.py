@@ -14,6 +14,7 @@ from coordinator.capability import NOTHING, CapabilityError
 from coordinator.models import Agent, Envelope, LedgerEntry, Nudge
 from coordinator.public_types import AgentState, Violation
 from grid import public_api as grid
+from grid import public_events as grid_events
 from tracker import public_api as tracker
 from tracker import public_inbound
 
@@ -170,7 +171,7 @@ def deliveries_are_processed() -> Iterator[Violation]:
 
 def events_have_no_gap() -> Iterator[Violation]:
     """Law 6: numbers 1..n on every stream."""
-    for stream, count, last in grid.streams_with_gaps():
+    for stream, count, last in grid_events.streams_with_gaps():
         yield Violation(
             law="6 events have no gap or duplicate",
             subject=stream,

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState
-from grid import public_api as grid
+from grid import public_events as grid_events
 
 type Draft = tuple[str, dict[str, Any]]
 
@@ -75,4 +75,4 @@ def move(
 
 def record(agent: Agent, *events: Draft) -> None:
     """Add events, kind and body each, to the agent's stream, in the caller's transaction."""
-    grid.append_events(stream=agent.stream, root=agent.root_key, events=events)
+    grid_events.append_events(stream=agent.stream, root=agent.root_key, events=events)

@@ -23,6 +23,7 @@ from coordinator.prompt_context import Told
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, LimitExceededError
 from coordinator.public_types import ENDED
 from coordinator.untrusted import printable
+from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.public_types import ON_HOST, EventView, State
 
@@ -109,7 +110,7 @@ def _hand_over(agent: Agent, row: Message) -> Receipt:
     live = {"state": Message.State.DELIVERED, "channel": Channel.LIVE, "execution_id": run.id}
     if not _move(row, Message.State.QUEUED, **live, delivered_at=Now()):
         return Receipt(id=row.pk, state=Message.State.SEEN, how="the running agent got it with a tool's answer")
-    if grid.deliver(run.id, key=str(row.pk), sender=sender_of(row, agent), text=row.text):
+    if grid_agents.deliver(run.id, key=str(row.pk), sender=sender_of(row, agent), text=row.text):
         return Receipt(id=row.pk, state=Message.State.DELIVERED, how="given to the running program")
     _move(row, Message.State.DELIVERED, state=Message.State.QUEUED, channel="", execution_id=None, delivered_at=None)
     how = "waits: the running program takes no input; it is told with the next answer of the grid's tools, or the next run is"

@@ -37,6 +37,7 @@ from coordinator.models import Agent
 from coordinator.public_errors import ClosingWordsError
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
+from grid import public_code as grid_code
 from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
@@ -257,7 +258,7 @@ def _wait(agent: Agent, run: ExecutionView, reason: str) -> None:
     try:
         head = integration.keep(agent, run.result.head)
     except MergeConflictError as error:
-        against = grid.branch_head(repository=integration.key(agent), branch=agent.branch)
+        against = grid_code.branch_head(repository=integration.key(agent), branch=agent.branch)
         _conflict(agent, run, integration.Integrated(head=run.result.head, conflict=error.paths, against=against))
         return
     except GridError as error:

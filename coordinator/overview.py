@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coordinator import queries, reporting, repositories
 from coordinator.public_types import AgentView, Cost, EnvelopeView
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import ExecutionView, HostView
 from tracker import public_api as tracker
 from tracker.public_types import RepositoryView
@@ -88,7 +89,7 @@ def read(*, limit: int = 50) -> Overview:
 
 def last_line(run: ExecutionView) -> str:
     """What an execution said or did last, in one raw line; empty when nothing yet."""
-    said = grid.latest_events(stream=f"execution:{run.id}", kinds=_SAID, limit=1)
+    said = grid_events.latest_events(stream=f"execution:{run.id}", kinds=_SAID, limit=1)
     if not said:
         return ""
     body = said[0].body

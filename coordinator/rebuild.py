@@ -28,7 +28,7 @@ from coordinator import (
 )
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, AgentState, Source
-from grid import public_api as grid
+from grid import public_code as grid_code
 from grid.public_errors import GridError
 from tracker import public_sync
 from tracker.public_sync import BoardIssue
@@ -190,10 +190,10 @@ def _head(repository_id: int, issue: BoardIssue) -> str:
     store = integration.store_key(repository_id)
     try:
         door = integration.access(repository_id)
-        left = grid.branch_head(repository=store, branch=branch)
+        left = grid_code.branch_head(repository=store, branch=branch)
         if left and left == issue.status.get("head"):
             return left
-        return grid.remote_head(repository=store, source=door.source, branch=branch, credential=door.credential)
+        return grid_code.remote_head(repository=store, source=door.source, branch=branch, credential=door.credential)
     except GridError as error:
         log.warning("branch not found again", extra={"action": "rebuild", "row": branch, "error": str(error)[:300]})
         return ""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from coordinator import lifecycle
 from coordinator.models import Agent
-from grid import public_api as grid
+from grid import public_events as grid_events
 
 REPORTED = "agent.state-reported"
 
@@ -27,7 +27,7 @@ def last_states(streams: Collection[str], *, runs: Collection[UUID] | None = Non
         runs: Only what was said in one of these executions; None: whenever.
     """
     wanted = None if runs is None else {str(run) for run in runs}
-    found = grid.last_of_streams(streams, kind=REPORTED)
+    found = grid_events.last_of_streams(streams, kind=REPORTED)
     return {
         stream: in_words(event.body)
         for stream, event in found.items()

@@ -14,7 +14,8 @@ from coordinator.models import Envelope, RepositoryPolicy
 from coordinator.policy import DEFAULT_ADAPTER, EffectivePolicy, FleetLimits, effective
 from coordinator.policy_file import Policy
 from coordinator.public_errors import InvalidInputError
-from grid import public_api as grid
+from grid import public_agents as grid_agents
+from grid import public_code as grid_code
 from grid.public_errors import GridError
 from grid.public_types import AgentSpec
 from tracker import public_api as tracker
@@ -37,7 +38,7 @@ def add_local(path: str) -> RepositoryView:
     if known is not None:
         return known
     try:
-        branch = grid.default_branch(str(source))
+        branch = grid_code.default_branch(str(source))
     except GridError as error:
         raise InvalidInputError(f"{path} is not a git repository with a commit: {error}") from error
     return tracker.ensure_repository(tracker="local", scope=_scope(source), source=str(source), default_branch=branch)
@@ -51,8 +52,8 @@ def refresh(repository_id: int) -> RepositoryPolicy:
     row.refreshed_at, row.error = timezone.now(), ""
     try:
         door = integration.access(repository_id)
-        grid.fetch_repository(repository=store, source=door.source, credential=door.credential)
-        head = grid.upstream_head(repository=store, branch=repository.default_branch)
+        grid_code.fetch_repository(repository=store, source=door.source, credential=door.credential)
+        head = grid_code.upstream_head(repository=store, branch=repository.default_branch)
         if not head:
             row.error = f"{repository.source} has no branch {repository.default_branch}"
         else:
@@ -138,12 +139,12 @@ def _stored(row: RepositoryPolicy) -> Policy | None:
 
 def _read_policy(row: RepositoryPolicy, *, store: str, head: str) -> None:
     row.head = head
-    data = grid.read_file(repository=store, commit=head, path=policy_file.FILE_NAME)
+    data = grid_code.read_file(repository=store, commit=head, path=policy_file.FILE_NAME)
     try:
         policy = policy_file.parse_policy(data or b"")
         definitions.check(policy)
         if policy.adapter or policy.options:
-            grid.check_agent(AgentSpec(adapter=policy.adapter or DEFAULT_ADAPTER, options=policy.options))
+            grid_agents.check_agent(AgentSpec(adapter=policy.adapter or DEFAULT_ADAPTER, options=policy.options))
     except (InvalidInputError, GridError) as error:
         kept = " (the last good version is in force)" if row.policy is not None else ""
         row.error = f"{error}{kept}"[:4000]

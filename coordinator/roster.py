@@ -11,7 +11,7 @@ from coordinator import budgets, lifecycle, tree
 from coordinator.conf import conf
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import ScopeKind
-from grid import public_api as grid
+from grid import public_code as grid_code
 from tracker import public_api as tracker
 
 
@@ -72,7 +72,7 @@ def take_on(
                 "depth": parent.depth + 1 if parent is not None else 0,
                 "path": _path(parent, issue.ref.key),
                 "envelope": envelope,
-                "branch": grid.branch_name(issue.ref.key, issue.title),
+                "branch": grid_code.branch_name(issue.ref.key, issue.title),
                 "spec": dict(spec or {}),
                 "profile": profile,
                 "priority": priority,

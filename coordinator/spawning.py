@@ -18,7 +18,9 @@ from coordinator import briefing, budgets, lifecycle, proposals, tree, wake
 from coordinator.models import Agent, Envelope
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED
+from grid import public_agents as grid_agents
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import ChildProposal
 from tracker import public_api as tracker
 
@@ -93,7 +95,7 @@ def ask(
         tree.write(agent, *wishes)
         lifecycle.record(agent, *[(ASKED, _body(child, execution_id)) for child in new])
         told = ("agent.children-asked", {"keys": [child.key for child in new]})
-        if not grid.record_call(execution_id, fence=fence, events=[told]):
+        if not grid_agents.record_call(execution_id, fence=fence, events=[told]):
             raise NotAllowedError(_OVER)  # its end was committed a moment ago; all of the above is undone
         wake.drain_outbox(agent.repository_id)
     return Asked(new=tuple(child.key for child in new), known=known)
@@ -112,7 +114,7 @@ def read(agent_id: int, children: Sequence[Mapping[str, Any]]) -> list[ChildProp
         {**child, "blocked_by": [key for key in child["blocked_by"] if key not in keys]}
         for child, keys in zip(children, earlier, strict=True)
     ]
-    checked = grid.read_children(alone)
+    checked = grid_agents.read_children(alone)
     return [replace(child, blocked_by=(*child.blocked_by, *keys)) for child, keys in zip(checked, earlier, strict=True)]
 
 
@@ -223,7 +225,7 @@ def _splitting(tree_id: int) -> list[Agent]:
 
 
 def _events(agent: Agent) -> list[Any]:
-    return grid.latest_events(stream=agent.stream, kinds=[ASKED], limit=_MANY)
+    return grid_events.latest_events(stream=agent.stream, kinds=[ASKED], limit=_MANY)
 
 
 def _body(child: ChildProposal, execution_id: UUID) -> dict[str, Any]:

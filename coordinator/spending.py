@@ -19,7 +19,9 @@ from coordinator import ledger_sql
 from coordinator.ledger_sql import Level
 from coordinator.models import Agent, Envelope, ModelCall, SpendEntry
 from coordinator.public_types import Usage
+from grid import public_agents as grid_agents
 from grid import public_api as grid
+from grid import public_events as grid_events
 
 WARNING_PERCENT = 80
 MAX_CALL_SECONDS = 1800
@@ -215,7 +217,7 @@ def note_warning(path: Sequence[int], *, execution_id: UUID, fence: int) -> bool
     percent, words = used_percent(rows)
     if percent < WARNING_PERCENT or _has_event(execution_id, WARNED):
         return False
-    return grid.record_call(execution_id, fence=fence, events=[(WARNED, {"percent": percent, "used": words})])
+    return grid_agents.record_call(execution_id, fence=fence, events=[(WARNED, {"percent": percent, "used": words})])
 
 
 def warning_for(agent: Agent) -> str:
@@ -224,7 +226,7 @@ def warning_for(agent: Agent) -> str:
         return ""
     with transaction.atomic():
         list(Envelope.objects.select_for_update().filter(pk=agent.envelope_id).values_list("pk", flat=True))
-        warned = grid.latest_events(stream=f"execution:{agent.execution_id}", kinds=(WARNED, TOLD), limit=2)
+        warned = grid_events.latest_events(stream=f"execution:{agent.execution_id}", kinds=(WARNED, TOLD), limit=2)
         if len(warned) != 1:
             return ""
         body = warned[0].body
@@ -233,7 +235,9 @@ def warning_for(agent: Agent) -> str:
             "good now, report your outcome with `finish`, and start nothing large."
         )
         fence = grid.get_execution(agent.execution_id).token
-        told = grid.record_call(agent.execution_id, fence=fence, events=[(TOLD, {"percent": body.get("percent")})])
+        told = grid_agents.record_call(
+            agent.execution_id, fence=fence, events=[(TOLD, {"percent": body.get("percent")})]
+        )
         return words if told else ""
 
 
@@ -259,7 +263,8 @@ def _shortage(row: Level, *, usd: bool, likely: int, likely_tokens: int) -> Shor
 
 def _has_event(execution_id: UUID, kind: str, *, unless: str = "") -> bool:
     kinds = [
-        event.kind for event in grid.latest_events(stream=f"execution:{execution_id}", kinds=(WARNED, TOLD), limit=2)
+        event.kind
+        for event in grid_events.latest_events(stream=f"execution:{execution_id}", kinds=(WARNED, TOLD), limit=2)
     ]
     return kind in kinds and unless not in kinds
 

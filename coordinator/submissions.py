@@ -10,7 +10,7 @@ from coordinator import catalogue, control, dispatch, repositories, roster
 from coordinator.models import Agent, Nudge
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import Source, Submission
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.public_errors import GridError
 from grid.public_types import AgentSpec
 from tracker import public_api as tracker
@@ -30,7 +30,7 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
     spec: dict[str, object] = {"acceptance": list(submission.acceptance)}
     if submission.adapter:
         try:
-            grid.check_agent(AgentSpec(adapter=submission.adapter, options=submission.options))
+            grid_agents.check_agent(AgentSpec(adapter=submission.adapter, options=submission.options))
         except GridError as error:
             raise InvalidInputError(str(error)) from error
         spec |= {"adapter": submission.adapter, "options": dict(submission.options)}

@@ -20,6 +20,7 @@ from coordinator import breaker, budgets, dispatch, messages, outbox, outcomes, 
 from coordinator.models import Agent, Nudge, SweepSlot
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import TERMINAL
 from tracker import public_api as tracker
 from tracker import public_inbound
@@ -63,12 +64,12 @@ def apply_events() -> int:
 def _apply_events() -> int:
     handled = 0
     while True:
-        position = grid.cursor(CONSUMER)
-        batch = grid.read_events(after=position, kinds=(STARTED, ENDED, *NOTES), limit=EVENTS_PER_BATCH)
+        position = grid_events.cursor(CONSUMER)
+        batch = grid_events.read_events(after=position, kinds=(STARTED, ENDED, *NOTES), limit=EVENTS_PER_BATCH)
         if not batch:
             return handled
         # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
-        if not grid.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
+        if not grid_events.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
             continue
         runs = [(event.kind, UUID(event.stream.removeprefix("execution:"))) for _, event in batch]
         for execution_id in outcomes.begun([run for kind, run in runs if kind == STARTED]):

@@ -31,7 +31,10 @@ VERSION_SECONDS = 30.0
 DRY_RUN_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 _FILE = "dry-run.txt"
-_STEPS: list[dict[str, Any]] = [{"text": "I write it.", "calls": [{"shell": f"echo works > {_FILE}"}]}, {"text": f"Wrote {_FILE}."}]
+_STEPS: list[dict[str, Any]] = [
+    {"text": "I write it.", "calls": [{"shell": f"echo works > {_FILE}"}]},
+    {"text": f"Wrote {_FILE}."},
+]
 _PROMPT = f"Write the word works into the file {_FILE}, then end."
 _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY")
 _ADDRESSES: Mapping[str, str] = {"claude": "", "codex": "/v1", "opencode": "/v1", "gemini": ""}

@@ -20,6 +20,7 @@ from django.conf import settings
 from bench.perf import fleet, floors, stamps
 from bench.perf.figures import Figure, PerfError, percentile, spread
 from grid import public_api as grid
+from grid import public_events as grid_events
 
 GOAL_ABOVE_FLOOR_MS = 40.0
 AGENT = ("/bin/sh", "-c", "date +%s%N; echo done > work.txt")
@@ -102,7 +103,7 @@ def _dispatch(agent_id: int) -> dict[str, float]:
 
 def _first_word(execution_id: UUID) -> int:
     """What the agent printed: the time at which it ran, in ns."""
-    for event in grid.read_stream(f"execution:{execution_id}"):
+    for event in grid_events.read_stream(f"execution:{execution_id}"):
         if event.kind == _OUTPUT:
             return int(event.body.get("text") or event.body["lines"][0])
     raise PerfError(f"execution {execution_id} printed nothing")

@@ -20,6 +20,7 @@ from bench.perf import fleet, floors, observe
 from bench.perf.figures import Figure, PerfError, percentile
 from coordinator.public_types import AgentView
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import ExecutionView
 
 GOAL_PER_SECOND = 20.0
@@ -113,7 +114,7 @@ def _split(ways: Sequence[_Way]) -> dict[str, float]:
 
 
 def _way(agent: AgentView, run: ExecutionView) -> _Way:
-    exit_event = next((e for e in grid.read_stream(f"execution:{run.id}") if e.kind == "agent.exited"), None)
+    exit_event = next((e for e in grid_events.read_stream(f"execution:{run.id}") if e.kind == "agent.exited"), None)
     if exit_event is None:
         raise PerfError(f"execution {run.id} has no event of its agent's exit")
     return _Way(

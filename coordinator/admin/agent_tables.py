@@ -10,7 +10,7 @@ from coordinator.admin.display import line, link, list_link, pill, plain, table
 from coordinator.admin.envelopes import envelope_status, used
 from coordinator.admin.words import decision_in_words
 from coordinator.models import Agent, AuditEntry
-from grid import public_api as grid
+from grid import public_events as grid_events
 
 TIMELINE_ROWS = 200
 CHILD_ROWS = 100
@@ -119,7 +119,7 @@ def timeline(agent: Agent) -> str:
             line(event.kind),
             line(plain(dict(event.body)), 400),
         )
-        for event in grid.latest_events(stream=agent.stream, limit=TIMELINE_ROWS)
+        for event in grid_events.latest_events(stream=agent.stream, limit=TIMELINE_ROWS)
     )
     every = list_link("grid_event", "all events", q=agent.stream)
     return format_html("{}{}", every, table(("no.", "at", "kind", "what"), cells))

@@ -19,6 +19,7 @@ from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
 from coordinator.models import Agent, Envelope, ModelCall
 from coordinator.public_types import Usage
+from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.public_toolkit import Tiers
 from grid.public_types import Caller
@@ -76,7 +77,7 @@ class Ended:
 
 def caller_of(bearer: str) -> Caller | None:
     """Whose bearer token it is; None for a wrong, an old or an ended one."""
-    return grid.caller_of(bearer)
+    return grid_agents.caller_of(bearer)
 
 
 def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitted | Refusal:
@@ -132,7 +133,7 @@ def settle(admitted: Admitted, ended: Ended) -> None:
             return
         caller = admitted.caller
         row = ModelCall.objects.get(pk=admitted.call_id)
-        grid.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", _result(row, ended))])
+        grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", _result(row, ended))])
         spending.note_warning(admitted.path, execution_id=caller.execution_id, fence=caller.fence)
 
 
@@ -195,7 +196,7 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tie
         if busy:
             transaction.set_rollback(True)
             return Refusal(reason=Refused.BUSY, message=busy)
-        if not grid.record_call(
+        if not grid_agents.record_call(
             caller.execution_id, fence=caller.fence, events=[("llm.requested", _requested(call, asked))]
         ):
             transaction.set_rollback(True)
@@ -242,7 +243,7 @@ def _refuse(caller: Caller, agent: Agent, provider: str, model: str, reason: Ref
                 ended_at=timezone.now(),
             )
             body = {"provider": provider, "model": model[:200], "code": str(reason), "reason": message[:300]}
-            grid.record_call(
+            grid_agents.record_call(
                 caller.execution_id, fence=caller.fence, events=[("llm.refused", {**body, "metered": True})]
             )
         if reason == Refused.BUDGET:

@@ -16,7 +16,7 @@ from coordinator import public_api
 from coordinator.management import words
 from coordinator.management.output import cell, joined, row
 from coordinator.public_types import ENDED, AgentState, AgentView, Answer
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import EventView
 
 POLL_SECONDS = 0.3
@@ -50,8 +50,8 @@ class Follower:
 
     def __init__(self, *, root: str = "", stream: str = "", path: str = "", backlog: int = 0) -> None:
         self._root, self._stream, self._path = root, stream, path
-        self._position = grid.end_of_events()
-        last = grid.latest_events(root=root, stream=stream, limit=_SEARCHED if path else max(1, backlog))
+        self._position = grid_events.end_of_events()
+        last = grid_events.latest_events(root=root, stream=stream, limit=_SEARCHED if path else max(1, backlog))
         self._seq = last[-1].seq if last else 0
         # What is committed between the two reads comes in both.
         self._known = {event.id for event in last}
@@ -64,10 +64,10 @@ class Follower:
 
     def _read(self) -> list[EventView]:
         if self._stream:
-            events = grid.read_stream(self._stream, after_seq=self._seq, limit=BATCH)
+            events = grid_events.read_stream(self._stream, after_seq=self._seq, limit=BATCH)
             self._seq = events[-1].seq if events else self._seq
             return events
-        found = grid.read_events(after=self._position, root=self._root, limit=BATCH)
+        found = grid_events.read_events(after=self._position, root=self._root, limit=BATCH)
         if found:
             self._position = found[-1][0]
         return [event for _, event in found if event.id not in self._known]

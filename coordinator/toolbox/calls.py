@@ -17,7 +17,7 @@ from coordinator.public_errors import CoordinatorError
 from coordinator.toolbox import registry
 from coordinator.toolbox.context import Call, open_call
 from coordinator.toolbox.hooks import DOOR, REQUESTED, RESULT, hooks_for
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.public_errors import GridError
 from grid.public_toolkit import Tool, ToolkitError, call
 from grid.public_types import Caller
@@ -69,13 +69,15 @@ def answer(caller: Caller, name: str, arguments: Mapping[str, Any]) -> Reply:
     call_id = uuid.uuid4().hex[:12]
     opened = open_call(caller)
     asked = {"name": name[:100], "id": call_id, "door": DOOR, "args": dict(arguments)}
-    if opened is None or not grid.record_call(caller.execution_id, fence=caller.fence, events=[(REQUESTED, asked)]):
+    if opened is None or not grid_agents.record_call(
+        caller.execution_id, fence=caller.fence, events=[(REQUESTED, asked)]
+    ):
         return Reply(status=Status.OVER, value=OVER)
     status, value = _carry_out(opened, name, arguments, call_id)
     said = value if isinstance(value, str) else {"value": value}
     body = {"name": name[:100], "id": call_id, "door": DOOR, "ok": status == Status.OK}
     shown = {"text": said[:_SAID]} if isinstance(said, str) else said
-    grid.record_call(caller.execution_id, fence=caller.fence, events=[(RESULT, {**body, **shown})])
+    grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[(RESULT, {**body, **shown})])
     return Reply(status=status, value=value, notes=_notes(opened, name))
 
 

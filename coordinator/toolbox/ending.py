@@ -9,7 +9,7 @@ from pydantic import Field
 from coordinator import spawning
 from coordinator.toolbox.context import Call
 from coordinator.toolbox.family import Child
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.public_toolkit import ToolRefusedError
 
 
@@ -29,7 +29,7 @@ def finish(
     report = {"outcome": outcome, "summary": summary, "children": asked, "comment": comment}
     if outcome == "split":
         agent = call.agent()
-        proposed = grid.read_children(asked)
+        proposed = grid_agents.read_children(asked)
         why = spawning.complaint(
             agent,
             spawning.unasked(agent, proposed),
@@ -38,6 +38,6 @@ def finish(
         )
         if why:
             raise ToolRefusedError(why)
-    if not grid.report_outcome(call.caller.execution_id, fence=call.caller.fence, report=report):
+    if not grid_agents.report_outcome(call.caller.execution_id, fence=call.caller.fence, report=report):
         raise ToolRefusedError("your run is over: nothing more can be reported in its name")
     return {"reported": outcome, "note": "end your run now"}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coordinator.toolbox.context import Call
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_toolkit import Answer, Hook, ToolCall, ToolRefusedError, build
 
 DOOR = "grid"
@@ -33,7 +33,7 @@ class CallBudget(Hook):
             return None
         context: Call = call.context
         stream = f"execution:{context.caller.execution_id}"
-        if grid.count_events(stream, kind=REQUESTED, door=DOOR) > self._limit:
+        if grid_events.count_events(stream, kind=REQUESTED, door=DOOR) > self._limit:
             raise ToolRefusedError(
                 f"all {self._limit} calls of the grid's tools that this run may make are used; call finish now"
             )

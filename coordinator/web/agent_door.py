@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 
 from coordinator.web import connections
 from coordinator.web.rates import Rates
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.public_types import Caller
 
 log = logging.getLogger(__name__)
@@ -64,13 +64,13 @@ class Door:
         is_known = key in self._known
         if is_known:  # refused without a look at the database
             self._take(key)
-        caller = grid.caller_of(token)
+        caller = grid_agents.caller_of(token)
         if caller is None:
             raise _unauthorized("this token opens nothing: it is wrong, or its run is over", error="invalid_token")
         if not is_known:
             self._remember(key, caller)
             self._take(key)
-            grid.note_connection(caller.execution_id, fence=caller.fence)
+            grid_agents.note_connection(caller.execution_id, fence=caller.fence)
         return caller
 
     def _remember(self, key: str, caller: Caller) -> None:
@@ -107,7 +107,7 @@ class Door:
         body = {"text": f"{refused} calls of the grid's tools refused: too many at once", "refused": refused}
         try:
             with connections.borrowed():
-                grid.record_call(caller.execution_id, fence=caller.fence, events=[("tool.refused", body)])
+                grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("tool.refused", body)])
         except DatabaseError as error:
             log.warning(
                 "refusals not recorded", extra={"action": "agent-door", "refused": refused, "error": str(error)}

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from coordinator.management.base import NOT_OK, OK, GridCommand
 from coordinator.management.output import cell, table
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.public_types import CliCheck
 
 
@@ -29,7 +29,7 @@ class Command(GridCommand):
         return self._install(options) if options["act"] == "install" else self._check(options)
 
     def _install(self, options: dict[str, Any]) -> int:
-        made = grid.install_clis(options["name"] or grid.installable_clis())
+        made = grid_agents.install_clis(options["name"] or grid_agents.installable_clis())
         self.out.document({"installed": {name: str(path) for name, path in made.items()}})
         for name, path in made.items():
             self.out.line(cell(name, "bold"), "  ", cell(str(path)))
@@ -37,8 +37,8 @@ class Command(GridCommand):
 
     def _check(self, options: dict[str, Any]) -> int:
         # What needs options of its own cannot be tried without them.
-        names = options["name"] or [name for name in grid.agent_names() if name != "acp"]
-        found = [grid.check_cli(name, dry_run=not options["no_dry_run"]) for name in names]
+        names = options["name"] or [name for name in grid_agents.agent_names() if name != "acp"]
+        found = [grid_agents.check_cli(name, dry_run=not options["no_dry_run"]) for name in names]
         self.out.document({"agents": found})
         self.out.lines(table([_row(check) for check in found]))
         for check in found:

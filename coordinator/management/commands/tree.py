@@ -11,7 +11,7 @@ from coordinator.management.base import OK, GridCommand, add_issue
 from coordinator.management.follow import Seen
 from coordinator.management.output import cell
 from coordinator.public_types import AgentView
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_types import EventView
 
 _PAGE = 2_000
@@ -62,7 +62,7 @@ def _timeline(agents: list[AgentView]) -> list[Seen]:
     events: list[EventView] = []
     after = read = 0
     while read < _MAX_EVENTS:
-        page = grid.read_root(follow.root_key(agents[0]), after_id=after, limit=_PAGE)
+        page = grid_events.read_root(follow.root_key(agents[0]), after_id=after, limit=_PAGE)
         events += [event for event in page if words.is_milestone(event)]
         read += len(page)
         if len(page) < _PAGE:

@@ -35,7 +35,7 @@ from coordinator.models import (
     UpgradeRequest,
 )
 from coordinator.policy_file import dump_policy, parse_policy
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.models import Execution
 from grid.specs import dump_spec
 from tests.factories import launch_spec, make_agent, make_child, make_git_repository
@@ -177,7 +177,7 @@ def fill(count: int) -> None:
     )
     SweepSlot.objects.bulk_create(SweepSlot(name=f"{HOSTILE_MARKUP[:30]} {tree}.{n}") for n in range(count))
     for row in agents[:2]:
-        grid.append_events(stream=row.stream, root=row.root_key, events=[("note", {"text": HOSTILE})])
+        grid_events.append_events(stream=row.stream, root=row.root_key, events=[("note", {"text": HOSTILE})])
 
 
 def page(model: Any, kind: str, *args: Any) -> str:

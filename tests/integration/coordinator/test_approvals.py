@@ -14,6 +14,7 @@ from coordinator.authority import Person
 from coordinator.models import Agent, AuditEntry
 from coordinator.public_types import AgentState, Answer, Outsiders, Source
 from grid import public_api as grid
+from grid import public_events as grid_events
 from tests.factories import make_agent, make_child, make_git_repository
 from tracker import public_api as tracker
 from tracker.models import Comment, Issue, Repository
@@ -174,4 +175,4 @@ def make_child_on_github(parent: Agent) -> Agent:
 def test_an_operators_acts_leave_a_trace(agent):
     control.nudge(agent.pk, actor="op")
     assert AuditEntry.objects.get().action == "nudge"
-    assert [event.kind for event in grid.read_stream(agent.stream) if event.kind == "agent.approved"]
+    assert [event.kind for event in grid_events.read_stream(agent.stream) if event.kind == "agent.approved"]

@@ -15,7 +15,7 @@ from django.utils import timezone
 from coordinator import budgets, public_api, spending
 from coordinator.models import Agent, AuditEntry, Envelope, ModelCall
 from coordinator.public_types import Cost, Usage
-from grid import public_api as grid
+from grid import public_agents as grid_agents
 from grid.models import Execution
 from tests.factories import make_agent, make_child, make_execution, make_git_repository
 
@@ -46,7 +46,7 @@ def told(agent: Agent, **body: Any) -> None:
     event = ("llm.result", {"usage": usage, "final": True, **body})
     running = {"state": "running", "token": 1, "host": "h", "lease_until": timezone.now()}
     Execution.objects.filter(pk=run.pk).update(**running)
-    assert grid.record_call(run.pk, fence=1, events=[event])
+    assert grid_agents.record_call(run.pk, fence=1, events=[event])
 
 
 def test_tree_explain_and_status_show_the_cost_of_each_agent(agent):

@@ -10,7 +10,7 @@ import pytest
 from coordinator import dispatch, invariants, prompt_library, queries
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import AgentState, Source
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.models import Execution
 from tests.factories import git, make_agent
 from tests.integration.coordinator.github_trees import Office, office, prompt, runs  # noqa: F401 - a fixture
@@ -161,7 +161,7 @@ def test_children_run_under_the_profile_and_the_prompt_that_their_parent_names(g
     # What there is not is told, and the work is done all the same.
     assert second.execution.spec["profile"]["name"] == "worker"
     assert "You are an agent of agent-grid." in second.execution.prompt
-    kinds = [event.kind for event in grid.read_stream(second.stream)]
+    kinds = [event.kind for event in grid_events.read_stream(second.stream)]
     assert kinds.count("agent.wish-not-met") == 2
     assert invariants.violations() == []
 

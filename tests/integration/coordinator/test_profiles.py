@@ -13,7 +13,7 @@ from coordinator import dispatch, invariants, profiles, queries, repositories
 from coordinator.capability import EVERYTHING, SPLITTING, allows_model, from_json, is_within
 from coordinator.models import Agent, Envelope, RepositoryPolicy
 from coordinator.public_types import Answer, Source
-from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.models import Execution
 from grid.specs import load_spec
 from tests.factories import git, make_agent, make_child
@@ -198,7 +198,7 @@ def test_an_unknown_profile_of_a_child_is_the_default_with_a_note(repository: Pa
     child = make_child(root)
     Agent.objects.filter(pk=child.pk).update(profile="no-such-thing")
     assert launched(child).profile["name"] == "worker"
-    (event,) = grid.latest_events(stream=child.stream, kinds=["agent.wish-not-met"], limit=5)
+    (event,) = grid_events.latest_events(stream=child.stream, kinds=["agent.wish-not-met"], limit=5)
     assert "no profile 'no-such-thing'" in event.body["why"]
     assert "no profile 'no-such-thing'" in queries.explain(child.pk).wishes_not_met[0]
 

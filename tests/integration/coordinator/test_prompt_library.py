@@ -13,6 +13,7 @@ from coordinator.models import Agent, AuditEntry, Prompt
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import Answer, Source
 from grid import public_api as grid
+from grid import public_events as grid_events
 from tests.factories import make_agent, make_child
 from tests.integration.coordinator.at_once import together
 from tests.integration.coordinator.command_rows import run
@@ -39,7 +40,7 @@ def launched(agent: Agent, prompt: str) -> str:
 
 
 def notes(agent: Agent) -> list[str]:
-    return [event.body["why"] for event in grid.read_stream(agent.stream) if event.kind == "agent.wish-not-met"]
+    return [event.body["why"] for event in grid_events.read_stream(agent.stream) if event.kind == "agent.wish-not-met"]
 
 
 def test_a_tree_sees_its_own_templates_then_everybodys_then_the_shipped_ones() -> None:

@@ -17,6 +17,7 @@ from coordinator.models import Agent, AuditEntry, Message, RepositoryPolicy, Upg
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Answer, Source
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.models import Execution
 from grid.public_types import Check, Result
 from tests.factories import make_agent, make_child
@@ -52,7 +53,7 @@ def child(root: Agent) -> Agent:
 
 
 def kinds(agent: Agent) -> list[str]:
-    return [event.kind for event in grid.read_stream(agent.stream)]
+    return [event.kind for event in grid_events.read_stream(agent.stream)]
 
 
 def test_a_parent_grants_what_it_holds_and_no_more(root: Agent, child: Agent) -> None:

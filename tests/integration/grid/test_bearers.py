@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from grid import bearers, executions, lifecycle
 from grid.models import Event, Execution, Host
-from grid.public_api import report_outcome
+from grid.public_agents import report_outcome
 from grid.public_errors import GridError
 from grid.public_types import Result, State
 from tests.factories import make_execution

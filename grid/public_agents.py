@@ -1,0 +1,106 @@
+"""What the rest of agent-grid may ask of the grid about agents: which there are, whether they work here, and running ones. Thin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from grid import (
+    bearers,
+    cli_checks,
+    cli_install,
+    delivery,
+    wiring,
+)
+from grid.agents import bounds, outcome, registry
+from grid.agents.pins import PINS
+from grid.conf import conf
+from grid.public_types import (
+    AgentSpec,
+    Caller,
+    ChildProposal,
+    CliCheck,
+    OutcomeKind,
+)
+
+
+def agent_names() -> tuple[str, ...]:
+    """Names of all adapters."""
+    return registry.names()
+
+
+def check_cli(name: str, *, dry_run: bool = True) -> CliCheck:
+    """Whether this machine can run an agent; a dry run takes up to a minute. Raises GridError for an unknown name."""
+    registry.get(name)
+    return cli_checks.check(name, dry_run=dry_run)
+
+
+def install_clis(names: Collection[str]) -> dict[str, Path]:
+    """Install coding CLIs at their pinned versions. Returns each one's program. Raises GridError that names the fix."""
+    return cli_install.install(names)
+
+
+def installable_clis() -> tuple[str, ...]:
+    """Names of the coding CLIs that `install_clis` knows."""
+    return tuple(PINS)
+
+
+def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) -> None:
+    """Raise a GridError that names the fix when this agent cannot be run as asked under a frozen profile."""
+    adapter, settings = registry.get(spec.adapter), conf()
+    # Only the processes that start agents need to know the address; here any will do.
+    offers = wiring.wiring_for(profile or {}, replace(settings, agent_url=settings.agent_url or "http://127.0.0.1"))
+    adapter.validate(adapter.wired(options=spec.options, wiring=offers).options)
+
+
+def deliver(execution_id: UUID, *, key: str, sender: str, text: str) -> bool:
+    """Have a message written to a running agent; False when it does not run, or its program takes nothing while it works.
+
+    Events tell how far it came: `message.taken`, `message.refused`, `agent.inbox`, each with the key as `id`.
+    """
+    return delivery.deliver(execution_id, key=key, sender=sender, text=text)
+
+
+def caller_of(bearer: str) -> Caller | None:
+    """Whose bearer token it is; None for a wrong, an old or an ended one."""
+    return bearers.caller(bearer)
+
+
+def record_call(execution_id: UUID, *, fence: int, events: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Add events, kind and body each, to a running execution's stream; False when the claim is over.
+
+    Bodies are cut down to what an event may hold.
+    """
+    cut = [(kind, bounds.bounded(body)) for kind, body in events]
+    return bearers.record(execution_id, fence=fence, events=cut)
+
+
+def note_connection(execution_id: UUID, *, fence: int) -> None:
+    """Remember that the agent reached our tools."""
+    bearers.note_connection(execution_id, fence=fence)
+
+
+def report_outcome(execution_id: UUID, *, fence: int, report: dict[str, Any]) -> bool:
+    """Store what the agent reported by the tool `finish`; False when the claim is over.
+
+    Args:
+        report: In the shape of `.agentgrid/outcome.json`.
+
+    Raises:
+        GridError: The report breaks a rule; the message names the place, so that the agent can correct itself.
+    """
+    checked = outcome.report_of(outcome.parse_outcome(outcome.encode_outcome(report)))
+    return bearers.report(execution_id, fence=fence, outcome=checked)
+
+
+def read_children(children: Sequence[Mapping[str, Any]]) -> tuple[ChildProposal, ...]:
+    """Sub-issues that an agent asks for, in the shape of a report's `children`, checked.
+
+    Raises:
+        GridError: One of them breaks a rule; the message names the place, so that the agent can correct itself.
+    """
+    report = {"outcome": OutcomeKind.SPLIT, "children": [dict(child) for child in children]}
+    return outcome.parse_outcome(outcome.encode_outcome(report)).children
