@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
-from grid import bearers, executions, gridctl, lifecycle, phases, processes, specs, store, wiring, workspaces
+from grid import bearers, executions, gridctl, lifecycle, phases, placing, processes, specs, store, wiring, workspaces
 from grid.agents import base, registry
 from grid.conf import GridConf, conf
 from grid.models import Execution
@@ -157,10 +157,7 @@ def _shim_spec(
     if phase.kind == phases.Kind.AGENT:
         launch = _agent(settings, execution_id, fence, spec, files)
         for name, data in launch.files.items():
-            target = files.home / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch(mode=0o600)
-            target.write_bytes(data)
+            placing.write(files.home, name, data)
         argv, env, prompt, limits = launch.argv, launch.env, launch.prompt, spec.limits
         stdin: Literal["file", "pipe"] = "pipe" if launch.live_input else "file"
     else:

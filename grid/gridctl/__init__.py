@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import shutil
 from pathlib import Path
+
+from grid import placing
 
 FOLDER = "bin"
 """Below HOME; it leads the PATH of a run that has tools of ours."""
@@ -32,26 +31,6 @@ def place(home: Path, *, python: str) -> Path:
         home: Of the run; it exists.
         python: Interpreter to try first.
     """
-    folder = home / FOLDER
-    if folder.is_symlink() or not folder.is_dir():
-        with contextlib.suppress(FileNotFoundError):
-            folder.unlink()
-        folder.mkdir(mode=0o700)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        _write(fd, "gridctl.py", _SCRIPT.read_bytes(), mode=0o600)
-        _write(fd, "gridctl", _WRAPPER.format(python=shlex.quote(python)).encode(), mode=0o700)
-    finally:
-        os.close(fd)
-    return folder
-
-
-def _write(folder_fd: int, name: str, data: bytes, *, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            os.unlink(name, dir_fd=folder_fd)
-        except IsADirectoryError:
-            shutil.rmtree(name, dir_fd=folder_fd)
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder_fd)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
+    placing.write(home, f"{FOLDER}/gridctl.py", _SCRIPT.read_bytes())
+    placing.write(home, f"{FOLDER}/gridctl", _WRAPPER.format(python=shlex.quote(python)).encode(), mode=0o700)
+    return home / FOLDER

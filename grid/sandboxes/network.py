@@ -29,6 +29,8 @@ from grid.sandboxes import egress
 INSIDE = "/run/agentgrid"
 """Where a sandbox sees its sockets."""
 PROXY_PORT = 3128
+FIRST_FREE_PORT = 1024
+"""Below it only root may listen, which nobody in a sandbox is."""
 PROXY = Path(__file__).with_name("proxy.py")
 CONTROL = "egress.sock"
 _SOURCES = ("proxy.py", "carrying.py", "egress.py")
@@ -76,6 +78,10 @@ def rules_for(execution_id: UUID, settings: GridConf) -> egress.Rules:
             else:
                 address = socket.gethostbyname(host)  # the operator's own: it may be anywhere
                 entries.append(egress.Entry(host=host, port=port, address=address))
+        if privileged := [door.port for door in doors if door.port < FIRST_FREE_PORT]:
+            raise ValueError(
+                f"nobody in a sandbox can listen on port {privileged[0]}; use one from {FIRST_FREE_PORT} on"
+            )
     except (ValueError, OSError) as error:
         raise LaunchFailedError(
             f"no sandbox without a network: {error}; correct AGENTGRID_EGRESS_ALLOW or AGENTGRID_AGENT_URL",

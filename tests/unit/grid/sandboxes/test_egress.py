@@ -115,6 +115,12 @@ def test_the_grid_on_loopback_is_a_door_and_elsewhere_an_entry() -> None:
     assert network.rules_for(uuid4(), there).entries == (egress.Entry(host="10.1.2.3", port=443, address="10.1.2.3"),)
 
 
+@pytest.mark.parametrize("changes", [{"agent_url": "http://localhost"}, {"egress_allow": ("127.0.0.1",)}])
+def test_a_door_that_only_root_could_open_starts_nothing(changes: dict[str, Any]) -> None:
+    with pytest.raises(LaunchFailedError, match="use one from 1024 on"):
+        network.rules_for(uuid4(), dataclasses.replace(conf(), **changes))
+
+
 def test_a_list_that_cannot_be_read_starts_nothing() -> None:
     with pytest.raises(LaunchFailedError, match="AGENTGRID_EGRESS_ALLOW"):
         network.rules_for(uuid4(), dataclasses.replace(conf(), egress_allow=("http://pypi.org/",)))
