@@ -1,0 +1,130 @@
+"""Ends that are no success: another attempt after a while, a person is asked, or the end is applied later."""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from coordinator import (
+    applied,
+    briefing,
+    dispatch,
+    integration,
+    upgrades,
+)
+from coordinator.conf import conf
+from coordinator.models import Agent
+from coordinator.public_errors import ClosingWordsError
+from coordinator.public_types import AgentState, Source
+from grid.public_errors import GridError
+from grid.public_types import ExecutionView, State
+
+log = logging.getLogger(__name__)
+MAX_RETRY_SECONDS = 300.0
+CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
+"""Ends whose work the next run continues from; after an acceptance failure as well."""
+
+
+def back_off(failures: int) -> float:
+    """Seconds before the next try: 10 · 2ⁿ with jitter, at most five minutes."""
+    base: float = min(MAX_RETRY_SECONDS, conf().retry_seconds * 2**failures)
+    return base * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+
+
+def fail(agent: Agent, run: ExecutionView, reason: str) -> None:
+    """Another attempt, or the end of them."""
+    attempts, policy = agent.attempts + 1, briefing.limits_of(agent)
+    if attempts >= policy.attempts:
+        applied.move(agent, run, AgentState.FAILED, f"attempt {attempts} failed: {reason}", attempts=attempts)
+        return
+    upgrades.by_policy(agent, run, failures=policy.upgrade_after_failures)
+    again(agent, run, reason=reason, delay=back_off(agent.attempts), attempts=attempts)
+
+
+def again(agent: Agent, run: ExecutionView, *, reason: str, delay: float, attempts: int) -> None:
+    """Another run after a delay; the work of a checkpoint is where it starts."""
+    now = timezone.now()
+    due = now + timedelta(seconds=delay)
+    goes_on = run.result.changed and (run.state in CHECKPOINTS or bool(run.result.checks))
+    fields: dict[str, Any] = {
+        "attempts": attempts,
+        "crashes": agent.crashes + 1 if run.state == State.LOST else 0,
+        "not_before": due if delay else None,
+        "next_mode": "" if run.mode == "work" else run.mode,
+    }
+    if goes_on:
+        fields["head"] = run.result.head
+    with transaction.atomic():
+        if not applied.move(agent, run, AgentState.QUEUED, reason, **fields):
+            return
+        dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300], not_before=due if delay else None)
+
+
+def later(agent: Agent, error: Exception) -> None:
+    """The source is away: the end stays unapplied, and the sweep applies it again a little later."""
+    log.warning("not published yet", extra={"action": "publish", "agent": agent.pk, "error": str(error)[:300]})
+    Agent.objects.filter(pk=agent.pk, is_applied=False).update(updated_at=timezone.now())
+
+
+def conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:
+    """A run in mode `resolve`, or a person when attempts are spent."""
+    attempts = agent.attempts + 1
+    reason = f"merge conflict in {', '.join(done.conflict[:5])}"
+    if attempts >= briefing.max_attempts(agent):
+        block(agent, run, reason)
+        return
+    with transaction.atomic():
+        moved = applied.move(
+            agent,
+            run,
+            AgentState.QUEUED,
+            reason,
+            attempts=attempts,
+            head=done.head,
+            next_mode="resolve",
+            conflict={"paths": list(done.conflict), "commit": done.against},
+        )
+        if moved:
+            dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason)
+
+
+def out_of_money(agent: Agent, run: ExecutionView) -> None:
+    """A person raises the budget or not; what is committed is where the next run starts."""
+    kept = {"head": run.result.head} if run.result.changed else {}
+    reason = "its budget is used up; raise it with `manage.py budget raise`, then nudge"
+    applied.move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
+
+
+def refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | GridError) -> None:
+    """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked."""
+    attempts = agent.attempts + 1
+    is_told = "refused" in agent.conflict or attempts >= briefing.max_attempts(agent)
+    if is_told or not isinstance(error, ClosingWordsError):
+        block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        return
+    head = run.result.head
+    advice = f"The work is commit {head}; `git merge --squash {head}`, then `git commit -m …`, takes it over without its messages"
+    reason = f"the work was not taken, because {error}"
+    with transaction.atomic():
+        moved = applied.move(
+            agent,
+            run,
+            AgentState.QUEUED,
+            reason[:500],
+            attempts=attempts,
+            head=integration.branch_head(agent),
+            next_mode="" if run.mode == "work" else run.mode,
+            conflict={**agent.conflict, "refused": f"{reason}. {advice}"},
+        )
+        if moved:
+            dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300])
+
+
+def block(agent: Agent, run: ExecutionView, reason: str) -> None:
+    """A person is asked."""
+    applied.move(agent, run, AgentState.BLOCKED, reason)
