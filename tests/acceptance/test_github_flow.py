@@ -14,6 +14,10 @@ import pytest
 from agentgrid import supervisor
 
 
+# The set-up plays the whole flow: a minute on a quiet machine, several beside other tests.
+pytestmark = pytest.mark.timeout(420)
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `make demo-github` does, with every webhook signed, sent twice and out of order."""
