@@ -3,13 +3,13 @@ SHELL := /bin/sh
 PYTHON_IN_VENV := .venv/bin/python
 # Four processes, even on two cores, because most tests wait for other processes; whole files each, in the order that
 # tests/conftest.py gives them.
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 # What the operator keeps in .env must not reach the checks.
 CLEAN := AGENTGRID_READ_DOTENV=False
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-github up agents-install test check static lint imports types perf format migrations clean runtime dev
+.PHONY: help demo demo-github up agents-install test test-clis check static lint imports types perf format migrations clean runtime dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ agents-install: runtime ## install claude, codex, opencode and gemini at the che
 test: static ## every check, then every test: what CI runs (PYTEST_ARGS='-k name')
 	@$(PYTHON_IN_VENV) -m compileall -q -x demo/repository manage.py agentgrid bench coordinator grid tracker tests
 	@$(CLEAN) PYTHONDONTWRITEBYTECODE= $(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)
+
+test-clis: dev ## the tests of the coding CLIs themselves; they need `make agents-install`
+	@$(CLEAN) PYTHONDONTWRITEBYTECODE= $(PYTHON_IN_VENV) -m pytest -m clis tests/acceptance $(ARGS)
 
 check: static ## every check without the tests
 

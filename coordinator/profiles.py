@@ -169,10 +169,41 @@ def _choose(agent: Agent, policy: EffectivePolicy, library: Library, notes: list
         if not name:
             continue
         try:
-            return library.profile(name), chosen_by
+            return _narrowed(library.profile(name), policy), chosen_by
         except DefinitionError as error:
             notes.append(f"the profile '{name[:60]}' ({chosen_by}) cannot be used: {error}"[:500])
     return _NONE, f"depth {agent.depth}"
+
+
+def _fleets(name: str, policy: EffectivePolicy) -> FrozenProfile | None:
+    """What the fleet means by a name, where a repository may have changed it: the profile, an ancestor or a toolset of it."""
+    fleet = definitions.fleet()
+    if not (policy.profiles or policy.toolsets) or name not in fleet.names("profile"):
+        return None
+    try:
+        return fleet.profile(name)
+    except DefinitionError as error:
+        log.warning("profile not read", extra={"action": "profile", "error": str(error)[:300]})
+        return None
+
+
+def _narrowed(profile: FrozenProfile, policy: EffectivePolicy) -> FrozenProfile:
+    """A profile with no more money, no higher limits and no weaker sandbox than what it stands in place of."""
+    fleets = _fleets(profile.name, policy)
+    if fleets is None:
+        return profile
+    sandboxes = dict.fromkeys(filter(None, (sandbox_of(fleets), sandbox_of(profile))))
+    return replace(
+        profile,
+        budget=_lower(profile.budget, fleets.budget),
+        limits=_lower(profile.limits, fleets.limits),
+        sandbox=",".join(sandboxes),
+    )
+
+
+def _lower(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Of each number that either has the lower one."""
+    return {name: min(part[name] for part in (one, other) if name in part) for name in {**one, **other}}
 
 
 def _tiers(library: Library) -> Tiers:
@@ -188,16 +219,8 @@ def _tiers(library: Library) -> Tiers:
 
 def _of_profile(profile: FrozenProfile, policy: EffectivePolicy, tiers: Tiers) -> Capability:
     """What a profile grants; one that a repository puts in place of the fleet's grants no more than that did."""
-    own = capabilities.of_profile(profile, tiers)
-    if profile.name not in policy.profiles:
-        return own
-    fleet = definitions.fleet()
-    if profile.name in fleet.names("profile"):
-        try:
-            own = capabilities.intersect(own, capabilities.of_profile(fleet.profile(profile.name), tiers))
-        except DefinitionError as error:
-            log.warning("profile not read", extra={"action": "profile", "error": str(error)[:300]})
-    return own
+    own, fleets = capabilities.of_profile(profile, tiers), _fleets(profile.name, policy)
+    return own if fleets is None else capabilities.intersect(own, capabilities.of_profile(fleets, tiers))
 
 
 def _held(

@@ -156,7 +156,8 @@ def by_policy(agent: Agent, run: ExecutionView, *, failures: int) -> bool:
         held, tiers = profiles.capability_of(agent), profiles.fleet_tiers()
         above = _above(agent)
         wish = replace(held, tier=capabilities.next_rank(held.tier, tiers), models=held.models | above.models)
-        granted = capabilities.intersect(wish, above)
+        # A repository says how often is often enough, not how far: a root would have no bound at all.
+        granted = capabilities.intersect(wish, capabilities.intersect(above, _rule(agent)))
         if granted.tier <= held.tier:
             return False
         row = UpgradeRequest.objects.create(
@@ -215,10 +216,22 @@ def _above(agent: Agent) -> Capability:
     return capabilities.child_capability(held, EVERYTHING, EVERYTHING)
 
 
+def _rule(agent: Agent) -> Capability:
+    """What the rules for its depth leave it; only people go beyond them."""
+    policy = repositories.effective_policy(repositories.policy_of(agent.repository_id))
+    return profiles.rule_at(agent.depth, policy, profiles.fleet_tiers())
+
+
 def _granted(agent: Agent, row: UpgradeRequest, by: str) -> Capability:
     """What the granter can give of the wish, beyond what the agent holds. Raises NotAllowedError when that is nothing."""
-    held, above = profiles.capability_of(agent), _above(agent)
-    granted = capabilities.beyond(capabilities.intersect(capabilities.from_json(row.wish), above), held)
+    held, above, wish = profiles.capability_of(agent), _above(agent), capabilities.from_json(row.wish)
+    granted = capabilities.beyond(capabilities.intersect(wish, above), held)
+    if granted != NOTHING and by.startswith("agent:"):
+        granted = capabilities.beyond(capabilities.intersect(wish, capabilities.intersect(above, _rule(agent))), held)
+        if granted == NOTHING:
+            raise NotAllowedError(
+                f"the rule for depth {agent.depth} leaves nothing of what is asked for to agents; a person may grant it"
+            )
     if granted == NOTHING:
         if agent.parent is None:
             raise NotAllowedError("the fleet's limits leave nothing of what is asked for")

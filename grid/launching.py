@@ -77,6 +77,8 @@ def start_phase(execution_id: UUID, spec: LaunchSpec, phase: Phase, *, lease_at:
     """
     settings = conf()
     phase_dir = phase_path(execution_id, phase)
+    if processes.shim_state(phase_dir) != ShimState.ABSENT:
+        return False  # before anything is made anew: another token would shut out the agent that has the first one
     phase_dir.mkdir(parents=True, exist_ok=True)
     shim = _shim_spec(settings, execution_id, spec, phase, phase_dir, lease_at)
     spec_path = processes.write_spec(phase_dir, shim)
@@ -132,11 +134,13 @@ def _agent(settings: GridConf, execution_id: UUID, fence: int, spec: LaunchSpec,
     """What the agent's own phase starts, wired to the grid's tools and gateway; makes its bearer token."""
     adapter = registry.get(spec.agent.adapter)
     offers = wiring.wiring_for(spec.profile, settings)
-    wired = adapter.wired(options=spec.agent.options, wiring=offers)
+    wired = wiring.wire(adapter, spec.agent.options, offers)
     launch = adapter.launch(options=wired.options, files=files, prompt=spec.prompt)
     env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
     if settings.agent_url:
         bearer = bearers.mint(execution_id, fence=fence)
+        if not bearer:
+            raise LaunchFailedError("the claim is over: somebody else ended it meanwhile")
         env |= {base.URL_ENV: settings.agent_url, **dict.fromkeys((base.TOKEN_ENV, *wired.key_env), bearer)}
         if offers.grid_tools:
             env["PATH"] = f"{gridctl.place(files.home, python=files.python)}:{env.get('PATH', files.path)}"

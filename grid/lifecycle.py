@@ -15,7 +15,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from grid import event_log, returning, wake
-from grid.models import Execution, stream_of
+from grid.models import Execution
+from grid.models.executions import stream_of
 from grid.public_types import LIVE, TERMINAL, State
 
 ARROWS: Mapping[State, frozenset[State]] = {

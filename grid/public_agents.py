@@ -53,7 +53,7 @@ def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) ->
     adapter, settings = registry.get(spec.adapter), conf()
     # Only the processes that start agents need to know the address; here any will do.
     offers = wiring.wiring_for(profile or {}, replace(settings, agent_url=settings.agent_url or "http://127.0.0.1"))
-    adapter.validate(adapter.wired(options=spec.options, wiring=offers).options)
+    adapter.validate(wiring.wire(adapter, spec.options, offers).options)
 
 
 def deliver(execution_id: UUID, *, key: str, sender: str, text: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grid.agents.base import Wiring
+from grid.agents.base import Adapter, Wired, Wiring
+from grid.agents.offers import keep_token
 from grid.conf import GridConf
 
 
@@ -31,6 +32,13 @@ def wiring_for(profile: Mapping[str, Any], settings: GridConf) -> Wiring:
         mixins=tuple(profile.get("mixins", ())),
         limits=dict(profile.get("limits", {})),
     )
+
+
+def wire(adapter: Adapter, options: Mapping[str, Any], offers: Wiring) -> Wired:
+    """An agent's options with the offers worked in. Raises InvalidOptionsError for what the offers do not allow."""
+    wired = adapter.wired(options=options, wiring=offers)
+    keep_token(adapter.name, wired, offers)
+    return wired
 
 
 def unconnected(offers: Wiring, *, connects: bool, has_connected: bool) -> str:

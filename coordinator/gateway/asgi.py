@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,10 +29,17 @@ from grid.public_types import Caller
 log = logging.getLogger(__name__)
 BODY_SECONDS = 120.0
 """For a client to send its whole request."""
+MAX_HELD_BYTES = 64 << 20
+"""Of all requests of one token that are under way in this process."""
 _OUR_TOKENS = "agx_"
 """What they begin with: a client may send further keys, which are none of ours and go nowhere."""
 _TOO_FAST = "too many requests within a second; slow down"
+_SETTLE_AGAIN_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
+"""Between attempts to settle a call while the database is away."""
 _throttle = Throttle()
+_held: Counter[str] = Counter()
+_unsettled: set[asyncio.Task[None]] = set()
+"""Whom nobody else holds on to."""
 _threads = ThreadPoolExecutor(max_workers=connections.MANY, thread_name_prefix="gateway")
 """For the database; as many as there are connections to lend."""
 
@@ -66,7 +74,8 @@ async def _serve(scope: Scope, receive: Receive, send: Send, *, provider: str, p
         await send({"type": "http.response.body"})
         return None
     bearer = _bearer(scope)
-    turn = _throttle.take(hashlib.sha256(bearer.encode()).hexdigest(), time.monotonic())
+    key = hashlib.sha256(bearer.encode()).hexdigest()
+    turn = _throttle.take(key, time.monotonic())
     if turn == Pass.NO:
         return Refusal(reason=Refused.BUSY, message=_TOO_FAST)
     caller = await _in_thread(admission.caller_of, bearer)
@@ -78,13 +87,16 @@ async def _serve(scope: Scope, receive: Receive, send: Send, *, provider: str, p
     if route is None:
         words = f"the gateway does not pass on {scope['method'][:10]} {path[:100]}"
         return await _in_thread(admission.refuse, caller, provider, Refused.PATH, words)
+    holding = _Holding(key)
     try:
-        body = await _body(receive, _header(scope, b"content-length"))
+        body = await _body(receive, _header(scope, b"content-length"), holding)
+        if body is None:
+            return None  # gone before it had said what it wants
+        return await _call(scope, receive, send, caller=caller, route=route, raw=body)
     except BadRequestError as error:
         return await _in_thread(admission.refuse, caller, provider, error.reason, str(error))
-    if body is None:
-        return None  # gone before it had said what it wants
-    return await _call(scope, receive, send, caller=caller, route=route, raw=body)
+    finally:
+        holding.release()
 
 
 async def _call(
@@ -118,7 +130,7 @@ async def _call(
     finally:
         if admitted is not None:
             # Shielded: what was set aside is settled also when this task is cancelled.
-            await asyncio.shield(asyncio.ensure_future(_in_thread(_settle, admitted, passing.ended())))
+            await asyncio.shield(asyncio.ensure_future(_settle(admitted, passing.ended())))
     if passing.has_started:
         # Only now: whoever waits for the end of one call before the next finds this one settled.
         await send({"type": "http.response.body"})
@@ -148,7 +160,29 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _body(receive: Receive, announced: str) -> bytes | None:
+class _Holding:
+    """What one request of a token takes of our memory: slow and large ones together must not fill it."""
+
+    def __init__(self, key: str) -> None:
+        self._key, self._bytes = key, 0
+
+    def add(self, size: int) -> None:
+        """Keep some more. Raises BadRequestError when the token's requests hold too much by now."""
+        if _held[self._key] + size > MAX_HELD_BYTES:
+            raise BadRequestError(
+                f"the requests of this run that are under way have more than {MAX_HELD_BYTES} bytes", Refused.BUSY
+            )
+        _held[self._key] += size
+        self._bytes += size
+
+    def release(self) -> None:
+        """Give it all back."""
+        _held[self._key] -= self._bytes
+        if not _held[self._key]:
+            del _held[self._key]
+
+
+async def _body(receive: Receive, announced: str, holding: _Holding) -> bytes | None:
     """The request's body as sent; None when the client has gone. Raises BadRequestError when it is too large or slow."""
     too_large = BadRequestError(f"the request is larger than {MAX_BODY_BYTES} bytes", Refused.SIZE)
     if announced.isascii() and announced.isdigit() and int(announced[:18]) > MAX_BODY_BYTES:
@@ -161,6 +195,7 @@ async def _body(receive: Receive, announced: str) -> bytes | None:
                 if message["type"] == "http.disconnect":
                     return None
                 parts.append(message.get("body", b""))
+                holding.add(len(parts[-1]))
                 size += len(parts[-1])
                 if size > MAX_BODY_BYTES:
                     raise too_large
@@ -203,11 +238,28 @@ def _admit(caller: Caller, route: Route, raw: bytes, encoding: str) -> Admitted 
     return admission.admit(caller, route, raw=raw, encoding=encoding)
 
 
-def _settle(admitted: Admitted, ended: admission.Ended) -> None:
+async def _settle(admitted: Admitted, ended: admission.Ended) -> None:
+    """Settle a call, a little later when the database is away: its reservation would keep money and a place for long."""
+    if not await _is_settled(admitted, ended):
+        task = asyncio.ensure_future(_settle_later(admitted, ended))
+        _unsettled.add(task)
+        task.add_done_callback(_unsettled.discard)
+
+
+async def _settle_later(admitted: Admitted, ended: admission.Ended) -> None:
+    for seconds in _SETTLE_AGAIN_SECONDS:
+        await asyncio.sleep(seconds)
+        if await _is_settled(admitted, ended):
+            return
+
+
+async def _is_settled(admitted: Admitted, ended: admission.Ended) -> bool:
     try:
-        admission.settle(admitted, ended)
-    except DatabaseError as error:  # the sweep settles it, at what was set aside
+        await _in_thread(admission.settle, admitted, ended)
+    except DatabaseError as error:  # at last the sweep settles it, at what was set aside
         log.warning("a model call not settled", extra={"action": "gateway", "error": str(error)[:300]})
+        return False
+    return True
 
 
 async def _in_thread[**P, T](act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

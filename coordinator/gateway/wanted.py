@@ -26,6 +26,9 @@ _GUARDED = frozenset({"model", "models", "stream", "tools", "n", "max_tokens", "
 """Keys that decide: written in another case (`Model`, or with a letter that folds to one of theirs) they are refused."""
 _ELSEWHERE = (b'"file_id"', b'"fileUri"', b'"file_uri"')
 _REMOTE_SOURCE = re.compile(rb'"type"\s*:\s*"url"')
+_BILLED_APART = ("web_search", "file_search", "code_interpreter", "image_generation")
+_BILLED_APART_GEMINI = ("googlesearch", "googlemaps", "enterprisewebsearch")
+"""Beginnings of tools that OpenAI and Google run by themselves and bill by the call, which no usage of an answer tells."""
 _STORED_INPUT = ("previous_response_id", "conversation", "cachedContent", "cached_content")
 
 
@@ -79,6 +82,10 @@ def read(route: Route, body: bytes) -> Wanted:
         raise BadRequestError("`model` must be the plain name of a model", Refused.MODEL)
     if route.model and parsed.get("model", model) not in (model, f"models/{model}"):
         raise BadRequestError("`model` in the body is another one than in the path", Refused.MODEL)
+    if tool := _billed_apart(route.api, parsed):
+        raise BadRequestError(
+            f"the provider bills {tool} apart from tokens, which nobody here can count; go on without it"
+        )
     others = tuple(_other_models(parsed))
     output, choices = _limits(route.api, parsed)
     streams = _streams(route, parsed)
@@ -161,6 +168,25 @@ def _other_models(parsed: Mapping[str, Any]) -> Iterator[str]:
                 if name in item:
                     for inner in _items(item[name]) if isinstance(item[name], list) else [item[name]]:
                         yield _named(inner)
+
+
+def _billed_apart(api: Api, parsed: Mapping[str, Any]) -> str:
+    """The first tool that costs money beside its tokens without our seeing it; empty for none."""
+    if api not in (Api.RESPONSES, Api.CHAT, Api.GEMINI):
+        return ""
+    if api == Api.CHAT and parsed.get("web_search_options") is not None:
+        return "web_search_options"
+    tools = parsed.get("tools")
+    for item in tools if isinstance(tools, list) else [tools]:
+        if not isinstance(item, Mapping):
+            continue
+        # Google's APIs read both spellings of a key, `googleSearch` and `google_search`.
+        names = item if api == Api.GEMINI else [item.get("type")]
+        known = _BILLED_APART_GEMINI if api == Api.GEMINI else _BILLED_APART
+        for name in map(str, names):
+            if (name.replace("_", "").casefold() if api == Api.GEMINI else name).startswith(known):
+                return name[:40]
+    return ""
 
 
 def _named(item: object) -> str:

@@ -68,9 +68,10 @@ class Door:
         if caller is None:
             raise _unauthorized("this token opens nothing: it is wrong, or its run is over", error="invalid_token")
         if not is_known:
+            # First: who is known is not noted again, and a run that nobody saw connect has failed.
+            grid_agents.note_connection(caller.execution_id, fence=caller.fence)
             self._remember(key, caller)
             self._take(key)
-            grid_agents.note_connection(caller.execution_id, fence=caller.fence)
         return caller
 
     def _remember(self, key: str, caller: Caller) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from grid.agents.base import TOKEN_ENV, Wiring
+from grid.agents.base import TOKEN_ENV, Wired, Wiring
 from grid.agents.errors import InvalidOptionsError
 
 GRID_SERVER = "grid"
@@ -27,6 +27,28 @@ def with_grid_server(options: Mapping[str, Any], wiring: Wiring) -> dict[str, An
         return dict(options)
     servers = {**options.get("mcp", {}), GRID_SERVER: {"url": wiring.mcp_url, "token_env": TOKEN_ENV}}
     return {**options, "mcp": servers}
+
+
+def keep_token(agent: str, wired: Wired, wiring: Wiring) -> None:
+    """Refuse options that would send the run's token anywhere but to the grid. Pure.
+
+    Raises:
+        InvalidOptionsError: Names the option and the fix.
+    """
+    ours = {TOKEN_ENV, *wired.key_env}
+    servers = wired.options.get("mcp")
+    for name, server in servers.items() if isinstance(servers, Mapping) else ():
+        if isinstance(server, Mapping) and server.get("token_env") in ours and server.get("url") != wiring.mcp_url:
+            raise InvalidOptionsError(
+                f"options of the agent '{agent}': mcp.{name}: token_env: {server['token_env']} holds the run's token, which is "
+                "for the grid alone; name another variable"
+            )
+    url = str(wired.options.get("base_url", ""))
+    if wired.options.get("key_env") in ours and url and not url.startswith(f"{wiring.gateway_url or ' '}/"):
+        raise InvalidOptionsError(
+            f"options of the agent '{agent}': key_env: {wired.options['key_env']} holds the run's token, which is for the grid "
+            "alone; name another variable"
+        )
 
 
 def with_instructions(options: Mapping[str, Any], wiring: Wiring) -> dict[str, Any]:

@@ -42,6 +42,13 @@ def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
             _after_check(row, watch, ended, lease_at=lease_at)
 
 
+def begin_again(watch: Watch, *, lease_at: float) -> None:
+    """Start a phase that is written on the row and was never begun."""
+    row = Execution.objects.get(pk=watch.id)
+    if row.token == watch.token and row.state in ON_HOST and row.phase == watch.phase.name:
+        _next_phase(row, watch, watch.phase, lease_at=lease_at)
+
+
 def _outlives(watch: Watch) -> bool:
     """Whether the shim lives on although its spool says that all is over; then it is ended, with all below it."""
     deadline = processes.boottime() + EXIT_GRACE_SECONDS

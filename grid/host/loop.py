@@ -45,6 +45,7 @@ class HostLoop:
     def __init__(self, *, name: str, slots: int) -> None:
         self.name, self.slots = name, slots
         self.watches: dict[UUID, Watch] = {}
+        self.unstarted: set[UUID] = set()
         self.thread = threading.Thread(target=self._run, name="grid-host", daemon=True)
         self.wake, self.draining, self.stopped = threading.Event(), threading.Event(), threading.Event()
         self.errands = Errands(threads=max(2, min(slots, 4)), when_done=self.wake.set)
@@ -132,7 +133,16 @@ class HostLoop:
     def _rows(self) -> dict[UUID, Execution]:
         # Read at every tick: what is needed here, and in no order.
         rows = Execution.objects.only(
-            "token", "state", "phase", "stop_reason", "claimed_at", "crashes", "record", "root"
+            "token",
+            "state",
+            "phase",
+            "stop_reason",
+            "claimed_at",
+            "crashes",
+            "record",
+            "root",
+            "sandbox",
+            "inbox_count",
         ).order_by()
         return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
 
@@ -193,6 +203,12 @@ class HostLoop:
         for execution_id, row in rows.items():
             if execution_id in self.watches or execution_id in self.errands:
                 continue
+            if execution_id in self.unstarted:
+                self.unstarted.discard(execution_id)
+                if row.state == State.CLAIMED:
+                    whole = Execution.objects.get(pk=execution_id)
+                    self.errands.send(execution_id, self._start, whole, self.renewed_at)
+                    continue
             if not row.phase:
                 if is_start:
                     self._lost(row, "the worker died before the agent was started")
@@ -201,7 +217,8 @@ class HostLoop:
             phase = phases.find(spec, row.phase)
             watch = Watch(row, spec, phase)
             if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
-                if is_start:
+                # While a host runs, only a claim has a phase that nobody begins: whatever failed in between left this one.
+                if is_start or row.state != State.CLAIMED:
                     self._restart_phase(row, watch)
                 continue
             if row.state == State.CLAIMED and not launching.mark_running(row):
@@ -209,18 +226,25 @@ class HostLoop:
             self.watches[execution_id] = watch
 
     def _restart_phase(self, row: Execution, watch: Watch) -> None:
-        """The last host died between writing the phase and starting it."""
+        """Somebody died, or lost the database, between writing the phase and starting it."""
         if row.state == State.CLAIMED:
             self._lost(row, "the worker died before the agent was started")
             return
         self.watches[row.pk] = watch
-        self.errands.send(watch.id, launching.start_phase, watch.id, watch.spec, watch.phase, lease_at=self.renewed_at)
+        self.errands.send(watch.id, self._begin_again, watch)
+
+    def _begin_again(self, watch: Watch) -> None:
+        finish.begin_again(watch, lease_at=self.renewed_at)
 
     def _lost(self, row: Execution, reason: str) -> None:
         state = executions.crash_state(row.crashes)
         executions.end(row.pk, token=row.token, state=state, reason=reason, result=Result(reason=reason))
 
     def _follow(self, watch: Watch, row: Execution | None) -> None:
+        if watch.failures and watch.ended is None and processes.shim_state(watch.run_dir) == ShimState.ABSENT:
+            if processes.boottime() >= watch.retry_at:
+                self.errands.send(watch.id, self._begin_again, watch)
+            return
         try:
             watch.catch_up(polls=POLLS_PER_TICK)
             watch.note_refusals()
@@ -287,7 +311,15 @@ class HostLoop:
         at = processes.boottime()
         row = executions.claim(execution_id, host=self.name)
         if row is not None:
+            self._start(row, at)
+
+    def _start(self, row: Execution, at: float) -> None:
+        """Launch a claim of ours; a database that goes away meanwhile leaves it to a later tick, as nobody else will."""
+        try:
             launching.start(row, lease_at=at)
+        except DatabaseError:
+            self.unstarted.add(row.pk)
+            raise
 
     def _collect(self) -> None:
         """Forget finished errands; a failed one is tried again at the next tick, as its watch is still there."""

@@ -1,8 +1,8 @@
 """The grid's tables. Only `grid.lifecycle` writes `Execution.state`."""
 
 from grid.models.events import Event, EventCursor, EventStream
-from grid.models.executions import Execution, stream_of
+from grid.models.executions import Execution
 from grid.models.hosts import Host
 from grid.models.inbox import InboxItem
 
-__all__ = ["Event", "EventCursor", "EventStream", "Execution", "Host", "InboxItem", "stream_of"]
+__all__ = ["Event", "EventCursor", "EventStream", "Execution", "Host", "InboxItem"]

@@ -13,7 +13,6 @@ import pytest
 
 from agentgrid import supervisor
 
-
 # The set-up plays the whole flow: a minute on a quiet machine, several beside other tests.
 pytestmark = pytest.mark.timeout(420)
 

@@ -76,6 +76,5 @@ def test_the_demo_needs_nothing_and_tells_the_story(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert [agent["state"] for agent in facts["agents"]] == ["done"] * 4
-    assert facts["seconds"] < 60
     assert "Timeline" in done.stdout and facts["branch"] in done.stdout
     assert "\x1b" not in done.stdout

@@ -1,6 +1,7 @@
 """Claude Code, Codex, OpenCode and Gemini CLI themselves on a whole stack: our tools, our gateway, a double for the model.
 
-They are not part of what the tests install: `make agents-install` gets them from npm. Without them these tests are skipped.
+They are not part of what the tests install: `make agents-install` gets them from npm. `make test` leaves these tests out, `make test-clis`
+runs them; without the programs they are skipped.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ WORKS: list[Json] = [
     },
     {"text": "Created hello.txt.", "usage": {"input": 1300, "output": 10}},
 ]
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.clis, pytest.mark.timeout(240)]
 
 
 def needs(*names: str) -> None:

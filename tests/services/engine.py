@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ _APPLETS = ("sh", "ls", "cat", "id", "env", "sleep", "true")
 
 
 @pytest.fixture(scope="session")
-def docker_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def docker_image() -> Iterator[str]:
     """Name of an image with python3 and a shell, in an engine that DOCKER_HOST names while the fixture lives."""
     missing = [name for name in ("podman", "busybox", "/usr/bin/python3") if shutil.which(name) is None]
     if shutil.which("runc") is None and shutil.which("crun") is None:
@@ -26,11 +27,13 @@ def docker_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if missing or os.geteuid():
         why = f"containers need root and podman, runc, busybox and python3; missing: {', '.join(missing) or 'root'}"
         pytest.fail(why) if os.environ.get("CI") and not os.geteuid() else pytest.skip(why)
-    folder = tmp_path_factory.mktemp("engine")
+    # Short, since podman takes no run root of more than 50 characters, nor a socket of more than 107.
+    folder = Path(tempfile.mkdtemp(prefix="ag-pod-"))
     podman = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--cgroup-manager=cgroupfs"]
     socket = folder / "engine.sock"
     _root_file_system(folder / "image.tar")
-    subprocess.run([*podman, "import", str(folder / "image.tar"), IMAGE], check=True, capture_output=True)
+    made = subprocess.run([*podman, "import", str(folder / "image.tar"), IMAGE], capture_output=True, text=True)
+    assert made.returncode == 0, f"podman cannot make the image: {made.stderr[-2000:]}"
     log = (folder / "log").open("wb")
     service = subprocess.Popen([*podman, "system", "service", "--time=0", f"unix://{socket}"], stdout=log, stderr=log)
     with pytest.MonkeyPatch.context() as patch:
@@ -45,6 +48,7 @@ def docker_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     service.wait(10)
     log.close()
     subprocess.run([*podman, "rmi", "--all", "--force"], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _root_file_system(target: Path) -> None:

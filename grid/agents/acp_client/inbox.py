@@ -7,17 +7,38 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from typing import BinaryIO
 
 from grid.agents.acp_client.client import print_line
 
 _MAX_LINE_BYTES = 8 << 20
+_CHUNK_BYTES = 65_536
 
 
-def read_prompt(stream: BinaryIO) -> str:
+class Lines:
+    """Lines of a file descriptor.
+
+    Not Python's own buffered reader: a thread that waits in one keeps a lock, on which the interpreter aborts at its end.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._rest = fd, b""
+
+    def next(self) -> bytes:
+        """The next line, waiting for it; empty at the end, and for a line that is too long to be ours."""
+        while b"\n" not in self._rest:
+            chunk = os.read(self._fd, _CHUNK_BYTES)
+            if not chunk or len(self._rest) > _MAX_LINE_BYTES:
+                break
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+
+def read_prompt(lines: Lines) -> str:
     """The prompt. Raises ValueError when there is none."""
-    line = stream.readline(_MAX_LINE_BYTES)
+    line = lines.next()
     try:
         text = json.loads(line)["text"]
     except (ValueError, KeyError, TypeError) as error:
@@ -35,9 +56,9 @@ class Inbox:
         self._waiting: list[tuple[str, str]] = []
         self._seen: set[str] = set()
 
-    def listen(self, stream: BinaryIO) -> None:
+    def listen(self, lines: Lines) -> None:
         """Collect messages from now on; a thread, as standard input may be a file or a pipe."""
-        threading.Thread(target=self._read, args=(stream,), name="inbox", daemon=True).start()
+        threading.Thread(target=self._read, args=(lines,), name="inbox", daemon=True).start()
 
     def take(self) -> str:
         """All that wait, as words for the agent, and tell that it has them; empty: none."""
@@ -47,8 +68,8 @@ class Inbox:
             print_line({"type": "inbox", "id": key, "state": "seen"})
         return "\n\n".join(words for _, words in taken)
 
-    def _read(self, stream: BinaryIO) -> None:
-        while line := stream.readline(_MAX_LINE_BYTES):
+    def _read(self, lines: Lines) -> None:
+        while line := lines.next():
             try:
                 message = json.loads(line)
                 key, words = str(message["id"])[:100], str(message["text"])

@@ -24,7 +24,7 @@ import acp
 from acp.schema import ClientCapabilities, HttpHeader, HttpMcpServer, Implementation, PromptResponse
 
 from grid.agents.acp_client.client import GridClient, plain, print_line
-from grid.agents.acp_client.inbox import Inbox, read_prompt
+from grid.agents.acp_client.inbox import Inbox, Lines, read_prompt
 
 Status = Literal["ok", "failed", "interrupted"]
 
@@ -59,16 +59,17 @@ def main(argv: list[str]) -> int:
     """Run the session. Returns the process's exit code; the terminal event is what counts."""
     try:
         config = json.loads(Path(argv[1]).read_bytes())
-        prompt = read_prompt(sys.stdin.buffer)
+        lines = Lines(sys.stdin.fileno())
+        prompt = read_prompt(lines)
         servers = _mcp_servers(config["mcp"])
-        ending = asyncio.run(_run(config, servers, prompt, Inbox()))
+        ending = asyncio.run(_run(config, servers, prompt, lines))
     except (IndexError, KeyError, OSError, ValueError, _SetupError) as error:
         ending = Ending(status="failed", error=str(error))
         _print_result(ending)
     return 0 if ending.status == "ok" else 1
 
 
-async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str, inbox: Inbox) -> Ending:
+async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str, lines: Lines) -> Ending:
     """Start the agent, hold the session, print the terminal event, end the agent."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -83,7 +84,8 @@ async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str
     client = cast(acp.Client, GridClient(frozenset(config["allow"])))
     connection = acp.connect_to_agent(client, process.stdin, process.stdout)
     try:
-        inbox.listen(sys.stdin.buffer)
+        inbox = Inbox()
+        inbox.listen(lines)
         ending = await _converse(connection, config.get("mode") or "", servers, prompt, stopping, inbox)
     except acp.RequestError as error:
         ending = Ending(status="failed", error=f"{error}{_details(error)}")

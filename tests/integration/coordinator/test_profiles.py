@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator import capability as capabilities
-from coordinator import dispatch, invariants, profiles, queries, repositories
+from coordinator import definitions, dispatch, invariants, profiles, queries, repositories
 from coordinator.capability import EVERYTHING, SPLITTING, allows_model, from_json, is_within
 from coordinator.models import Agent, Envelope, RepositoryPolicy
 from coordinator.public_types import Answer, Source
@@ -170,6 +170,40 @@ def test_a_repository_narrows_a_profile_of_the_fleet_and_never_widens_it(reposit
     other = make_agent(repository, title="Other")
     Agent.objects.filter(pk=other.pk).update(profile="micro")
     assert "edit_file" not in launched(other).profile["tools"]
+
+
+def test_what_a_profile_of_the_fleet_is_made_of_is_not_widened_either(repository: Path) -> None:
+    definitions.save(
+        kind="profile",
+        name="worker",
+        body="{extends: worker, sandbox: bwrap, limits: {requests: 9}, budget: {usd: 1}}",
+        actor="cli:me",
+    )
+    policy(
+        repository,
+        """
+        toolsets: {worker: {extends: [worker], add: [spawn_agents]}}
+        profiles:
+          base: {extends: base, budget_share: 100}
+          worker: {extends: worker, sandbox: auto, limits: {requests: 900, tool_calls: 7}, budget: {usd: 100}}
+        """,
+    )
+    root = make_agent(repository)
+    Agent.objects.filter(pk=root.pk).update(profile="worker")
+    spec = launched(root)
+    assert "spawn_agents" not in held(root).tools and "spawn_agents" not in spec.profile["grid_tools"]
+    assert spec.sandbox == "bwrap"
+    assert spec.profile["limits"] == {"requests": 9, "tool_calls": 7}
+    assert spec.profile["budget"] == {"usd_micros": 1_000_000}
+    assert Envelope.objects.get(pk=root.envelope_id).usd_limit_micros == 1_000_000
+
+
+def test_a_toolset_of_a_repository_widens_no_profile_of_the_fleet(repository: Path) -> None:
+    policy(repository, "toolsets: {worker: {extends: [worker], add: [spawn_agents]}}")
+    root = make_agent(repository)
+    Agent.objects.filter(pk=root.pk).update(profile="worker")
+    assert "spawn_agents" not in launched(root).profile["grid_tools"]
+    assert "spawn_agents" not in held(root).tools
 
 
 def test_broken_definitions_of_a_repository_are_told_and_the_last_good_policy_stays(repository: Path) -> None:

@@ -240,6 +240,25 @@ def test_the_policy_raises_an_agent_whose_work_did_not_hold(repository: Path, se
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_policy_and_parents_stay_within_the_rule_for_the_depth_and_people_need_not(
+    repository: Path, settings: Any
+) -> None:
+    settings.COORDINATOR_MAX_ATTEMPTS, settings.COORDINATOR_TIERS_BY_DEPTH = 20, ["medium", "small"]
+    root = make_agent(repository)
+    RepositoryPolicy.objects.update(policy={"version": 1, "upgrade_after_failures": 1})
+    launched(root)
+    child = launched(make_child(root), "micro")
+    for agent in (root, child, root):
+        failing(agent, verified=True)
+    assert (held(root).tier, held(child).tier) == (2, 1)
+    asked = upgrades.request(child.pk, wish={"tier": "medium"}, **CODES)
+    with pytest.raises(NotAllowedError, match="rule for depth 1 leaves nothing"):
+        upgrades.answer(asked.id, by=root.stream, is_granted=True)
+    upgrades.answer(asked.id, by="cli:me", is_granted=True)
+    assert held(child).tier == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_the_rule_nobody_is_raised(repository: Path) -> None:
     root = launched(make_agent(repository))
     child = launched(make_child(root), "micro")

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from grid import models
-from grid.models import Event, EventCursor, EventStream, Execution, Host
+from grid.models import Event, EventCursor, EventStream, Execution, Host, InboxItem
 from grid.public_types import State
 from tests.integration.admin_pages import HOSTILE, HOSTILE_MARKUP, checked, links
 
@@ -66,6 +66,9 @@ def fill(count: int) -> Execution:
         for number in range(count)
     )
     EventStream.objects.bulk_create(EventStream(name=f"agent:{row.pk}", root="tree:1", seq=0) for row in rows)
+    InboxItem.objects.bulk_create(
+        InboxItem(execution=row, key=HOSTILE_MARKUP[:40], sender=HOSTILE[:150], text=HOSTILE) for row in rows
+    )
     EventCursor.objects.bulk_create(EventCursor(name=f"reader {row.pk}") for row in rows)
     events = [Event(stream=row.stream, seq=1, root="tree:1", kind="x", body={"text": HOSTILE}) for row in rows]
     events += [

@@ -9,6 +9,7 @@ import time
 
 import httpx
 import pytest
+from django.db import connection
 
 from coordinator import invariants
 from coordinator.gateway import upstream
@@ -177,6 +178,26 @@ def test_a_client_that_goes_ends_the_call_and_pays_what_was_set_aside(world):
     row = settled(world)
     assert (row.is_estimated, row.reason) == (True, "the client has gone")
     assert world.provider.gone.wait(5)
+
+
+def test_a_call_is_settled_when_the_database_is_back(world):
+    world.provider.body, world.provider.first = samples.MESSAGES, 40
+    body = {"model": "claude-haiku-4-5", "max_tokens": 5, "stream": True}
+    headers = {"x-api-key": world.token}
+    with world.client.stream("POST", f"{world.url}/gateway/anthropic/v1/messages", json=body, headers=headers) as got:
+        pieces = got.iter_raw()
+        first = next(pieces)
+        with connection.cursor() as db:
+            db.execute("ALTER TABLE coordinator_spendentry RENAME TO away")
+        try:
+            world.provider.go_on.set()
+            assert first + b"".join(pieces) == samples.MESSAGES  # the client does not wait for it
+            assert world.call().state == "reserved"
+        finally:
+            with connection.cursor() as db:
+                db.execute("ALTER TABLE away RENAME TO coordinator_spendentry")
+    row = settled(world)
+    assert (row.input_tokens, row.is_estimated) == (120, False)
 
 
 def test_calls_of_one_run_have_a_number_at_a_time(world):

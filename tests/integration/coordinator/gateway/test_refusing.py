@@ -215,3 +215,13 @@ def test_neither_our_key_nor_what_was_said_is_kept_anywhere(world, caplog):
     for text in kept:
         assert "SECRET-PROMPT" not in text
         assert world.token not in text
+
+
+def test_the_requests_of_one_run_together_have_a_size(world, monkeypatch):
+    monkeypatch.setattr(asgi, "MAX_HELD_BYTES", 2_000)
+    got = world.message(system="x" * 3_000)
+    assert got.status_code == 429 and "more than 2000 bytes" in got.json()["error"]["message"]
+    for _ in range(20):  # what one held is given back
+        world.provider.body = samples.MESSAGES
+        assert world.message().status_code == 200
+    assert not asgi._held

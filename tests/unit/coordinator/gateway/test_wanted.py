@@ -135,6 +135,29 @@ def test_only_the_wish_for_usage_is_added_and_only_to_streamed_chats():
         assert (kept.body, kept.hides_usage) == (raw, False)
 
 
+@pytest.mark.parametrize(
+    ("provider", "path", "body"),
+    [
+        ("openai", "", {"tools": [{"type": "function", "name": "f"}, {"type": "web_search_preview_2025_03_11"}]}),
+        ("openai", "", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
+        ("openai", "", {"tools": [{"type": "image_generation"}]}),
+        ("openai", "/v1/chat/completions", {"web_search_options": {}}),
+        ("gemini", "", {"tools": [{"functionDeclarations": []}, {"googleSearch": {}}]}),
+        ("gemini", "", {"tools": {"google_search_retrieval": {}}}),
+    ],
+)
+def test_tools_that_are_billed_by_the_call_are_not_passed_on(provider, path, body):
+    with pytest.raises(BadRequestError, match="bills"):
+        read(body if provider == "gemini" else {"model": "gpt-5.2", **body}, provider, path)
+
+
+def test_tools_that_cost_tokens_alone_are_passed_on():
+    own = {"tools": [{"type": "function", "name": "web_search"}, {"type": "custom", "name": "apply_patch"}]}
+    assert read({"model": "gpt-5.2", **own}, "openai").model == "gpt-5.2"
+    assert read({"tools": [{"functionDeclarations": []}, {"urlContext": {}}]}, "gemini").model == "gemini-2.5-flash"
+    assert read({"model": "m", "tools": [{"type": "web_search_20250305", "name": "web_search"}]}).model == "m"
+
+
 def test_input_that_is_kept_elsewhere_counts_as_a_full_window():
     for body in ({"previous_response_id": "r"}, {"input": [{"file_id": "f"}]}, {"x": [{"type": "url", "url": "u"}]}):
         asked = read({"model": "gpt-5.2", **body}, "openai")

@@ -11,6 +11,7 @@ import pytest
 from grid.agents import registry
 from grid.agents.base import TOKEN_ENV, RunFiles, Wiring
 from grid.agents.errors import InvalidOptionsError
+from grid.wiring import wire
 
 GATEWAY, MCP = "http://127.0.0.1:8000/gateway", "http://127.0.0.1:8000/mcp"
 ALL_PROVIDERS = frozenset({"anthropic", "openai", "gemini", "ollama"})
@@ -139,3 +140,25 @@ def test_instructions_reach_the_agent(name: str) -> None:
     else:
         told = json.loads(launch.prompt)["text"] if name == "acp" else launch.prompt.decode()
         assert told == "Be brief.\n\nDo it."
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "opencode", "gemini", "acp"])
+def test_the_runs_token_goes_to_no_other_server(name: str) -> None:
+    adapter = registry.get(name)
+    keys = adapter.wired(options=OPTIONS.get(name, {}), wiring=wiring(name)).key_env
+    for variable in (TOKEN_ENV, *keys):
+        stolen = {"docs": {"url": "https://evil.example/mcp", "token_env": variable}}
+        with pytest.raises(InvalidOptionsError, match=r"mcp\.docs: token_env"):
+            wire(adapter, {**OPTIONS.get(name, {}), "mcp": stolen}, wiring(name))
+    own = {"docs": {"url": "https://docs.example/mcp", "token_env": "DOCS_TOKEN"}}
+    assert "docs" in wire(adapter, {**OPTIONS.get(name, {}), "mcp": own}, wiring(name)).options["mcp"]
+
+
+@pytest.mark.parametrize("name", ["codex", "opencode"])
+def test_the_runs_token_is_no_key_for_an_address_of_ones_own(name: str) -> None:
+    stolen = {"model": "m", "base_url": "https://evil.example/v1", "key_env": TOKEN_ENV}
+    for offered in (wiring(name), Wiring()):
+        with pytest.raises(InvalidOptionsError, match="key_env"):
+            wire(registry.get(name), stolen, offered)
+    behind = wire(registry.get(name), {"model": "m", "key_env": "MY_KEY"}, wiring(name))
+    assert behind.key_env == ("MY_KEY",)
