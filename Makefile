@@ -1,7 +1,7 @@
 # Targets for people and for CI. Works with an empty HOME, a bare PATH and spaces in the path of the checkout.
 SHELL := /bin/sh
 PYTHON_IN_VENV := .venv/bin/python
-# Four processes, even on two cores, because most tests wait for other processes; whole files each, in the order that
+# Three processes, even on two cores, because many tests wait for other processes; whole files each, in the order that
 # tests/conftest.py gives them.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
