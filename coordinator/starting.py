@@ -54,7 +54,9 @@ def text_changes(evidence: Evidence) -> tuple[TextChange, ...]:
 def prepare(repository_id: int) -> None:
     """Make sure that a repository's limits are known before a tree starts in it. Asks git, so never in a transaction."""
     row = repositories.policy_of(repository_id)
-    if row is None or row.refreshed_at is None:  # the row is there before the first fetch has ended, perhaps somebody else's
+    if (
+        row is None or row.refreshed_at is None
+    ):  # the row is there before the first fetch has ended, perhaps somebody else's
         repositories.refresh(repository_id)
 
 
