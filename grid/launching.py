@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
+from django.db import DatabaseError, close_old_connections
 from django.db.models.functions import Now
 
 from grid import bearers, executions, gridctl, lifecycle, phases, placing, processes, specs, store, wiring, workspaces
@@ -25,6 +27,8 @@ from grid.sandboxes.base import Request, Wrapped
 log = logging.getLogger(__name__)
 LADDER = (("INT", 2.0), ("TERM", 3.0))
 """Signals to an agent that is asked to stop, with the seconds it gets after each; then its tree is killed."""
+START_AGAIN_SECONDS = (0.5, 2.0, 5.0, 10.0)
+"""Between attempts while the database is away; together much less than a lease, and than a task may take."""
 
 
 def start(row: Execution, *, lease_at: float) -> bool:
@@ -52,6 +56,20 @@ def start(row: Execution, *, lease_at: float) -> bool:
         executions.end(row.pk, token=row.token, state=State.FAILED, reason=reason, result=Result(reason=reason[:500]))
         return False
     return started and mark_running(row)
+
+
+def start_patiently(row: Execution, *, lease_at: float) -> bool:
+    """The same for a process that cannot come back to it: while the database is away, a claim of ours is nobody else's."""
+    for seconds in START_AGAIN_SECONDS:
+        try:
+            return start(row, lease_at=lease_at)
+        except DatabaseError as error:
+            log.warning(
+                "launch interrupted", extra={"action": "launch", "execution_id": str(row.pk), "error": str(error)}
+            )
+            time.sleep(seconds)
+            close_old_connections()
+    return start(row, lease_at=lease_at)
 
 
 def mark_running(row: Execution) -> bool:

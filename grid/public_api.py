@@ -66,7 +66,7 @@ def launch_here(execution_id: UUID) -> bool:
         return False
     lease_at = processes.boottime()
     row = executions.claim(execution_id, host=host)
-    return row is not None and launching.start(row, lease_at=lease_at)
+    return row is not None and launching.start_patiently(row, lease_at=lease_at)
 
 
 def request_stop(execution_ids: Collection[UUID], *, reason: str = "cancelled") -> int:

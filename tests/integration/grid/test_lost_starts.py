@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError, connection
@@ -56,6 +57,20 @@ def watch(row: Execution) -> Watch:
     return Watch(row, spec, phases.find(spec, row.phase))
 
 
+def queued(tmp_path: Path) -> UUID:
+    """Work in a repository that is there."""
+    source = make_git_repository(tmp_path / "app")
+    work = Work(repository="r1", source=str(source), branch="agent/1-x", base=git(source, "rev-parse", "HEAD"))
+    return make_execution(work=work).pk
+
+
+def away(execute: Any, sql: str, *rest: Any) -> Any:
+    """A database that is lost where a launch writes its first phase."""
+    if sql.startswith("UPDATE") and '"phase"' in sql:
+        raise OperationalError("the connection was lost")
+    return execute(sql, *rest)
+
+
 def errands_done(loop: HostLoop) -> None:
     deadline = time.monotonic() + 20
     while loop.errands and time.monotonic() < deadline:
@@ -102,15 +117,7 @@ def test_a_start_that_failed_is_tried_again(loop: HostLoop) -> None:
 
 
 def test_a_claim_whose_launch_lost_the_database_is_launched_again(loop: HostLoop, tmp_path: Path) -> None:
-    source = make_git_repository(tmp_path / "app")
-    work = Work(repository="r1", source=str(source), branch="agent/1-x", base=git(source, "rev-parse", "HEAD"))
-    pk = make_execution(work=work).pk
-
-    def away(execute: Any, sql: str, *rest: Any) -> Any:
-        if sql.startswith("UPDATE") and '"phase"' in sql:
-            raise OperationalError("the connection was lost")
-        return execute(sql, *rest)
-
+    pk = queued(tmp_path)
     with connection.execute_wrapper(away), pytest.raises(OperationalError):
         loop._launch(pk)
     assert Execution.objects.get(pk=pk).state == State.CLAIMED
@@ -120,6 +127,29 @@ def test_a_claim_whose_launch_lost_the_database_is_launched_again(loop: HostLoop
     row = Execution.objects.get(pk=pk)
     assert row.state == State.RUNNING
     assert processes.shim_state(watch(row).run_dir) != ShimState.ABSENT
+
+
+def test_a_task_waits_for_the_database_to_launch_what_it_has_claimed(
+    loop: HostLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "START_AGAIN_SECONDS", (0.0, 0.0))
+    row = executions.claim(queued(tmp_path), host="here")
+    assert row is not None
+    failed: list[str] = []
+
+    def away_twice(execute: Any, sql: str, *rest: Any) -> Any:
+        if len(failed) == 2:
+            return execute(sql, *rest)
+        try:
+            return away(execute, sql, *rest)
+        except OperationalError:
+            failed.append(sql)
+            raise
+
+    with connection.execute_wrapper(away_twice):
+        assert launching.start_patiently(row, lease_at=processes.boottime())
+    assert len(failed) == 2
+    assert Execution.objects.get(pk=row.pk).state == State.RUNNING
 
 
 def test_a_claim_is_left_to_whoever_launches_it(loop: HostLoop) -> None:
