@@ -177,11 +177,11 @@ def _choose(agent: Agent, policy: EffectivePolicy, library: Library, notes: list
 
 def _fleets(name: str, policy: EffectivePolicy) -> FrozenProfile | None:
     """What the fleet means by a name, where a repository may have changed it: the profile, an ancestor or a toolset of it."""
-    fleet = definitions.fleet()
-    if not (policy.profiles or policy.toolsets) or name not in fleet.names("profile"):
+    if not (policy.profiles or policy.toolsets):
         return None
+    fleet = definitions.fleet()
     try:
-        return fleet.profile(name)
+        return fleet.profile(name) if name in fleet.names("profile") else None
     except DefinitionError as error:
         log.warning("profile not read", extra={"action": "profile", "error": str(error)[:300]})
         return None
