@@ -87,12 +87,22 @@ def test_sigterm_to_the_shim_is_an_interruption(runs: Runs) -> None:
 
 @pytest.mark.parametrize("mode", [("hang",), ("tree", "200")])
 def test_sigterm_to_everybody_is_an_interruption_though_the_agent_dies_first(runs: Runs, mode: tuple[str, ...]) -> None:
-    for _ in range(3):
+    pause = 0.02 if len(mode) > 1 else 0  # by then the shim sweeps
+    at_once = 0
+    for _ in range(20):
         run = runs.begin(*mode).said("start")
+        began = time.monotonic()
         os.kill(run.agent, signal.SIGTERM)
-        time.sleep(0.02 if len(mode) > 1 else 0)  # by then the shim sweeps
+        time.sleep(pause)
         os.kill(run.pid, signal.SIGTERM)
-        assert run.exit()["reason"] == "interrupted"
+        took = time.monotonic() - began
+        reason = run.exit()["reason"]
+        if took < pause + 0.002:  # else we lost the processor in between, and the shim may have been done by then
+            assert reason == "interrupted"
+            at_once += 1
+        if at_once == 3:
+            break
+    assert at_once
 
 
 def test_an_agent_that_closes_its_streams_is_waited_for_without_a_busy_loop(runs: Runs) -> None:
