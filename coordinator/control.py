@@ -19,7 +19,7 @@ from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, NotAllowedError
 from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
 from grid import public_api as grid
-from grid.public_types import LIVE, ON_HOST
+from grid.public_types import ON_HOST
 from tracker import public_api as tracker
 from tracker.public_errors import NotFoundError
 from tracker.public_types import Write, WriteKind
@@ -280,8 +280,3 @@ def _subjects(envelope: Envelope) -> list[str] | None:
     if envelope.kind == ScopeKind.FLEET:
         return None
     return [agent.subject for agent in _agents_in(envelope)]
-
-
-def live_states() -> frozenset[str]:
-    """States of an execution that has not ended, for callers that show them."""
-    return frozenset(str(state) for state in LIVE)

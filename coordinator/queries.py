@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from coordinator.public_types import (
     Source,
 )
 from grid import public_api as grid
-from grid.public_types import LIVE, ExecutionView
+from grid.public_types import ExecutionView
 from tracker import public_api as tracker
 
 
@@ -289,11 +289,6 @@ def decision(stored: Any) -> Decision | None:
         until=datetime.fromisoformat(until) if until else None,
         mode=stored.get("mode", ""),
     )
-
-
-def live_by_subject(subjects: Sequence[str]) -> dict[str, ExecutionView]:
-    """The live execution of each subject that has one."""
-    return {run.subject: run for run in grid.find_executions(subjects=subjects, live=True) if run.state in LIVE}
 
 
 def _rows() -> Any:

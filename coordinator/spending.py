@@ -170,11 +170,6 @@ def settle(
     return True
 
 
-def release(call_id: UUID, *, status_code: int | None = None, reason: str = "") -> bool:
-    """Give back what was set aside for a call that the provider does not charge; False when it is settled already."""
-    return settle(call_id, usd_micros=0, usage=Usage(), status_code=status_code, reason=reason)
-
-
 def settle_orphans(now: datetime) -> int:
     """Settle calls whose execution has ended, or whose gateway died; returns how many."""
     waiting = ModelCall.objects.filter(state=ModelCall.State.RESERVED, started_at__lt=now - _ORPHAN_GRACE)
@@ -185,13 +180,6 @@ def settle_orphans(now: datetime) -> int:
     oldest = now - timedelta(seconds=MAX_CALL_SECONDS) - _ORPHAN_GRACE
     lost = [call for call, execution_id, at in calls if execution_id not in live or at < oldest]
     return sum(settle(call, usd_micros=None, usage=None, reason="its caller or its gateway has gone") for call in lost)
-
-
-def cap_agent(envelope: Envelope, usd_micros: int | None, tokens: int | None) -> None:
-    """Give an agent's own envelope the limits of its profile, unless it has limits: those were raised by a person."""
-    for name, limit in (("usd_limit_micros", usd_micros), ("tokens_limit", tokens)):
-        if limit is not None:
-            Envelope.objects.filter(pk=envelope.pk, **{name: None}).update(**{name: limit})
 
 
 def used_percent(path: Sequence[Envelope]) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from grid.models import Execution
 from grid.phases import Phase
 from grid.processes import ShimSpec, ShimState, StartCode
 from grid.public_errors import GridError, LaunchFailedError
-from grid.public_types import ON_HOST, LaunchSpec, Result, State
+from grid.public_types import LaunchSpec, Result, State
 from grid.sandboxes import choosing
 from grid.sandboxes.base import Request, Wrapped
 
@@ -123,11 +123,6 @@ def prepare_checkout(execution_id: UUID, spec: LaunchSpec, commit: str) -> None:
     workspaces.checkout(
         store=settings.store_dir(spec.work.repository), path=settings.run_dir(execution_id) / "verify", commit=commit
     )
-
-
-def still_ours(execution_id: UUID, token: int) -> bool:
-    """Whether the row is live and belongs to this token."""
-    return Execution.objects.filter(pk=execution_id, token=token, state__in=sorted(ON_HOST)).exists()
 
 
 def _prepare(execution_id: UUID, spec: LaunchSpec) -> None:
