@@ -93,13 +93,6 @@ def spawn(spec: ProcessSpec, *, environment: Mapping[str, str], output: int) -> 
         output: File descriptor for its output and errors.
     """
     parent = os.getpid()
-
-    def end_with_parent() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before the call above
-                os._exit(1)
-
     return subprocess.Popen(
         spec.command,
         cwd=ROOT,
@@ -108,8 +101,16 @@ def spawn(spec: ProcessSpec, *, environment: Mapping[str, str], output: int) -> 
         stdout=output,
         stderr=output,
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=lambda: end_with_parent(parent),
     )
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process, just forked from `parent`, get SIGTERM when the thread that forked it ends."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the call above
+            os._exit(1)
 
 
 def restart_delay(failures: int) -> float:

@@ -30,8 +30,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from agentgrid.supervisor import ProcessSpec, spawn, stack
-from tests.services.commands import Commands
+from agentgrid.supervisor import ProcessSpec, stack
+from tests.services import commands, loaded
 from tests.services.servers import free_port
 
 WORKERS = ("control", "executions", "beat")
@@ -64,19 +64,19 @@ class Stack:
         self.port = free_port()
         self.broker_kind = urlsplit(broker).scheme or broker
         self.env = _environment(self.state_dir, database=database, broker=broker, slots=slots) | dict(extra_env or {})
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, loaded.Forked] = {}
+        self._sessions: set[int] = set()
+        """Of processes started here: what a forked one's command line and environment say is its template's."""
         self._expected_to_end: set[str] = set()
         self._is_prepared = False
-        self._commands: Commands | None = None
+        self._templates: list[tuple[dict[str, str], loaded.Template]] = []
+        """With Django loaded, by the environment that they have."""
 
     def manage(
         self, *args: str, check: bool = True, timeout: float = 60, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a management command; with `check` a failure fails the test and shows what it printed."""
-        if self._commands is None or self._commands.environment != self.env:
-            self._close_commands()
-            self._commands = Commands(self.env)
-        done = self._commands.run(*args, stdin=stdin, timeout=timeout)
+        done = commands.run(self._template(self.env), self.env, *args, stdin=stdin, timeout=timeout)
         if check and done.returncode:
             pytest.fail(f"{' '.join(args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -118,9 +118,16 @@ class Stack:
 
     def _spawn(self, spec: ProcessSpec) -> None:
         assert not self.is_running(spec.name), f"{spec.name} runs already"
-        with (self.folder / f"{spec.name}.log").open("ab") as log:
+        environment = {**self.env, **spec.environment}
+        python, _, module, *arguments = spec.command
+        assert python == sys.executable
+        template = self._template(environment)
+        with (self.folder / f"{spec.name}.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
             self._expected_to_end.discard(spec.name)
-            self._processes[spec.name] = spawn(spec, environment=self.env, output=log.fileno())
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            started = template.start(module, *arguments, environment=environment, streams=streams)
+        self._processes[spec.name] = started
+        self._sessions.add(started.pid)
 
     def pid(self, name: str) -> int:
         """The process id of `web`, `control`, `executions` or `beat`."""
@@ -193,9 +200,9 @@ class Stack:
     def processes(self) -> list[psutil.Process]:
         """Every living process that belongs to this stack: started here, working in its folder, or naming it.
 
-        What `manage` forks its commands from is the test's and no part of it.
+        What they are forked from is the test's and no part of it.
         """
-        tests = {os.getpid()} | (self._commands.pids() if self._commands else set())
+        tests = {os.getpid()} | {template.pid for _, template in self._templates}
         mine = {process.pid for process in self._processes.values() if process.poll() is None}
         found = {}
         for process in psutil.process_iter():
@@ -229,14 +236,20 @@ class Stack:
         while any(process.poll() is None for process in self._processes.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.kill9_everything()
-        self._close_commands()
+        for _, template in self._templates:
+            template.close()
 
-    def _close_commands(self) -> None:
-        if self._commands is not None:
-            self._commands.close()
-            self._commands = None
+    def _template(self, environment: dict[str, str]) -> loaded.Template:
+        for known, template in self._templates:
+            if known == environment:
+                return template
+        self._templates.append((dict(environment), loaded.with_django(environment)))
+        return self._templates[-1][1]
 
     def _is_ours(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) in self._sessions:
+                return True
         marks = [*process.cmdline()]
         with contextlib.suppress(psutil.Error):
             marks.append(process.cwd())
