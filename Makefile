@@ -9,7 +9,7 @@ ARGS ?=
 CLEAN := AGENTGRID_READ_DOTENV=False
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-github up agents-install test test-clis check static lint imports types perf format migrations clean runtime dev
+.PHONY: help demo demo-github demo-team up agents-install test test-clis check static lint imports types perf format migrations clean runtime dev
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ demo: runtime ## a small project's issue becomes merged work, on this machine, i
 
 demo-github: runtime ## the flow on a GitHub of our own: label, sub-issues, pull request, review, merge
 	@$(PYTHON_IN_VENV) manage.py demo_github $(ARGS)
+
+demo-team: runtime ## agents that want the same file, a decision, both changes merged; an upgrade; the budget's ledger
+	@$(PYTHON_IN_VENV) manage.py demo_team $(ARGS)
 
 up: runtime ## run web, control, executions and beat; Ctrl-C stops them
 	@$(PYTHON_IN_VENV) manage.py up $(ARGS)

@@ -31,6 +31,8 @@ app.conf.task_create_missing_queues = False
 app.autodiscover_tasks(["bench", "coordinator", "grid"])
 # By name: Celery loads it in the worker, where Django is ready. It takes part on the `executions` queue only.
 app.steps["worker"].add("grid.host.bootstep:HostStep")
+# On the `control` queue only.
+app.steps["worker"].add("coordinator.bootstep:ReconcileStep")
 
 
 @setup_logging.connect
@@ -46,6 +48,14 @@ def _use_our_logs(**_: Any) -> None:
 def _run_as_root_without_a_sermon(**_: Any) -> None:
     """In a container root is the usual user; what agents may do is decided by their sandbox."""
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+
+@worker_init.connect
+def _check_limits(**_: Any) -> None:
+    """Not start with a limit that nobody reads."""
+    from coordinator import public_api  # noqa: PLC0415 - at import Django is not ready
+
+    public_api.check_limits()
 
 
 @worker_init.connect

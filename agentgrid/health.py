@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from agentgrid import brokers
+from grid import public_bus
 
 
 @never_cache
@@ -34,6 +35,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
     """All checks as JSON: `{"ok", "checks": {"database": [problem, …], "broker": […]}}`, 503 when the database fails."""
     database = database_problem()
     checks = {"database": [database] if database else [], "broker": brokers.check_queues()}
+    if not database and public_bus.is_configured():
+        checks["bus"] = public_bus.late()
     return JsonResponse({"ok": not any(checks.values()), "checks": checks}, status=503 if database else 200)
 
 

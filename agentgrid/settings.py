@@ -6,6 +6,7 @@ Every variable is listed with a comment in `.env.example`; a test compares the t
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -216,6 +217,18 @@ GRID_DOCKER_IMAGE = env.str("AGENTGRID_DOCKER_IMAGE", "")
 GRID_AGENT_PATH = env.str("AGENTGRID_AGENT_PATH", "/usr/local/bin:/usr/bin:/bin")
 GRID_KEEP_RUNS_DAYS = env.int("AGENTGRID_KEEP_RUNS_DAYS", 7)
 GRID_EVENT_WAKE_TASK = "coordinator.apply_events"
+# Tests refuse an event that is not in the catalogue or breaks its schema; in production it is a fact all the same.
+EVENTS_ARE_CHECKED = False
+# Every event, for programs of others: the address of a queue. Account, region and TLS are those of the broker's settings.
+GRID_BUS_URL = env.str("EVENT_BUS_URL", "")
+if GRID_BUS_URL and not re.fullmatch(r"sqs://[^/\s]*/[A-Za-z0-9_-]{1,75}(\.fifo)?", GRID_BUS_URL):
+    raise ImproperlyConfigured(
+        "EVENT_BUS_URL: give sqs://[key:secret@][host[:port]]/QUEUE, e.g. sqs:///agentgrid-events.fifo."
+    )
+GRID_BUS_KINDS = env.list("EVENT_BUS_KINDS", default=[])
+GRID_BUS_SOURCE = env.str("PUBLIC_URL", "").rstrip("/") or "/agent-grid"
+GRID_BUS_REGION = env.str("AWS_REGION", "us-east-1")
+GRID_BUS_IS_SECURE = env.bool("SQS_IS_SECURE", True)
 GRID_PYTHON = sys.executable
 
 # --- The coordinator: read through coordinator.conf ------------------------------------------------------------------
@@ -232,9 +245,26 @@ COORDINATOR_TREE_WALL_SECONDS = env.int("AGENTGRID_TREE_WALL_SECONDS", 8 * 3600)
 # Money and tokens for models in one tree, through the gateway; 0 means no limit.
 COORDINATOR_TREE_USD = env.float("AGENTGRID_TREE_USD", 20.0)
 COORDINATOR_TREE_TOKENS = env.int("AGENTGRID_TREE_TOKENS", 50_000_000)
+# Tool calls and agents of one tree, tool calls of one run; 0 means no limit.
+COORDINATOR_TREE_TOOL_CALLS = env.int("AGENTGRID_TREE_TOOL_CALLS", 50_000)
+COORDINATOR_TREE_CHILDREN = env.int("AGENTGRID_TREE_CHILDREN", 200)
+COORDINATOR_TOOL_CALLS = env.int("AGENTGRID_TOOL_CALLS", 1_000)
+# Money that a tree may spend without work that is accepted, before it waits for a person; 0 means no limit.
+COORDINATOR_SPEND_WITHOUT_PROGRESS_USD = env.float("AGENTGRID_SPEND_WITHOUT_PROGRESS_USD", 10.0)
+# One day (UTC) of the fleet, and of each repository; 0 means no limit.
+COORDINATOR_DAY_USD = env.float("AGENTGRID_DAY_USD", 0.0)
+COORDINATOR_DAY_TOKENS = env.int("AGENTGRID_DAY_TOKENS", 0)
+COORDINATOR_DAY_EXECUTIONS = env.int("AGENTGRID_DAY_EXECUTIONS", 0)
+COORDINATOR_REPOSITORY_DAY_USD = env.float("AGENTGRID_REPOSITORY_DAY_USD", 0.0)
+COORDINATOR_REPOSITORY_DAY_TOKENS = env.int("AGENTGRID_REPOSITORY_DAY_TOKENS", 0)
+COORDINATOR_REPOSITORY_DAY_EXECUTIONS = env.int("AGENTGRID_REPOSITORY_DAY_EXECUTIONS", 0)
 # The strongest tier of models for agents of depth 0, 1, …; the last one holds for all below. Empty: profiles decide.
 COORDINATOR_TIERS_BY_DEPTH = env.list("AGENTGRID_TIERS_BY_DEPTH", default=[])
 COORDINATOR_RETRY_SECONDS = env.float("AGENTGRID_RETRY_SECONDS", 10.0)
+# Two agents that want the same files: seconds until the default is taken when nobody decides, and seconds that an agent
+# which is asked to give way has for it.
+COORDINATOR_CONFLICT_SECONDS = env.int("AGENTGRID_CONFLICT_SECONDS", 120)
+COORDINATOR_CONFLICT_GRACE_SECONDS = env.int("AGENTGRID_CONFLICT_GRACE_SECONDS", 30)
 COORDINATOR_WORKING = env.bool("AGENTGRID_WORKING", True)
 
 # --- Model gateway: the real keys stay in `web`; agents show the token of their execution --------------------------------
@@ -285,5 +315,5 @@ LOGGING = {
     "loggers": {"kombu": {"level": "WARNING"}, "botocore": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
 }
 # Further checks of `doctor`, by dotted name: each returns what is wrong, a line each.
-DOCTOR_CHECKS = ["agentgrid.brokers.check_queues"]
+DOCTOR_CHECKS = ["agentgrid.brokers.check_queues", "grid.public_bus.check"]
 GIT = shutil.which("git") or "git"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from coordinator.public_types import ENDED, AgentState, Answer, Decision, Source
 
@@ -22,9 +22,17 @@ class Full:
 
     scope: str
     what: str
-    """`running`, `executions`, `wall seconds`."""
+    """`running`, `executions`, `wall seconds`, `tool calls`, `children`."""
     used: int
     limit: int
+    needs: int = 1
+    """How much of it a run sets aside."""
+    until: datetime | None = None
+    """When it is free again by itself: a day's limit ends with the day."""
+    words: str = ""
+    """How much of the limit is used, where plain numbers say it badly: `$20.00 of $20.00`."""
+    remedy: str = ""
+    """The command that raises the limit, if one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +73,26 @@ class Facts:
     agent_error: str
     """Why the configured agent cannot be run at all, or empty."""
     full: tuple[Full, ...]
+    no_progress: str = ""
+    """What its tree spent since work was accepted last, where that is too much; see `coordinator.breaker`."""
+    questions: int = 0
+    """Messages to it that want an answer, for its next run to be told."""
     upgrades_asked: int = 0
     """Requests of its children that came since its last run began, and that nobody has answered."""
+    conflicts_asked: int = 0
+    """Conflicts that it is to decide and that came since its last run began."""
+    conflicts_open: int = 0
+    """All that it is to decide."""
+    conflict: str = ""
+    """Why it is not started because of a conflict of its own, or empty."""
+    has_merge: bool = True
+    """Whether the mode `resolve` would be about a merge of its own."""
     is_upgraded: bool = False
     """It was granted something since its last run began."""
     capability_error: str = ""
     """Why it cannot run within what it may use, or empty."""
+    footprint: str = ""
+    """Whom it waits for because they work on files that it declared, or empty."""
     remarks: int = 0
     """On its pull request, for its next run to take up."""
     is_text_approved: bool = True
@@ -105,13 +127,20 @@ def decide(facts: Facts) -> Decision:
 
 def mode_of(facts: Facts) -> tuple[str, str]:
     """Which mode runs, and why in words."""
-    if facts.next_mode:
+    if facts.next_mode and (facts.next_mode != "resolve" or facts.has_merge):
         return facts.next_mode, {"resolve": "a merge conflict is to be resolved"}.get(facts.next_mode, "goes on")
+    if facts.conflicts_asked or (facts.next_mode == "resolve" and facts.conflicts_open):
+        return (
+            "resolve",
+            f"{facts.conflicts_open or facts.conflicts_asked} conflicts between its sub-issues are to be decided",
+        )
     if facts.remarks:
         return "work", f"{facts.remarks} remarks on its pull request"
     if facts.children_total:
         if facts.upgrades_asked:
             return "resume", f"{facts.upgrades_asked} of its sub-issues ask for an upgrade"
+        if facts.questions and facts.children_open:
+            return "resume", f"{facts.questions} messages want an answer"
         if facts.children_open:
             return "resume", f"asked for while {facts.children_open} of {facts.children_total} sub-issues are under way"
         stuck = f", {facts.children_stuck} of them stuck" if facts.children_stuck else ""
@@ -190,7 +219,7 @@ def _blockers(facts: Facts) -> Decision | None:
 def _children(facts: Facts) -> Decision | None:
     if facts.children_open == 0 and facts.children_stuck == 0:
         return None
-    if facts.source in BY_HAND or facts.upgrades_asked:
+    if facts.source in BY_HAND or facts.upgrades_asked or facts.questions or _is_resolving(facts):
         return None
     if facts.children_stuck and facts.children_changed:
         return None
@@ -201,9 +230,31 @@ def _children(facts: Facts) -> Decision | None:
     )
 
 
+def _is_resolving(facts: Facts) -> bool:
+    """It decides conflicts of its children, or merges what two of them made, while others of them run."""
+    if facts.next_mode == "resolve":
+        return facts.has_merge or facts.conflicts_open > 0
+    return facts.conflicts_asked > 0
+
+
+def _conflict(facts: Facts) -> Decision | None:
+    if facts.conflict and facts.source not in BY_HAND:
+        return defer("conflict", facts.conflict)
+    return None
+
+
+def _footprint(facts: Facts) -> Decision | None:
+    if facts.footprint and facts.source not in BY_HAND:
+        return defer("footprint", f"works on the same files as {facts.footprint}", facts.now + CAPACITY_RETRY)
+    return None
+
+
 def _back_off(facts: Facts) -> Decision | None:
     if facts.not_before and facts.not_before > facts.now and facts.source not in BY_HAND:
-        return defer("back-off", "it failed a moment ago", facts.not_before)
+        why = "it failed a moment ago"
+        if facts.not_before.astimezone(UTC).time() == time():  # no back-off ends with the day
+            why = "its run was stopped, as the day's budget is used up; it goes on when the next day starts, in UTC"
+        return defer("back-off", why, facts.not_before)
     return None
 
 
@@ -235,11 +286,22 @@ def _base(facts: Facts) -> Decision | None:
 def _capacity(facts: Facts) -> Decision | None:
     if not facts.full:
         return None
-    first = facts.full[0]
-    reason = f"{first.scope}: {first.used} of {first.limit} {first.what}"
+    # The one that needs a person before those that pass by themselves; among equals the outermost.
+    first = min(facts.full, key=lambda one: (one.what == "running", one.until is not None))
+    reason = f"{first.scope}: {first.words or f'{first.used} of {first.limit} {first.what}'}"
     if first.what == "running":
         return defer("capacity", reason, facts.now + CAPACITY_RETRY)
-    return defer("budget", f"{reason} are used or reserved; raise the limit")
+    needs = f", and a run sets {first.needs} aside" if first.needs > 1 else ""
+    how = f"raise the limit with `{first.remedy}`" if first.remedy else "raise the limit"
+    if first.until is not None:
+        how = f"the next day starts at {first.until:%Y-%m-%d %H:%M} UTC; to go on before, {how}"
+    return defer("budget", f"{reason} are used or reserved{needs}; {how}", first.until)
+
+
+def _progress(facts: Facts) -> Decision | None:
+    if not facts.no_progress or facts.source in BY_HAND:
+        return None
+    return defer("no-progress", f"{facts.no_progress}; nudge it to let it go on, or raise a limit of its tree")
 
 
 GATES: tuple[Callable[[Facts], Decision | None], ...] = (
@@ -250,11 +312,14 @@ GATES: tuple[Callable[[Facts], Decision | None], ...] = (
     _review,
     _busy,
     _blockers,
+    _conflict,
     _children,
     _too_deep,
     _back_off,
     _capability,
     _agent,
     _base,
+    _footprint,
+    _progress,
     _capacity,
 )

@@ -65,12 +65,10 @@ def approve(agent: Agent, *, title: str, body: str, by: str, at: datetime) -> bo
     sha = digest(title=title, body=body)
     if agent.approved_sha == sha:
         return False
-    values = {"approved_sha": sha, "approved_by": by[:100], "approved_at": at}
-    Agent.objects.filter(pk=agent.pk).update(**values)
-    for name, value in values.items():
-        setattr(agent, name, value)
-    lifecycle.record(agent, ("agent.approved", {"by": by[:100], "sha256": sha}))
-    return True
+    told = {"by": by[:100], "sha256": sha}
+    return lifecycle.change(
+        agent, event="agent.approved", body=told, approved_sha=sha, approved_by=by[:100], approved_at=at
+    )
 
 
 def approve_present(agent: Agent, *, by: str, at: datetime) -> bool:
@@ -83,8 +81,7 @@ def approve_present(agent: Agent, *, by: str, at: datetime) -> bool:
 
 def withhold(agent: Agent) -> None:
     """Let no text of the agent's issue count as approved."""
-    Agent.objects.filter(pk=agent.pk).update(approved_sha=_NOTHING)
-    agent.approved_sha = _NOTHING
+    lifecycle.change(agent, event="agent.unapproved", approved_sha=_NOTHING)
 
 
 def question(login: str) -> str:

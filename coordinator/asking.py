@@ -1,4 +1,4 @@
-"""Open requests for upgrades, in words for the parent that is to answer them."""
+"""Requests for upgrades, in words: for the parent that is to answer them, and for the agent that has its answer."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def in_words(row: UpgradeRequest) -> Asked:
         f"Answer with the tool answer_upgrade, request {row.pk}; you can give what you hold yourself."
     )
     return Asked(id=row.pk, path=row.agent.path, text=text)
+
+
+def answer_in_words(row: UpgradeRequest) -> str:
+    """One answered request, for the agent that has asked."""
+    if row.state == UpgradeRequest.State.GRANTED:
+        given = capabilities.in_words(profiles.read(row.granted) or NOTHING, profiles.fleet_tiers())
+        text = f"Your request {row.pk} was granted by {row.answered_by}: {'; '.join(given) or 'what you hold by now'}."
+    else:
+        text = f"Your request {row.pk} for more was refused by {row.answered_by}: go on with what you hold."
+    return f"{text}\n{row.answer}" if row.answer else text

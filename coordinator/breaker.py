@@ -1,4 +1,4 @@
-"""The fleet's breaker: when everything fails, something common is broken, and going on only costs money. Pure."""
+"""Two breakers. The fleet's: when everything fails, something common is broken. A tree's: money goes and no work comes. Pure."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def open_until(last: Sequence[ExecutionView], *, now: datetime) -> datetime | No
     ends = [run.ended_at for run in newest if run.ended_at is not None]
     until = max(ends) + REST
     return until if until > now else None
+
+
+def is_idle(*, spent: int, mark: int, limit: int) -> bool:
+    """Whether a tree has spent too much without work that was accepted.
+
+    Args:
+        spent: So far, in millionths of a US dollar, as are the others.
+        mark: What it had spent when work was accepted last.
+        limit: What it may spend between two of those; never less than nothing.
+    """
+    return spent - mark >= limit

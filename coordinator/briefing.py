@@ -9,8 +9,12 @@ from typing import Any
 from coordinator import (
     approvals,
     asking,
+    budget_rules,
+    conflict_rows,
+    conflict_words,
     integration,
-    messages,
+    neighbours,
+    plan_values,
     profiles,
     prompt_library,
     prompts,
@@ -18,7 +22,8 @@ from coordinator import (
     repositories,
 )
 from coordinator import capability as capabilities
-from coordinator.models import Agent, Envelope, Feedback, Message, RepositoryPolicy
+from coordinator.inbox import Inbox
+from coordinator.models import Agent, Envelope, Feedback, RepositoryPolicy
 from coordinator.policy import EffectivePolicy
 from coordinator.profiles import Standing
 from coordinator.prompt_context import Told
@@ -28,7 +33,7 @@ from coordinator.tree import Children
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.public_errors import GridError
-from grid.public_types import ExecutionView, LaunchSpec, Mode, State, Work
+from grid.public_types import CONTINUED, ExecutionView, LaunchSpec, Mode, State, Work
 from tracker import public_api as tracker
 
 OVERHEAD_SECONDS = 60
@@ -62,7 +67,8 @@ def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
     """Plan an agent's next run; the agent comes with its parent."""
     policy = repositories.effective_policy(row)
     found = profiles.standing(agent, policy)
-    acceptance = tuple(dict.fromkeys([*policy.acceptance, *agent.spec.get("acceptance", [])]))
+    files = (plan_values.existence_of(path) for path in agent.spec.get("files", ()))
+    acceptance = tuple(dict.fromkeys([*policy.acceptance, *agent.spec.get("acceptance", []), *files]))
     above = agent.parent
     inherited = (above.head or above.base) if above is not None else ""
     commands = 2 * len(policy.setup) + len(acceptance)
@@ -94,10 +100,11 @@ def brief(
     children: Children,
     path: list[Envelope],
     said: Sequence[Feedback] = (),
-    told: Sequence[Message] = (),
+    told: Inbox | None = None,
 ) -> Briefed:
     """Everything the grid needs to run an agent once; the agent comes with its parent, repository and last execution."""
-    context = _context(agent, plan=plan, children=children, path=path, said=said, told=told)
+    last = grid.get_execution(agent.execution_id) if agent.execution_id else None
+    context = _context(agent, plan=plan, children=children, path=path, said=said, told=told, last=last)
     found = plan.standing
     prompt = prompt_library.fill(mode, context, name=found.frozen.get("prompt", ""), tree_id=agent.tree_id)
     spec = LaunchSpec(
@@ -119,6 +126,7 @@ def brief(
         priority=agent.priority,
         attempt=agent.attempts + 1,
         crashes=agent.crashes,
+        continues=_continued(last, mode=mode, adapter=found.agent.adapter),
     )
     return Briefed(spec=spec, notes=(*found.notes, *prompt.problems))
 
@@ -150,12 +158,11 @@ def _context(
     children: Children,
     path: list[Envelope],
     said: Sequence[Feedback],
-    told: Sequence[Message],
+    told: Inbox | None,
+    last: ExecutionView | None,
 ) -> PromptContext:
     policy, held = plan.policy, plan.standing.capability
     most = min(policy.children, held.children)
-    last = grid.get_execution(agent.execution_id) if agent.execution_id else None
-    tree = path[-2]
     return PromptContext(
         # The texts of the row that the approval was looked at with: it may follow the tracker at any moment.
         key=agent.issue.key,
@@ -170,6 +177,7 @@ def _context(
         max_children=max(0, most - children.total),
         depth=agent.depth,
         wall_seconds=plan.standing.limits.wall_seconds,
+        cwd=str(agent.spec.get("cwd", "")),
         comments=approvals.comments_in_prompt(agent, tracker.comments(agent.issue_id), outsiders=policy.outsiders),
         acceptance=plan.acceptance,
         parent=_parent(agent),
@@ -179,16 +187,36 @@ def _context(
         conflict=Conflict(paths=tuple(agent.conflict["paths"]), commit=agent.conflict["commit"])
         if "paths" in agent.conflict
         else None,
+        disputes=conflict_words.in_prompt(conflict_rows.to_decide(agent)) if children.total else (),
         remarks=remarks.in_prompt(said),
         messages=(
-            *messages.in_prompt(told, agent),
+            *(told.told if told is not None else ()),
+            *_neighbours(agent, policy),
             *(Told(sender=f"{one.path}, your sub-issue", text=one.text) for one in asking.of_children(agent)),
         ),
         budget=Budget(
-            executions=_left(tree.executions_limit, tree.executions_reserved + tree.executions_spent),
-            wall_seconds=_left(tree.wall_limit_seconds, tree.wall_reserved_seconds + tree.wall_spent_seconds),
+            executions=budget_rules.left(path, "executions"), wall_seconds=budget_rules.left(path, "wall_seconds")
         ),
     )
+
+
+def _neighbours(agent: Agent, policy: EffectivePolicy) -> list[Told]:
+    """Who works on the files that it declared, where the repository wants agents to be told instead of waiting."""
+    words = neighbours.to_tell(agent, policy)
+    text = f"These agents work on files that you are to change: {words}. Ask for locks, and expect to merge."
+    return [Told(sender="the grid", text=text)] if words else []
+
+
+def _continued(last: ExecutionView | None, *, mode: Mode, adapter: str) -> str:
+    """The execution whose conversation the next run takes up: one that ended in the middle of the same kind of work.
+
+    After a loss it is the conversation that the lost run took up, if any: its own tells of files that are gone.
+    """
+    if last is None or last.mode != mode or last.agent != adapter:
+        return ""
+    if last.state in CONTINUED:
+        return str(last.id)
+    return last.continues if last.state == State.LOST else ""
 
 
 def _parent(agent: Agent) -> Parent | None:
@@ -252,7 +280,3 @@ def _error(found: Standing) -> str:
     except GridError as error:
         return str(error)
     return ""
-
-
-def _left(limit: int | None, used: int) -> int | None:
-    return None if limit is None else max(0, limit - used)

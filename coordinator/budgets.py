@@ -1,144 +1,237 @@
-"""Envelopes: pause, concurrency, executions and wall time, reserved and settled along a whole path.
+"""Envelopes: pause, concurrency, executions, wall time and tool calls, reserved and settled along a whole path.
 
-The path of an agent is fleet → repository → tree → its own. Rows are always locked in that order (their ids ascend), so two
-launches cannot deadlock, and each level's gates are one conditional UPDATE: a reader's figures may be stale, this is not.
+The path of an agent is fleet → repository → tree → root agent → … → its own, and beside it the days of fleet and repository.
+Rows are always locked in the order of their ids, so two launches cannot deadlock, and all gates of all levels are one
+conditional UPDATE: a reader's figures may be stale, this is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Q
 from django.utils import timezone
 
+from coordinator import budget_rules, ledger_sql, scopes, soft_limits
 from coordinator.admission import Full
-from coordinator.models import Envelope, LedgerEntry
-from coordinator.public_errors import AgentNotFoundError, InvalidInputError
-from coordinator.public_types import EnvelopeView, ScopeKind
+from coordinator.models import Agent, Envelope, LedgerEntry
+from coordinator.public_types import ScopeKind
+from grid import public_events as grid_events
 
-FLEET = "fleet"
+FLEET = scopes.FLEET
+ensure, rename, lower, get, below = scopes.ensure, scopes.rename, scopes.lower, scopes.get, scopes.below
+follow_setting = scopes.follow_setting
+path_of, paused_by, view, now = scopes.path_of, scopes.paused_by, scopes.view, scopes.now
+pause, unpause, rest, set_limits = scopes.pause, scopes.unpause, scopes.rest, scopes.set_limits
 
-
-def ensure(*, kind: ScopeKind, key: str, parent: Envelope | None, limits: Mapping[str, int | None]) -> Envelope:
-    """The envelope of a scope, made with these limits when it is new. Limits raised by hand later are kept."""
-    row, _ = Envelope.objects.get_or_create(key=key, defaults={"kind": kind, "parent": parent, **limits})
-    return row
-
-
-def rename(envelope: Envelope, key: str) -> None:
-    """Give a scope its lasting name."""
-    Envelope.objects.filter(pk=envelope.pk).update(key=key)
-    envelope.key = key
+type Draft = tuple[str, dict[str, Any]]
+RESERVED, SETTLED = "budget.reserved", "budget.settled"
 
 
-def lower(envelope: Envelope, **caps: int) -> None:
-    """Bring limits down to caps where they are higher or missing."""
-    for name, cap in caps.items():
-        Envelope.objects.filter(Q(**{name: None}) | Q(**{f"{name}__gt": cap}), pk=envelope.pk).update(**{name: cap})
-
-
-def path_of(envelope: Envelope) -> list[Envelope]:
-    """The envelopes from the fleet down to this one."""
-    path = [envelope]
-    while path[0].parent is not None:
-        path.insert(0, path[0].parent)
-    return path
-
-
-def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int) -> bool:
-    """Set one execution and its wall time aside on every level, or on none; call it in the launch's transaction.
+def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int, tool_calls: int = 0) -> Draft | None:
+    """Set one execution, its wall time and its tool calls aside on every level, or on none; call it in the launch's transaction.
 
     Args:
-        path: From the fleet down; see `path_of`.
+        path: From the fleet down, days included; see `path_of` and `coordinator.days`.
         wall_seconds: Upper bound of the run, as the shim's limits allow it.
+        tool_calls: The run's cap.
 
     Returns:
-        False when a level is paused, full or spent. Nothing is written then.
+        The event that tells it, for the agent's stream; None when a level is paused, full or spent. Nothing is written then.
     """
-    ids = [envelope.pk for envelope in path]
+    ids = sorted(envelope.pk for envelope in path)
     with transaction.atomic(savepoint=False):
-        # Locked in one order, and only those with room: what a waiter sees after the wait is checked anew.
-        open_rows = Envelope.objects.filter(_has_room(wall_seconds), pk__in=ids)
-        locked = open_rows.select_for_update().order_by("pk").values_list("pk", flat=True)
-        if len(locked) != len(ids):
-            return False
-        Envelope.objects.filter(pk__in=ids).update(
-            live=F("live") + 1,
-            executions_reserved=F("executions_reserved") + 1,
-            wall_reserved_seconds=F("wall_reserved_seconds") + wall_seconds,
+        if not ledger_sql.take_room(ids, wall_seconds=wall_seconds, tool_calls=tool_calls):
+            return None
+        rows = ledger_sql.insert_entries(
+            execution_id,
+            LedgerEntry.Kind.RESERVE.value,
+            ids,
+            executions=1,
+            wall_seconds=wall_seconds,
+            tool_calls=tool_calls,
+            at=timezone.now(),
         )
-        LedgerEntry.objects.bulk_create(
-            LedgerEntry(
-                envelope_id=pk,
-                execution_id=execution_id,
-                kind=LedgerEntry.Kind.RESERVE,
-                executions=1,
-                wall_seconds=wall_seconds,
-            )
-            for pk in ids
-        )
-    return True
+    body = {"execution": str(execution_id), "wall_seconds": wall_seconds, "tool_calls": tool_calls}
+    return RESERVED, {**body, "rows": rows}
 
 
-def settle(*, execution_id: UUID, executions: int, wall_seconds: int) -> bool:
+def settle(
+    *, execution_id: UUID, executions: int, wall_seconds: int, tool_calls: int = 0, agent: Agent | None = None
+) -> bool:
     """Replace a reservation by what was really used, exactly once, on every level that holds it.
 
     Args:
         executions: 1, or 0 for a run that never started or was interrupted by us.
+        wall_seconds: From claim to end; no more than was set aside is counted.
+        tool_calls: As counted; an overshoot of the run's cap is told as it is.
+        agent: Whose run it was, for the event; None for one that nobody knows.
 
     Returns:
         False when there was nothing to settle.
     """
     with transaction.atomic():
-        holding = Envelope.objects.select_for_update(of=("self",)).filter(
-            entries__execution_id=execution_id, entries__kind=LedgerEntry.Kind.RESERVE
-        )
-        reserved = dict(holding.order_by("pk").values_list("pk", "entries__wall_seconds"))
-        # Asked under the locks: two settlers may have come this far together.
-        settled = LedgerEntry.objects.filter(execution_id=execution_id, kind=LedgerEntry.Kind.SETTLE)
-        if not reserved or settled.exists():
+        held = ledger_sql.lock_held(execution_id)
+        if not held:
             return False
-        LedgerEntry.objects.bulk_create(
-            LedgerEntry(
-                envelope_id=pk,
-                execution_id=execution_id,
-                kind=LedgerEntry.Kind.SETTLE,
-                executions=executions,
-                wall_seconds=wall_seconds,
-            )
-            for pk in reserved
+        _, held_wall, held_calls = next(iter(held.values()))  # the same on every level
+        # It was killed by then; what is beyond is the time until somebody noticed.
+        wall_seconds = min(wall_seconds, held_wall)
+        rows = ledger_sql.insert_entries(
+            execution_id,
+            LedgerEntry.Kind.SETTLE.value,
+            list(held),
+            executions=executions,
+            wall_seconds=wall_seconds,
+            tool_calls=tool_calls,
+            at=timezone.now(),
         )
-        Envelope.objects.filter(pk__in=reserved).update(
-            live=F("live") - 1,
-            executions_reserved=F("executions_reserved") - 1,
-            executions_spent=F("executions_spent") + executions,
-            wall_reserved_seconds=F("wall_reserved_seconds") - max(reserved.values()),
-            wall_spent_seconds=F("wall_spent_seconds") + wall_seconds,
+        standings = ledger_sql.settle_run(
+            list(held),
+            executions=executions,
+            held_wall=held_wall,
+            wall_seconds=wall_seconds,
+            held_calls=held_calls,
+            tool_calls=tool_calls,
         )
+        used = {"executions": executions, "wall_seconds": wall_seconds, "tool_calls": tool_calls}
+        if agent is not None:
+            body = {"execution": str(execution_id), **used, "rows": rows}
+            grid_events.append_events(stream=agent.stream, root=agent.root_key, events=[(SETTLED, body)])
+        soft_limits.look(standings)
     return True
 
 
-def full(path: Sequence[Envelope], *, wall_seconds: int) -> tuple[Full, ...]:
+def carve(
+    envelope: Envelope, *, share: int, limits: Mapping[str, int], least: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Give a child's envelope its limits, carved from what its parent has left at this moment; they are only ever lowered.
+
+    Where others may launch below it at this moment, hold its path (`hold`): a limit must not come out below what is used.
+
+    Limits of several children may add up to more than their parent's: the reservation along the path keeps the law.
+
+    Args:
+        envelope: The child's own.
+        share: Percent of what is left above that it may have; 100 sets no limit of its own.
+        limits: Its own budget by dimension (`usd_micros`, `tokens`, `tool_calls`, `wall_seconds`, `executions`, `children`).
+        least: What one run needs, by dimension; a share is never less.
+
+    Returns:
+        The limits that changed, by column.
+    """
+    *path, own = path_of(envelope)
+    above = [row for row in path if row.kind in (ScopeKind.TREE, ScopeKind.AGENT)]
+    found = budget_rules.carved(above, own=own, share=share, limits=limits, least=least or {})
+    return lower(envelope, **budget_rules.columns(found)) if found else {}
+
+
+def hold(envelope: Envelope, *, beside: Sequence[Envelope] = ()) -> bool:
+    """Hold an envelope and all above it until the transaction ends, and read where it hangs now.
+
+    Args:
+        envelope: As it was read once; moved since, it gets its new place.
+        beside: Further levels to hold, such as days.
+
+    Returns:
+        Whether it was moved meanwhile.
+    """
+    before = envelope.ancestors
+    # All paths begin at the fleet, which whoever moves an envelope holds: what is read behind this stays as it is.
+    ledger_sql.lock({*envelope.path_ids, *(row.pk for row in beside)})
+    envelope.refresh_from_db(fields=["ancestors", "parent"])
+    return envelope.ancestors != before
+
+
+def take_child(envelope: Envelope) -> bool:
+    """Count a new agent among the children of every level above it, or of none when one of them is full.
+
+    A level that is full leaves the agent uncounted, and what is not counted is never launched.
+    """
+    above = envelope.path_ids[:-1]
+    room = Q(children_limit=None) | Q(children_limit__gt=F("children_spent"))
+    with transaction.atomic(savepoint=False):
+        ledger_sql.lock(above)
+        has_room = Envelope.objects.filter(room, pk__in=above).count() == len(above)
+        if has_room:
+            taken = Envelope.objects.filter(room, pk__in=above).update(children_spent=F("children_spent") + 1)
+            if taken != len(above):
+                raise RuntimeError(f"the levels above {envelope.key} changed under their lock")
+            soft_limits.look(Envelope.objects.filter(pk__in=above))
+        if has_room != envelope.is_counted:
+            Envelope.objects.filter(pk=envelope.pk).update(is_counted=has_room)
+            envelope.is_counted = has_room
+            if has_room:  # later than at its making, which tells its first state
+                rows = [grid_events.row(envelope, "is_counted")]
+                scopes.record(envelope, "budget.counted", {"scope": envelope.key}, rows=rows)
+    return has_room
+
+
+def move_below(envelope: Envelope, parent: Envelope) -> str:
+    """Hang an agent's envelope, and all below it, under another agent's; call it in a transaction.
+
+    What was used stays with whoever was above then, and what is reserved is settled there: the ledger is not rewritten. Agents
+    are counted where they are.
+
+    Returns:
+        Why it cannot be: a level above has no room for so many agents; empty when it is done.
+
+    Raises:
+        ValueError: The new parent is the envelope itself, or below it.
+    """
+    if envelope.pk in parent.path_ids:
+        raise ValueError(f"{parent.key} is below {envelope.key}")
+    old, new = set(envelope.path_ids[:-1]), set(parent.path_ids)
+    ledger_sql.lock(old | new)
+    inside = [envelope, *Envelope.objects.filter(ancestors__startswith=envelope.lineage).order_by("pk")]
+    count = sum(row.is_counted for row in inside if row.kind == ScopeKind.AGENT)
+    room = Q(children_limit=None) | Q(children_limit__gte=F("children_spent") + count)
+    full = Envelope.objects.exclude(room).filter(pk__in=new - old).order_by("pk").first()
+    if full is not None:
+        return child_room(full, count)
+    Envelope.objects.filter(pk__in=old - new).update(children_spent=F("children_spent") - count)
+    Envelope.objects.filter(pk__in=new - old).update(children_spent=F("children_spent") + count)
+    before, after = envelope.lineage, f"{parent.lineage}{envelope.pk}/"
+    for row in inside:
+        row.ancestors = parent.lineage if row.pk == envelope.pk else after + row.ancestors.removeprefix(before)
+        row.parent_id = parent.pk if row.pk == envelope.pk else row.parent_id
+        Envelope.objects.filter(pk=row.pk).update(ancestors=row.ancestors, parent_id=row.parent_id)
+    envelope.refresh_from_db()
+    rows = [grid_events.row(row, "ancestors", "parent") for row in inside]
+    scopes.record(envelope, "budget.moved", {"scope": envelope.key, "below": parent.key}, rows=rows)
+    return ""
+
+
+def child_room(envelope: Envelope, count: int) -> str:
+    """Why so many more agents cannot be taken on below an envelope, or empty."""
+    found = [
+        row for row in path_of(envelope) if (left := budget_rules.left([row], "children")) is not None and left < count
+    ]
+    if not found:
+        return ""
+    row = found[0]
+    return (
+        f"{budget_rules.name_of(row)}: {row.children_spent} of {row.children_limit} children are taken on, and {count} more "
+        f"do not fit; raise it with `manage.py budget raise {row.key} --children N`"
+    )
+
+
+def full(path: Sequence[Envelope], *, wall_seconds: int, tool_calls: int = 0) -> tuple[Full, ...]:
     """Which limits of which levels leave no room for one more execution, outermost first."""
-    found = []
-    for envelope in path:
-        used = {
-            "running": (envelope.live, 1, envelope.max_live),
-            "executions": (envelope.executions_reserved + envelope.executions_spent, 1, envelope.executions_limit),
-            "wall seconds": (
-                envelope.wall_reserved_seconds + envelope.wall_spent_seconds,
-                wall_seconds,
-                envelope.wall_limit_seconds,
-            ),
-        }
-        for what, (have, more, limit) in used.items():
-            if limit is not None and have + more > limit:
-                found.append(Full(scope=envelope.kind, what=what, used=have, limit=limit))
-    return tuple(found)
+    needs = {"executions": 1, "wall_seconds": wall_seconds, "tool_calls": tool_calls}
+    found = budget_rules.full(path, needs)
+    if path and not path[-1].is_counted:
+        found = (*found, *budget_rules.full(path[:-1], {"children": 1}))
+    return found
+
+
+def tool_calls_for(path: Sequence[Envelope], *, cap: int | None) -> int | None:
+    """How many tool calls one run may have here: its cap, or what is left where that is less; None: any number."""
+    amounts = [amount for amount in (cap, budget_rules.left(path, "tool_calls")) if amount is not None]
+    return min(amounts, default=None)
 
 
 def paused_scope(path: Sequence[Envelope]) -> str:
@@ -150,141 +243,3 @@ def is_paused(execution_id: UUID) -> bool:
     """Whether a level is paused on which this execution has its reservation, settled by now or not."""
     path = Envelope.objects.filter(entries__execution_id=execution_id, entries__kind=LedgerEntry.Kind.RESERVE)
     return path.filter(paused_at__isnull=False).exists()
-
-
-def pause(key: str, *, actor: str, now: datetime) -> Envelope:
-    """Close a scope: launches that commit later are refused. Raises AgentNotFoundError."""
-    Envelope.objects.filter(key=key, paused_at=None).update(paused_at=now, paused_by=actor[:150])
-    return get(key)
-
-
-def unpause(key: str) -> Envelope:
-    """Open a scope again. Raises AgentNotFoundError."""
-    Envelope.objects.filter(key=key).update(paused_at=None, paused_by="")
-    return get(key)
-
-
-def set_limits(
-    key: str,
-    *,
-    executions: int | None,
-    wall_seconds: int | None,
-    usd_micros: int | None = None,
-    tokens: int | None = None,
-) -> tuple[Envelope, Envelope]:
-    """Change what a scope may use; None leaves a limit as it is. Returns the row before and after.
-
-    Raises:
-        AgentNotFoundError: No such scope.
-        InvalidInputError: A limit would be lower than what is used or reserved.
-    """
-    before = get(key)
-    wanted = {
-        "executions_limit": executions,
-        "wall_limit_seconds": wall_seconds,
-        "usd_limit_micros": usd_micros,
-        "tokens_limit": tokens,
-    }
-    changes = {name: value for name, value in wanted.items() if value is not None}
-    # The condition is part of the UPDATE: a launch in between must not end up above the new limit.
-    fits = Q(pk=before.pk)
-    if executions is not None:
-        fits &= Q(executions_reserved__lte=executions - F("executions_spent"))
-    if wall_seconds is not None:
-        fits &= Q(wall_reserved_seconds__lte=wall_seconds - F("wall_spent_seconds"))
-    if usd_micros is not None:
-        fits &= Q(usd_reserved_micros__lte=usd_micros - F("usd_spent_micros"))
-    if tokens is not None:
-        fits &= Q(tokens_reserved__lte=tokens - F("tokens_spent"))
-    if changes and not Envelope.objects.filter(fits).update(**changes):
-        used = before.executions_reserved + before.executions_spent
-        used_wall = before.wall_reserved_seconds + before.wall_spent_seconds
-        usd = (before.usd_reserved_micros + before.usd_spent_micros) / 1_000_000
-        raise InvalidInputError(
-            f"{key} has used {used} executions, {used_wall} wall seconds, ${usd:.2f} and "
-            f"{before.tokens_reserved + before.tokens_spent} tokens; give more than that"
-        )
-    return before, get(key)
-
-
-def rest(until: datetime | None) -> None:
-    """Open the fleet's breaker until then, or close it."""
-    Envelope.objects.filter(key=FLEET).exclude(rest_until=until).update(rest_until=until)
-
-
-def get(key: str) -> Envelope:
-    """An envelope by key. Raises AgentNotFoundError."""
-    row = Envelope.objects.filter(key=key).first()
-    if row is None:
-        raise AgentNotFoundError(f"no scope {key!r}")
-    return row
-
-
-def below(envelope: Envelope) -> list[Envelope]:
-    """The envelope and everything under it."""
-    found, level = [envelope], [envelope.pk]
-    while level:
-        children = list(Envelope.objects.filter(parent_id__in=level))
-        found += children
-        level = [child.pk for child in children]
-    return found
-
-
-def totals(envelope: Envelope) -> dict[str, Any]:
-    """What the ledger says the envelope's columns must be."""
-    entries = LedgerEntry.objects.filter(envelope=envelope)
-    settled = set(entries.filter(kind=LedgerEntry.Kind.SETTLE).values_list("execution_id", flat=True))
-    spent = entries.filter(kind=LedgerEntry.Kind.SETTLE).aggregate(n=Sum("executions"), wall=Sum("wall_seconds"))
-    reserved = [
-        wall
-        for execution_id, wall in entries.filter(kind=LedgerEntry.Kind.RESERVE).values_list(
-            "execution_id", "wall_seconds"
-        )
-        if execution_id not in settled
-    ]
-    return {
-        "live": len(reserved),
-        "executions_reserved": len(reserved),
-        "executions_spent": spent["n"] or 0,
-        "wall_reserved_seconds": sum(reserved),
-        "wall_spent_seconds": spent["wall"] or 0,
-    }
-
-
-def view(row: Envelope) -> EnvelopeView:
-    """Freeze a row."""
-    return EnvelopeView(
-        key=row.key,
-        kind=ScopeKind(row.kind),
-        paused_at=row.paused_at,
-        rest_until=row.rest_until,
-        live=row.live,
-        max_live=row.max_live,
-        executions_limit=row.executions_limit,
-        executions_reserved=row.executions_reserved,
-        executions_spent=row.executions_spent,
-        wall_limit_seconds=row.wall_limit_seconds,
-        wall_reserved_seconds=row.wall_reserved_seconds,
-        wall_spent_seconds=row.wall_spent_seconds,
-        usd_limit_micros=row.usd_limit_micros,
-        usd_reserved_micros=row.usd_reserved_micros,
-        usd_spent_micros=row.usd_spent_micros,
-        tokens_limit=row.tokens_limit,
-        tokens_reserved=row.tokens_reserved,
-        tokens_spent=row.tokens_spent,
-        unpriced_tokens=row.unpriced_tokens,
-    )
-
-
-def now() -> datetime:
-    """Aware UTC time, for the callers that stamp a pause."""
-    return timezone.now()
-
-
-def _has_room(wall_seconds: int) -> Q:
-    no_cap = Q(max_live=None) | Q(live__lt=F("max_live"))
-    executions = Q(executions_limit=None) | Q(executions_limit__gt=F("executions_reserved") + F("executions_spent"))
-    wall = Q(wall_limit_seconds=None) | Q(
-        wall_limit_seconds__gte=F("wall_reserved_seconds") + F("wall_spent_seconds") + wall_seconds
-    )
-    return Q(paused_at=None) & no_cap & executions & wall

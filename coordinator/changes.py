@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 
 from django.db import transaction
-from django.utils import timezone
 
 from coordinator import dispatch, endings, integration, lifecycle, remarks, reports, reviewing, tree
 from coordinator.admission import MAX_REWORKS
@@ -16,6 +15,7 @@ from coordinator.models import Agent, Feedback
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_errors import GridError, SourceUnavailableError
 from tracker import public_api as tracker
 from tracker import public_changes, public_sync
@@ -84,7 +84,7 @@ def _look(repository_id: int, change: ChangeView) -> None:
     if not change.is_open:
         _end(agent, change)
         return
-    Feedback.objects.filter(agent=agent, tracker_id=_end_id(change)).delete()  # it was opened again
+    _opened_again(agent, change)
     _take_in(agent, change)
     reviewing.announce(agent.pk)
     _answer(agent, change, public_changes.feedback(repository_id, change.ref.key))
@@ -115,7 +115,7 @@ def _end(agent: Agent, change: ChangeView) -> None:
             if not lifecycle.move(top, new=AgentState.DONE, reason=f"{name} was merged", fields=_ended()):
                 return
             top.blocked_reason = ""
-            top.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+            lifecycle.close_nudge(top)
             close = endings.close_issue(top, key=top.issue.key, reason=CloseReason.COMPLETED)
             tree.write(top, *reports.show(top), close)
         else:
@@ -137,13 +137,25 @@ def _tree_of(agent: Agent) -> list[Agent]:
     return list(rows.filter(pk__in=tree.subtree_ids(agent)).order_by("depth", "pk"))
 
 
+def _opened_again(agent: Agent, change: ChangeView) -> None:
+    row = Feedback.objects.filter(agent=agent, tracker_id=_end_id(change)).first()
+    if row is None:
+        return
+    with transaction.atomic():
+        if Feedback.objects.filter(pk=row.pk).delete()[0]:
+            lifecycle.record(agent, ("feedback.dropped", {"remark": row.tracker_id, "rows": [grid_events.gone(row)]}))
+
+
 def _first_end(agent: Agent, change: ChangeView) -> bool:
     """Whether this closing is news: a retried agent must not be ended by the pull request of its former life."""
-    _, is_new = Feedback.objects.get_or_create(
+    row, is_new = Feedback.objects.get_or_create(
         agent=agent,
         tracker_id=_end_id(change),
         defaults={"kind": remarks.END, "author": "", "head_sha": change.head_sha},
     )
+    if is_new:
+        body = {"remarks": [row.tracker_id], "rows": [grid_events.row(row)]}
+        lifecycle.record(agent, ("feedback.taken-in", body))
     return is_new
 
 
@@ -173,9 +185,8 @@ def _take_in(agent: Agent, change: ChangeView) -> None:
     if together.conflict:
         _ask(agent, f"what was pushed to its branch conflicts with its work in {', '.join(together.conflict[:5])}")
     elif together.head != agent.head:
-        resting = Agent.objects.filter(pk=agent.pk, head=agent.head, state__in=[str(state) for state in _RESTING])
-        if resting.update(head=together.head):
-            agent.head = together.head
+        resting = {"head": agent.head, "state__in": [str(state) for state in _RESTING]}
+        lifecycle.change(agent, event="agent.head-moved", only_if=resting, head=together.head)
 
 
 def _ask(agent: Agent, reason: str) -> None:

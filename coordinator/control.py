@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from coordinator import approvals, budgets, dispatch, endings, lifecycle, outcomes, roster, tree, wake
+from coordinator import approvals, auditing, budgets, days, dispatch, endings, lifecycle, outcomes, roster, tree, wake
+from coordinator.budget_rules import DIMENSIONS, day_end
 from coordinator.integration import GITHUB
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, NotAllowedError
@@ -71,11 +73,8 @@ def unpause(scope: str, *, actor: str) -> int:
         envelope = budgets.unpause(scope)
         agents = _agents_in(envelope)
         held = tracker.facts([agent.issue_id for agent in agents])
-        free = [
-            agent
-            for agent in agents
-            if not budgets.paused_scope(budgets.path_of(agent.envelope)) and not held[agent.issue_id].held
-        ]
+        paused = budgets.paused_by(agent.envelope for agent in agents)
+        free = [agent for agent in agents if agent.envelope_id not in paused and not held[agent.issue_id].held]
         released = grid.hold(is_held=False, subjects=[agent.subject for agent in free])
         Nudge.objects.filter(agent__in=free, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
         Agent.objects.filter(pk__in=[agent.pk for agent in free], is_applied=False).update(updated_at=agent_epoch())
@@ -156,7 +155,7 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
         if state in (AgentState.QUEUED, AgentState.RUNNING):
             raise NotAllowedError(f"it is {state} already; `explain` says what it waits for")
         before = {"state": str(state), "attempts": agent.attempts, "crashes": agent.crashes}
-        Agent.objects.filter(pk=agent_id).update(attempts=0, crashes=0, reworks=0, not_before=None)
+        lifecycle.change(agent, event="agent.retried", attempts=0, crashes=0, reworks=0, not_before=None)
         if approved_at is None:  # else somebody approved the text that was seen, and the present one may differ
             approvals.approve_present(agent, by=actor, at=timezone.now())
         later = _reopen(agent) if state == AgentState.ABANDONED else None
@@ -202,30 +201,41 @@ def raise_limit(
     wall_seconds: int | None = None,
     usd_micros: int | None = None,
     tokens: int | None = None,
+    tool_calls: int | None = None,
+    children: int | None = None,
 ) -> Envelope:
-    """Raise what a scope may use. Raises InvalidInputError when a limit would be lower than what is used."""
+    """Raise what a scope may use; a day's is made when there is none. What waited for it is decided again.
+
+    Raises InvalidInputError when a limit would be lower than what is used, AgentNotFoundError for an unknown scope.
+    """
+    limits = {
+        "executions": executions,
+        "wall_seconds": wall_seconds,
+        "usd_micros": usd_micros,
+        "tokens": tokens,
+        "tool_calls": tool_calls,
+        "children": children,
+    }
     with transaction.atomic():
-        before, envelope = budgets.set_limits(
-            scope, executions=executions, wall_seconds=wall_seconds, usd_micros=usd_micros, tokens=tokens
-        )
-        agents = [agent.pk for agent in _agents_in(envelope)]
+        inside = _agents_in(days.ensure(scope))
+        until = day_end(scope)
+        for agent in inside if until is not None else ():
+            if agent.not_before == until:  # stopped for want of this day's money; before the envelopes, as launches do it
+                lifecycle.change(agent, only_if={"not_before": until}, not_before=None)
+        before, envelope = budgets.set_limits(scope, limits)
+        agents = [agent.pk for agent in inside]
         Nudge.objects.filter(agent__in=agents, is_open=True).update(not_before=timezone.now() - timedelta(seconds=1))
         audit(actor, "raise_limit", scope, {"before": _limits(before), "after": _limits(envelope)})
     return envelope
 
 
 def _limits(envelope: Envelope) -> dict[str, int | None]:
-    return {
-        "executions": envelope.executions_limit,
-        "wall_seconds": envelope.wall_limit_seconds,
-        "usd_micros": envelope.usd_limit_micros,
-        "tokens": envelope.tokens_limit,
-    }
+    return {name: getattr(envelope, item.limit) for name, item in DIMENSIONS.items()}
 
 
 def audit(actor: str, action: str, target: str, detail: dict[str, Any]) -> AuditEntry:
     """Record an act, in its transaction."""
-    return AuditEntry.objects.create(actor=actor[:150], action=action, target=target[:200], detail=detail)
+    return auditing.record(actor, action, target, detail)
 
 
 def agent_epoch() -> Any:
@@ -271,9 +281,11 @@ def _subtrees(agent_ids: Sequence[int], *, lock: bool = False) -> list[Agent]:
 
 
 def _agents_in(envelope: Envelope) -> list[Agent]:
-    scopes = [row.pk for row in budgets.below(envelope)]
-    rows = Agent.objects.filter(envelope_id__in=scopes).exclude(state__in=sorted(ENDED))
-    return list(rows.select_related("envelope__parent__parent__parent"))
+    top = envelope
+    if envelope.kind == ScopeKind.DAY and envelope.parent is not None:
+        top = envelope.parent  # what waits for a day's limit is in the scope whose day it is
+    rows = Agent.objects.filter(Q(envelope=top) | Q(envelope__ancestors__startswith=top.lineage))
+    return list(rows.exclude(state__in=sorted(ENDED)).select_related("envelope"))
 
 
 def _subjects(envelope: Envelope) -> list[str] | None:

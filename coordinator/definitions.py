@@ -15,7 +15,8 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from coordinator.models import AuditEntry, Definition, Envelope
+from coordinator import auditing
+from coordinator.models import Definition, Envelope
 from coordinator.policy import EffectivePolicy
 from coordinator.policy_file import FILE_NAME, Policy
 from coordinator.public_errors import InvalidInputError, NotAllowedError
@@ -191,7 +192,7 @@ def _source(row: Definition) -> Source:
 
 def _audit(actor: str, action: str, row: Definition) -> None:
     detail = {"version": row.version, "note": row.note}
-    AuditEntry.objects.create(actor=actor[:150], action=action, target=f"{row.kind}:{row.name}", detail=detail)
+    auditing.record(actor, action, f"{row.kind}:{row.name}", detail)
 
 
 def _saved(row: Definition) -> Saved:

@@ -20,7 +20,7 @@ def abandon(agent: Agent, *, reason: str) -> bool:
         return False
     if agent.is_splitting and agent.execution_id is not None:
         tracker.withdraw(spawning.write_keys(agent), now=timezone.now())
-    agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+    lifecycle.close_nudge(agent)
     tree.show_state(agent)
     agent.blocked_reason = fields["blocked_reason"]
     tree.write(agent, *reports.show(agent))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 
 from coordinator import approvals, budgets, control, dispatch, endings, lifecycle, outcomes, reports, tree, wake
 from coordinator.integration import GITHUB
@@ -44,7 +43,7 @@ def hold_back(issue_id: int) -> int:
 
 def release(agent_id: int) -> None:
     """Take up what waited for a hold on the agent's issue to end; does nothing while it lasts."""
-    agent = Agent.objects.select_related("envelope__parent__parent__parent").get(pk=agent_id)
+    agent = Agent.objects.select_related("envelope").get(pk=agent_id)
     if tracker.facts([agent.issue_id])[agent.issue_id].held or budgets.paused_scope(budgets.path_of(agent.envelope)):
         return
     grid.hold(is_held=False, subjects=[agent.subject])
@@ -67,7 +66,7 @@ def ask(agent_id: int, *, reason: str, actor: str) -> bool:
             return False
         live = grid.find_executions(subjects=[agent.subject], live=True)
         grid.request_stop([run.id for run in live], reason="cancelled")
-        agent.nudges.filter(is_open=True).update(is_open=False, answer="refused", answered_at=timezone.now())
+        lifecycle.close_nudge(agent)
         lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason, fields={"blocked_reason": reason[:1000]})
         agent.blocked_reason = reason[:1000]
         tree.show_state(agent)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
+from coordinator import lifecycle
 from coordinator.models import Agent
 from coordinator.policy import protected
 from coordinator.public_errors import ClosingWordsError, NotAllowedError
@@ -72,11 +73,25 @@ def check(agent: Agent, commit: str, *, allowed: Collection[str] = ()) -> None:
         ClosingWordsError: A message of its commits would close issues outside the tree.
         NotAllowedError: It changes a protected file.
     """
-    above = branch_head(agent.parent) if agent.parent is not None else ""
-    settled = [one for one in (branch_head(agent) or agent.base, above, str(agent.conflict.get("commit", ""))) if one]
+    settled = _settled(agent)
     if settled:
         _refuse_protected(set.intersection(*(_changed(agent, one, commit) for one in settled)), allowed)
     _check_messages(agent, commit, known=settled)
+
+
+def own_paths(agent: Agent, commit: str, *, base: str) -> list[str]:
+    """Paths that work changes itself: what it has merged in was settled by others. Asks git.
+
+    Args:
+        base: Where the work began.
+    """
+    return sorted(set.intersection(*(_changed(agent, one, commit) for one in {base, *_settled(agent)})))
+
+
+def _settled(agent: Agent) -> list[str]:
+    """Commits whose contents were looked at already: on its branch, above it, and what it was told to merge."""
+    above = branch_head(agent.parent) if agent.parent is not None else ""
+    return [one for one in (branch_head(agent) or agent.base, above, str(agent.conflict.get("commit", ""))) if one]
 
 
 def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
@@ -111,7 +126,11 @@ def note_head(agent: Agent) -> str:
     while True:
         known = Agent.objects.values_list("head", flat=True).get(pk=agent.pk)
         head = grid_code.branch_head(repository=key(agent), branch=agent.branch)
-        if Agent.objects.filter(pk=agent.pk, head=known).update(head=head):
+        if head == known:
+            return head
+        # Of the agent as it was given nothing but the row is touched: callers go on with the head that they know.
+        row = Agent(pk=agent.pk, root_id=agent.root_id)
+        if lifecycle.change(row, event="agent.head-moved", only_if={"head": known}, head=head):
             return head
 
 

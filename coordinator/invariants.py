@@ -8,13 +8,16 @@ from datetime import timedelta
 from django.db.models import Count, F, Q
 from django.utils import timezone
 
-from coordinator import budgets, profiles, spend_audit
+from coordinator import asked, budgets, profiles, spend_audit
 from coordinator import capability as capabilities
 from coordinator.capability import NOTHING, CapabilityError
-from coordinator.models import Agent, Envelope, LedgerEntry, Nudge
-from coordinator.public_types import AgentState, Violation
+from coordinator.conflict_rules import STANDING
+from coordinator.models import Agent, Conflict, Envelope, LedgerEntry, Message, Nudge
+from coordinator.public_types import ENDED, AgentState, Violation
 from grid import public_api as grid
 from grid import public_events as grid_events
+from grid import public_locks as grid_locks
+from grid.public_types import LIVE
 from tracker import public_api as tracker
 from tracker import public_inbound
 
@@ -39,27 +42,16 @@ def one_live_execution() -> Iterator[Violation]:
 
 def budgets_add_up() -> Iterator[Violation]:
     """Law 2: reserved + spent within the limit, and equal to the ledger."""
-    over = Q(executions_limit__lt=F("executions_reserved") + F("executions_spent")) | Q(
-        wall_limit_seconds__lt=F("wall_reserved_seconds") + F("wall_spent_seconds")
-    )
-    for envelope in Envelope.objects.filter(over):
-        yield Violation(
-            law="2 budgets are never overspent",
-            subject=envelope.key,
-            detail=f"{envelope.executions_reserved + envelope.executions_spent} executions, "
-            f"{envelope.wall_reserved_seconds + envelope.wall_spent_seconds} wall seconds",
-            remedy="raise the limit, or cancel what runs in this scope",
-        )
     for envelope, words in spend_audit.overspent():
         yield Violation(
             law="2 budgets are never overspent",
             subject=envelope.key,
-            detail=f"{words}, which is more than one call too many",
+            detail=words,
             remedy="raise the limit with `manage.py budget raise`, or cancel what runs in this scope",
         )
+    expected = spend_audit.expected()
     for envelope in Envelope.objects.all():
-        expected = {**budgets.totals(envelope), **spend_audit.totals(envelope)}
-        wrong = {name: value for name, value in expected.items() if getattr(envelope, name) != value}
+        wrong = {name: value for name, value in expected[envelope.pk].items() if getattr(envelope, name) != value}
         if wrong:
             yield Violation(
                 law="2 the ledger adds up",
@@ -67,6 +59,22 @@ def budgets_add_up() -> Iterator[Violation]:
                 detail=f"ledger says {wrong}",
                 remedy="report this with the ledger's rows of this envelope; it is a bug",
             )
+
+
+def envelopes_nest() -> Iterator[Violation]:
+    """Law 2: the path of every envelope is that of its parent, and an agent's is below its parent agent's."""
+    rows = {row.pk: row for row in Envelope.objects.only("key", "kind", "parent", "ancestors")}
+    wrong = [
+        row.key for row in rows.values() if row.ancestors != (rows[row.parent_id].lineage if row.parent_id else "")
+    ]
+    agents = Agent.objects.exclude(parent=None).exclude(envelope__parent=F("parent__envelope"))
+    for key in [*wrong, *agents.values_list("envelope__key", flat=True)][:100]:
+        yield Violation(
+            law="2 envelopes nest",
+            subject=key,
+            detail="it is not below its parent's envelope, so that one does not bound it",
+            remedy="report this; it is a bug, or the row was changed by hand",
+        )
 
 
 def reservations_are_settled() -> Iterator[Violation]:
@@ -112,10 +120,15 @@ def no_expired_lease() -> Iterator[Violation]:
 def no_stuck_row() -> Iterator[Violation]:
     """Law 12: every row that waits is waiting for something that exists."""
     old = timezone.now() - STALE
-    for agent in Agent.objects.filter(is_applied=False, execution__ended_at__lt=old).select_related(
-        "envelope__parent__parent__parent"
-    ):
-        if budgets.paused_scope(budgets.path_of(agent.envelope)):
+    unapplied = list(Agent.objects.filter(is_applied=False, execution__ended_at__lt=old).select_related("envelope"))
+    paused = budgets.paused_by(agent.envelope for agent in unapplied)
+    # An end that waits for a path that somebody else has locked is a conflict by now, which has a law and a limit of its own.
+    kept = Conflict.objects.filter(requester__in=unapplied, state__in=sorted(STANDING)).values_list(
+        "requester_id", flat=True
+    )
+    kept_waiting = set(kept)
+    for agent in unapplied:
+        if agent.envelope_id in paused or agent.pk in kept_waiting:
             continue
         yield Violation(
             law="12 every end is applied",
@@ -169,6 +182,20 @@ def deliveries_are_processed() -> Iterator[Violation]:
         )
 
 
+def conflicts_end() -> Iterator[Violation]:
+    """Law 12: a conflict is decided in time, and what is decided is carried out."""
+    old = timezone.now() - STALE
+    late = Q(state="open", default_at__lt=old) | Q(state="decided", act_at__lt=old, step=0)
+    for row in Conflict.objects.filter(late).order_by("pk")[:100]:
+        since = row.default_at if row.state == "open" else row.act_at
+        yield Violation(
+            law="12 every conflict ends",
+            subject=f"conflict {row.pk}",
+            detail=f"{row.state}, and due since {since:%H:%M:%S}",
+            remedy=f"start `beat` and a `control` worker, or `manage.py conflict decide {row.pk} sequence`",
+        )
+
+
 def events_have_no_gap() -> Iterator[Violation]:
     """Law 6: numbers 1..n on every stream."""
     for stream, count, last in grid_events.streams_with_gaps():
@@ -196,6 +223,31 @@ def writes_are_carried_out() -> Iterator[Violation]:
             subject=write.key,
             detail=write.error[:300],
             remedy=f"fix what the message says, then `manage.py retry --write {write.key}`",
+        )
+
+
+def locks_have_one_writer() -> Iterator[Violation]:
+    """Law 3: of overlapping locks of two running executions none is for writing; tokens only grow; the ended hold nothing."""
+    for one, other in grid_locks.double_writers():
+        yield Violation(
+            law="3 a lock has one writer",
+            subject=f"lock {one.id}",
+            detail=f"{one.pattern} and {other.pattern} (lock {other.id}) are held at once, and one of them is for writing",
+            remedy=f"take the later one away with `manage.py locks release {max(one.id, other.id)}`, and report it: it is a bug",
+        )
+    for repository, token in grid_locks.tokens_above_counter():
+        yield Violation(
+            law="3 fencing tokens only grow",
+            subject=repository,
+            detail=f"a lock has token {token}, and the repository's counter has not come that far",
+            remedy="report it: it is a bug, or the row was changed by hand",
+        )
+    for view in grid_locks.left_behind():
+        yield Violation(
+            law="3 a run that has ended holds nothing",
+            subject=f"lock {view.id}",
+            detail=f"{view.pattern} is {view.state} by execution {str(view.execution_id)[:8]}, which has ended",
+            remedy="the sweep ends it within seconds; if not, start `beat` and a `control` worker",
         )
 
 
@@ -241,18 +293,48 @@ def _wider(agent_id: int, path: str, detail: str) -> Violation:
     )
 
 
+def messages_come_to_an_end() -> Iterator[Violation]:
+    """A message to an agent that has ended, or of a thread whose time is over, waits for nothing."""
+    old = timezone.now() - STALE
+    ended = Q(agent__state__in=sorted(ENDED), agent__ended_at__lt=old)
+    over = Q(post__thread__expires_at__lt=old)
+    waiting = Message.objects.filter(ended | over, state__in=[Message.State.QUEUED, Message.State.DELIVERED])
+    for row in waiting.filter(created_at__lt=old).select_related("agent")[:100]:
+        yield Violation(
+            law="12 every message comes to an end",
+            subject=f"message {row.pk} to agent {row.agent_id}",
+            detail=f"{row.state}, and the agent is {row.agent.state}",
+            remedy="start `beat` and a `control` worker; the sweep gives it up within seconds",
+        )
+    live = [str(state) for state in LIVE]
+    unasked = Message.objects.filter(asked.UNTOLD, wakes=True, created_at__lt=old)
+    unasked = unasked.exclude(agent__state__in=sorted(ENDED)).exclude(agent__execution__state__in=live)
+    # A run that has just ended without having been told counts from its end.
+    for row in unasked.exclude(agent__execution__ended_at__gt=old)[:100]:
+        yield Violation(
+            law="12 every message comes to an end",
+            subject=f"message {row.pk} to agent {row.agent_id}",
+            detail="it asks for something, and its agent was not looked at",
+            remedy="start `beat` and a `control` worker",
+        )
+
+
 LAWS: tuple[Callable[[], Iterator[Violation]], ...] = (
     one_live_execution,
     budgets_add_up,
+    envelopes_nest,
     reservations_are_settled,
     model_calls_are_settled,
+    locks_have_one_writer,
     tree_is_sound,
     capabilities_only_shrink,
     no_expired_lease,
     events_have_no_gap,
     terminal_is_final,
     nudges_are_answered,
+    conflicts_end,
     deliveries_are_processed,
     writes_are_carried_out,
     no_stuck_row,
+    messages_come_to_an_end,
 )

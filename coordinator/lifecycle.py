@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from coordinator.models import Agent
-from coordinator.public_types import ENDED, AgentState
+from coordinator.public_types import ENDED, AgentState, Answer
 from grid import public_events as grid_events
 
 type Draft = tuple[str, dict[str, Any]]
@@ -30,6 +32,11 @@ ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
 }
 
 
+CHANGED_STATE, CHANGED = "agent.state-changed", "agent.changed"
+_TABLE = Agent._meta.db_table
+_COLUMNS = {field.name: field.column or field.name for field in Agent._meta.concrete_fields}
+
+
 class IllegalMoveError(ValueError):
     """The arrow is not in the state machine: a bug of the caller, never a race."""
 
@@ -43,6 +50,7 @@ def move(
     fields: Mapping[str, Any] | None = None,
     only_if: Mapping[str, Any] | None = None,
     also: Sequence[Draft] = (),
+    rows: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Move an agent, with one event row in the same transaction.
 
@@ -53,6 +61,7 @@ def move(
         fields: Further columns to set in the same UPDATE.
         only_if: Further conditions of the UPDATE.
         also: Further events of the same transaction, kind and body each.
+        rows: Further rows of state tables that were written with this move (`grid.public_events.row`).
 
     Returns:
         False when the row was in another state by now, or a condition did not hold. Nothing is written then.
@@ -61,16 +70,69 @@ def move(
     for state in believed:
         if new not in ARROWS[state]:
             raise IllegalMoveError(f"no arrow from {state} to {new}")
-    values: dict[str, Any] = {"state": str(new), "updated_at": Now(), **(fields or {})}
+    values: dict[str, Any] = {"state": str(new), **(fields or {})}
     if new in ENDED:
-        values.setdefault("ended_at", Now())
+        values.setdefault("ended_at", timezone.now())
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
-        rows = Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed], **(only_if or {}))
-        if not rows.update(**values):
+        ours = Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed], **(only_if or {}))
+        if not ours.update(**{"updated_at": Now(), **values}):
             return False
-        record(agent, ("agent.state-changed", {"to": str(new), "reason": reason[:500]}), *also)
+        body = {"to": str(new), "reason": reason[:500], "rows": [_row(agent.pk, values), *rows]}
+        record(agent, (CHANGED_STATE, body), *also)
     agent.state = str(new)
     return True
+
+
+def change(
+    agent: Agent,
+    *,
+    event: str = CHANGED,
+    body: Mapping[str, Any] | None = None,
+    only_if: Mapping[str, Any] | Q | None = None,
+    also: Sequence[Draft] = (),
+    **fields: Any,
+) -> bool:
+    """Change columns of an agent other than its state, with one event row in the same transaction.
+
+    Args:
+        agent: Its attributes are set on success.
+        event: Kind of the event.
+        body: What the event says beside the columns.
+        only_if: Further conditions of the UPDATE.
+        also: Further events of the same transaction, kind and body each.
+        fields: Columns and their new values; plain ones, no `Now()` and no `F(…)`.
+
+    Returns:
+        False when there is no such row, or a condition did not hold. Nothing is written then.
+    """
+    if "state" in fields:
+        raise IllegalMoveError("the state is changed by `move`")
+    condition = only_if if isinstance(only_if, Q) else Q(**(only_if or {}))
+    with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
+        if not Agent.objects.filter(condition, pk=agent.pk).update(**{"updated_at": Now(), **fields}):
+            return False
+        further = body or {}
+        record(agent, (event, {**further, "rows": [_row(agent.pk, fields), *further.get("rows", ())]}), *also)
+    for name, value in fields.items():
+        setattr(agent, name, value)
+    return True
+
+
+def close_nudge(agent: Agent) -> None:
+    """Refuse the open nudge of an agent that is not to be looked at any more, in the caller's transaction."""
+    row = agent.nudges.filter(is_open=True).first()
+    if row is None or not agent.nudges.filter(pk=row.pk, is_open=True).update(
+        is_open=False, answer=Answer.REFUSED, answered_at=timezone.now()
+    ):
+        return
+    changed = grid_events.changed_row(row._meta.db_table, row.pk, is_open=False, answer=Answer.REFUSED)
+    record(agent, ("nudge.closed", {"nudge": row.pk, "rows": [changed]}))
+
+
+def _row(pk: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event says of these columns; `updated_at` is the sweeps' own and no state."""
+    columns = {_COLUMNS.get(name, name): value for name, value in values.items() if name != "updated_at"}
+    return grid_events.changed_row(_TABLE, pk, **columns)
 
 
 def record(agent: Agent, *events: Draft) -> None:

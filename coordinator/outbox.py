@@ -9,7 +9,20 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import approvals, changes, dispatch, lifecycle, proposals, reports, reviewing, roster, spawning, tree
+from coordinator import (
+    approvals,
+    budgets,
+    changes,
+    dispatch,
+    lifecycle,
+    plan_adopting,
+    proposals,
+    reports,
+    reviewing,
+    roster,
+    spawning,
+    tree,
+)
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from tracker import public_api as tracker
@@ -40,6 +53,8 @@ def _react(repository_id: int, results: list[WriteResult]) -> None:
             _close_unwanted(agent, results)
         elif agent.is_splitting:
             adopt_children(agent.pk)
+    for plan_id in sorted({number for result in results if (number := plan_adopting.plan_of(result.key)) is not None}):
+        plan_adopting.finish(plan_id)
     for result in results:
         if result.error:
             log.warning(
@@ -82,9 +97,11 @@ def adopt_children(agent_id: int) -> bool:
             return _split_failed(agent, failed[0])
         if any(not row.issue and not row.error for row in asked):
             return False
+        # Envelopes before streams, as its run's settling takes them, which may come at this moment.
+        budgets.hold(agent.envelope)
         # While its run goes on, it may ask for another in place of one that failed; its end asks a person.
         if not failed:
-            Agent.objects.filter(pk=agent.pk).update(is_splitting=False)
+            lifecycle.change(agent, event="agent.children-made", is_splitting=False)
         made = [_adopt(agent, row) for row in asked if row.issue]
         if any(made):
             tree.write(agent, *reports.plan(agent))
@@ -100,6 +117,8 @@ def _adopt(parent: Agent, asked: spawning.Request) -> bool:
     child = asked.child
     inherited = {name: parent.spec[name] for name in ("adapter", "options") if name in parent.spec}
     spec = {**inherited, "acceptance": list(child.acceptance), "prompt": child.prompt}
+    if child.footprint:
+        spec["footprint"] = list(child.footprint)
     agent = roster.take_on(
         issue_id=issue_id,
         repository_id=parent.repository_id,
@@ -116,7 +135,7 @@ def _adopt(parent: Agent, asked: spawning.Request) -> bool:
 def _split_failed(agent: Agent, error: str) -> bool:
     reason = f"a sub-issue could not be created: {error}"
     with transaction.atomic():
-        if Agent.objects.filter(pk=agent.pk, is_splitting=True).update(is_splitting=False):
+        if lifecycle.change(agent, event="agent.split-failed", only_if={"is_splitting": True}, is_splitting=False):
             lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason, fields={"blocked_reason": reason[:1000]})
             tree.show_state(agent)
     return False

@@ -14,23 +14,29 @@ from django.db import transaction
 
 from coordinator import (
     applied,
+    arbitration,
     budgets,
     dispatch,
     endings,
     integration,
     lifecycle,
     messages,
+    neighbours,
     outbox,
+    plan_acts,
+    plan_adopting,
     proposals,
     reports,
     reviewing,
     setbacks,
+    soft_limits,
     spawning,
     tree,
 )
 from coordinator.models import Agent
-from coordinator.public_errors import ClosingWordsError
-from coordinator.public_types import ATTENTION, ENDED, AgentState
+from coordinator.public_errors import ClosingWordsError, PathsLockedError, StaleWriteError
+from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
+from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_code as grid_code
 from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
@@ -38,6 +44,8 @@ from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
 
+_APPLIED = "agent.end-dropped"
+"""Event: a run's end was taken note of, and nothing else came of it."""
 log = logging.getLogger(__name__)
 
 
@@ -89,23 +97,28 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         execution_id=execution_id,
         executions=0 if run.state == State.INTERRUPTED else spent,
         wall_seconds=round(run.wall_seconds),
+        tool_calls=grid_agents.tool_calls(execution_id),
+        agent=agent,
     )
     if agent.state in ENDED:
-        Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
+        lifecycle.change(agent, event=_APPLIED, only_if={"execution_id": execution_id}, is_applied=True)
         return True
     if agent.state == AgentState.BLOCKED:
         # Its text lost its approval under way. The run was stopped; what it left stays on its own ref.
-        Agent.objects.filter(pk=agent.pk, execution_id=execution_id).update(is_applied=True)
+        lifecycle.change(agent, event=_APPLIED, only_if={"execution_id": execution_id}, is_applied=True)
         dispatch.decide_again(agent.pk)
         return True
     if budgets.is_paused(execution_id):
         return False
     if tracker.is_held(agent.issue_id):
         return False
-    _apply(agent, run)
+    if not arbitration.take(agent, run):
+        _apply(agent, run)
     if drains:
         outbox.drain(agent.repository_id)
     dispatch.decide_again(agent.pk)
+    for waiting in neighbours.released(agent) if agent.parent_id is not None else ():
+        dispatch.decide_again(waiting)
     return True
 
 
@@ -115,7 +128,7 @@ def _apply(agent: Agent, run: ExecutionView) -> None:
         case State.SUCCEEDED if outcome is not None and outcome.kind == OutcomeKind.SPLIT:
             _split(agent, run, outcome)
         case State.SUCCEEDED if outcome is not None and outcome.kind == OutcomeKind.BLOCKED:
-            setbacks.block(agent, run, outcome.summary or "the agent asks for help without saying why")
+            setbacks.ask_for_help(agent, run, outcome.summary)
         case State.SUCCEEDED:
             _finish(agent, run)
         case State.INTERRUPTED:
@@ -156,7 +169,10 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
         return
     try:
         reviewing.check(agent, run)
-    except (ClosingWordsError, GridError) as error:
+    except PathsLockedError as error:
+        setbacks.later(agent, error)
+        return
+    except (ClosingWordsError, StaleWriteError, GridError) as error:
         setbacks.refuse(agent, run, error)
         return
     head = integration.keep(agent, run.result.head)
@@ -177,23 +193,18 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
 def _finish(agent: Agent, run: ExecutionView) -> None:
     """Done: merge upwards or publish, close the issue, tell the parent."""
     # Read again: it may have asked for them in the last moment of its run, after our caller had looked.
-    asked = len(spawning.pending(Agent.objects.get(pk=agent.pk)))
+    now = Agent.objects.get(pk=agent.pk)
+    if plan_acts.was_changed_during(now, run.id):
+        _go_on(agent, run, "its task was changed while it ran")
+        return
+    asked = len(spawning.pending(now)) + plan_adopting.unmade(now)
     children = tree.children_of(agent)
     if children.moving or asked:
         _wait(agent, run, f"{children.moving + asked} sub-issues are under way")
         return
     issue = agent.issue
-    try:
-        reviewing.check(agent, run)
-        done = reviewing.bring_together(agent, run)
-    except SourceUnavailableError as error:
-        setbacks.later(agent, error)
-        return
-    except (ClosingWordsError, GridError) as error:
-        setbacks.refuse(agent, run, error)
-        return
-    if done.conflict:
-        setbacks.conflict(agent, run, done)
+    done = _brought_together(agent, run)
+    if done is None:
         return
     if agent.parent is not None and done.parent_head:
         integration.note_head(agent.parent)
@@ -204,6 +215,9 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
             agent, run, new, run.result.reason or "done", head=done.head, **applied.succeeded(run.result.outcome)
         ):
             return
+        # Agents before envelopes, as every launch takes them.
+        parent = dispatch.locked(agent.parent_id) if agent.parent_id is not None else None
+        _progress(agent, run)
         for child in children.all:
             if child.state in ATTENTION:
                 endings.abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
@@ -215,22 +229,68 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
             *reports.ended(agent, run),
             endings.close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
         )
-        endings.tell_parent(agent, f"{agent.repository.scope}#{issue.key} is done")
+        if parent is not None:
+            dispatch.nudge(parent, source=Source.CHILD, reason=f"{agent.repository.scope}#{issue.key} is done")
+
+
+def _brought_together(agent: Agent, run: ExecutionView) -> integration.Integrated | None:
+    """Its work merged and published; None when that could not be done, and the agent was moved otherwise or waits."""
+    if agent.parent_id is not None and setbacks.park(agent, run, for_merge=True):
+        return None
+    try:
+        reviewing.check(agent, run)
+        done = reviewing.bring_together(agent, run)
+    except (SourceUnavailableError, PathsLockedError) as error:
+        setbacks.later(agent, error)
+        return None
+    except (ClosingWordsError, StaleWriteError, GridError) as error:
+        setbacks.refuse(agent, run, error)
+        return None
+    if done.conflict:
+        setbacks.conflict(agent, run, done)
+        return None
+    return done
+
+
+def _progress(agent: Agent, run: ExecutionView) -> None:
+    """Work was accepted: what its tree spends counts from here."""
+    if run.result.changed:
+        soft_limits.note_progress(agent.envelope, why=f"work of {agent.path} was accepted")
 
 
 def _wait(agent: Agent, run: ExecutionView, reason: str) -> None:
     """Its own part is done, its children's is not: keep the work, they are merged into it as they end."""
+    head = _kept(agent, run)
+    if head is None:
+        return
+    with transaction.atomic():
+        if applied.move(agent, run, AgentState.WAITING, reason, head=head, **applied.succeeded(run.result.outcome)):
+            _progress(agent, run)
+
+
+def _go_on(agent: Agent, run: ExecutionView, reason: str) -> None:
+    """It has done what was asked when it began, and another thing is asked by now: the next run starts from its work."""
+    head = _kept(agent, run)
+    if head is None:
+        return
+    with transaction.atomic():
+        if applied.move(agent, run, AgentState.QUEUED, reason, head=head, **applied.succeeded(run.result.outcome)):
+            dispatch.nudge(agent.pk, source=Source.PARENT, reason=reason)
+
+
+def _kept(agent: Agent, run: ExecutionView) -> str | None:
+    """The run's work on the agent's own branch; None when that could not be done, and the agent was moved otherwise."""
     try:
-        head = integration.keep(agent, run.result.head)
+        # What stands on the branch once is not looked at again: so it is looked at here as at any other end.
+        reviewing.check(agent, run)
+        return integration.keep(agent, run.result.head)
+    except PathsLockedError as error:
+        setbacks.later(agent, error)
     except MergeConflictError as error:
         against = grid_code.branch_head(repository=integration.key(agent), branch=agent.branch)
         setbacks.conflict(
             agent, run, integration.Integrated(head=run.result.head, conflict=error.paths, against=against)
         )
-        return
-    except GridError as error:
-        setbacks.block(
-            agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}"
-        )
-        return
-    applied.move(agent, run, AgentState.WAITING, reason, head=head, **applied.succeeded(run.result.outcome))
+    except (ClosingWordsError, StaleWriteError, GridError) as error:
+        setbacks.refuse(agent, run, error)
+    return None

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from coordinator import queries, reporting, repositories
 from coordinator.public_types import AgentView, Cost, EnvelopeView
 from grid import public_api as grid
+from grid import public_bus as grid_bus
 from grid import public_events as grid_events
+from grid.public_bus import BusView
 from grid.public_types import ExecutionView, HostView
 from tracker import public_api as tracker
 from tracker.public_types import RepositoryView
@@ -48,6 +50,8 @@ class Overview:
     """What people call the envelopes, by key."""
     policy_errors: tuple[tuple[RepositoryView, str], ...]
     repositories: tuple[RepositoryView, ...]
+    bus: BusView | None = None
+    """None: no queue is configured."""
 
     @property
     def has_working_host(self) -> bool:
@@ -84,6 +88,7 @@ def read(*, limit: int = 50) -> Overview:
         scope_names=queries.scope_names(envelopes),
         policy_errors=tuple(repositories.errors()),
         repositories=tuple(tracker.list_repositories()),
+        bus=grid_bus.view(),
     )
 
 

@@ -32,6 +32,8 @@ class FleetLimits:
     max_attempts: int
     tree_executions: int
     tree_wall_seconds: int
+    conflict_seconds: int = 120
+    """Until the default is taken in a conflict that nobody decides."""
     wall_seconds: int = 1800
     idle_seconds: int = 600
     verify_wall_seconds: int = 900
@@ -40,6 +42,17 @@ class FleetLimits:
     """Of each process; 0 means no cap."""
     processes: int = 0
     """Of the agent's user; 0 means no cap."""
+    tool_calls: int = 0
+    """Of one run; 0 means no cap, as it does for all that follow."""
+    tree_tool_calls: int = 0
+    tree_children: int = 0
+    """Agents in one tree."""
+    spend_without_progress_usd: int = 0
+    """Of a tree, in whole US dollars, as is the next one."""
+    day_usd: int = 0
+    """Of one day (UTC) of a repository, as are the two below."""
+    day_tokens: int = 0
+    day_executions: int = 0
 
 
 CAPS: Mapping[str, str] = {
@@ -56,6 +69,14 @@ CAPS: Mapping[str, str] = {
     "tree_concurrency": "max_live_per_tree",
     "tree_executions": "tree_executions",
     "tree_wall_seconds": "tree_wall_seconds",
+    "conflict_seconds": "conflict_seconds",
+    "tool_calls": "tool_calls",
+    "tree_tool_calls": "tree_tool_calls",
+    "tree_children": "tree_children",
+    "spend_without_progress_usd": "spend_without_progress_usd",
+    "day_usd": "day_usd",
+    "day_tokens": "day_tokens",
+    "day_executions": "day_executions",
 }
 """The fleet's cap over each limit of the policy file."""
 
@@ -68,7 +89,12 @@ _UNSEEN = frozenset(
     {"\u034f", "\u115f", "\u1160", "\u3164", *map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))}
 )
 """Further characters without a shape of their own."""
-_ZERO_MEANS_NO_CAP = frozenset({"memory_bytes", "processes"})
+_ZERO_MEANS_NO_CAP = frozenset(
+    {
+        *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_children"),
+        *("spend_without_progress_usd", "day_usd", "day_tokens", "day_executions"),
+    }
+)
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in dataclasses.fields(FleetLimits)}
 
 
@@ -95,6 +121,14 @@ class EffectivePolicy:
     tree_concurrency: int
     tree_executions: int
     tree_wall_seconds: int
+    tool_calls: int = 0
+    """Of one run; 0 means no limit, as it does for all that follow."""
+    tree_tool_calls: int = 0
+    tree_children: int = 0
+    spend_without_progress_usd: int = 0
+    day_usd: int = 0
+    day_tokens: int = 0
+    day_executions: int = 0
     allow_protected_paths: tuple[str, ...] = ()
     """Patterns of protected files that agents may change all the same."""
     outsiders: Outsiders = Outsiders.DROP
@@ -105,8 +139,18 @@ class EffectivePolicy:
     toolsets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     depth_rule: tuple[DepthLevel, ...] = ()
     """Beside the fleet's, never instead of it."""
+    siblings_talk: bool = False
+    """Agents of one parent may write to each other."""
+    edges: tuple[tuple[str, str], ...] = ()
+    """Pairs of profiles whose agents may write to each other within a tree."""
     upgrade_after_failures: int = 0
     """0: never."""
+    conflict_seconds: int = 120
+    conflicts: str = "self"
+    """Who says how work that cannot be merged is merged: the agent itself merges, or the `arbiter` decides."""
+    locks: str = "enforced"
+    """What locks of others mean for a run's work; see `coordinator.footprints`, as for the next one."""
+    footprints: str = "sequence"
     origin: Mapping[str, str] = field(default_factory=dict)
     """For each field above `default` (nobody chose), `fleet` (the operator's cap) or `.agentgrid.yml`."""
     not_granted: Mapping[str, int] = field(default_factory=dict)
@@ -115,7 +159,7 @@ class EffectivePolicy:
     @property
     def run_limits(self) -> Limits:
         """For the agent."""
-        return self._limits(self.wall_seconds)
+        return dataclasses.replace(self._limits(self.wall_seconds), tool_calls=self.tool_calls or None)
 
     @property
     def verify_limits(self) -> Limits:
@@ -150,7 +194,12 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         "profiles": _said(policy.profiles),
         "toolsets": _said(policy.toolsets),
         "depth_rule": _said(policy.depth_rule),
+        "siblings_talk": _said(policy.siblings_talk),
+        "edges": _said(policy.edges),
         "upgrade_after_failures": _said(policy.upgrade_after_failures),
+        "conflicts": _said(policy.conflicts),
+        "locks": _said(policy.locks),
+        "footprints": _said(policy.footprints),
     }
     limits: dict[str, int] = {}
     not_granted: dict[str, int] = {}
@@ -175,7 +224,12 @@ def effective(policy: Policy | None, fleet: FleetLimits) -> EffectivePolicy:
         profiles=policy.profiles,
         toolsets=policy.toolsets,
         depth_rule=policy.depth_rule,
+        siblings_talk=policy.siblings_talk,
+        edges=policy.edges,
         upgrade_after_failures=policy.upgrade_after_failures,
+        conflicts=policy.conflicts or "self",
+        locks=policy.locks or "enforced",
+        footprints=policy.footprints or "sequence",
         origin=origin,
         not_granted=not_granted,
         **limits,

@@ -29,6 +29,7 @@ MAX_COMMAND_CHARACTERS = 2_000
 MAX_PATTERNS = 20
 MAX_DEFINITIONS = 50
 MAX_LEVELS = 8
+MAX_EDGES = 50
 _MAX_SHOWN = 50
 _DEFINITION_NAME = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 
@@ -68,8 +69,18 @@ class Policy:
     """Toolsets of its own by name, plain JSON, not yet checked."""
     depth_rule: tuple[DepthLevel, ...] = ()
     """For depth 0, 1, …; the last one holds for all below it."""
+    siblings_talk: bool = False
+    """Agents of one parent may write to each other."""
+    edges: tuple[tuple[str, str], ...] = ()
+    """Pairs of profiles whose agents may write to each other within a tree."""
     upgrade_after_failures: int = 0
     """An agent whose run failed so often gets the next tier that its parent holds; 0: never."""
+    conflicts: str = ""
+    """`self` or `arbiter`: who says how work that cannot be merged is merged."""
+    locks: str = ""
+    """`off`, `advisory` or `enforced`: what locks of others mean for a run's work."""
+    footprints: str = ""
+    """`sequence`, `tell` or `arbiter`: what follows when agents of a tree declared the same files."""
 
 
 class PolicyError(InvalidInputError):
@@ -110,6 +121,24 @@ def _outsiders(value: str) -> str:
     return value
 
 
+def _conflicts(value: str) -> str:
+    if value not in ("self", "arbiter"):
+        raise ValueError("must be one of: self, arbiter")
+    return value
+
+
+def _locks(value: str) -> str:
+    if value not in ("off", "advisory", "enforced"):
+        raise ValueError("must be one of: off, advisory, enforced")
+    return value
+
+
+def _footprints(value: str) -> str:
+    if value not in ("sequence", "tell", "arbiter"):
+        raise ValueError("must be one of: sequence, tell, arbiter")
+    return value
+
+
 def _definitions(value: dict[str, Any]) -> dict[str, Any]:
     wrong = next((name for name in value if not _DEFINITION_NAME.fullmatch(name)), None)
     if wrong is not None:
@@ -139,6 +168,16 @@ class _Level(_Strict):
     )
 
 
+class _Topology(_Strict):
+    siblings: bool = False
+    edges: list[
+        Annotated[
+            list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")]],
+            Field(min_length=2, max_length=2),
+        ]
+    ] = Field(default_factory=list, max_length=MAX_EDGES)
+
+
 class _Limits(_Strict):
     """Zero stands for "not given"; it is a value of its own only where it is allowed: no sub-issues at all."""
 
@@ -155,6 +194,18 @@ class _Limits(_Strict):
     tree_concurrency: _Live = 0
     tree_executions: Annotated[int, Field(ge=1, le=100_000)] = 0
     tree_wall_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 0
+    conflict_seconds: Annotated[int, Field(ge=1, le=86_400)] = 0
+    tool_calls: Annotated[int, Field(ge=1, le=100_000)] = 0
+    tree_tool_calls: Annotated[int, Field(ge=1, le=100_000_000)] = 0
+    tree_children: Annotated[int, Field(ge=1, le=100_000)] = 0
+    spend_without_progress_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
+    day_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
+    day_tokens: Annotated[int, Field(ge=1, le=10**12)] = 0
+    day_executions: Annotated[int, Field(ge=1, le=1_000_000)] = 0
+
+
+LIMIT_NAMES = tuple(_Limits.model_fields)
+"""All limits that a file may set."""
 
 
 class _File(_Strict):
@@ -168,7 +219,11 @@ class _File(_Strict):
     profiles: _Definitions = Field(default_factory=dict)
     toolsets: _Definitions = Field(default_factory=dict)
     depth_rule: list[_Level] = Field(default_factory=list, max_length=MAX_LEVELS)
+    topology: _Topology = Field(default_factory=_Topology)
     upgrade_after_failures: Annotated[int, Field(ge=0, le=20)] = 0
+    conflicts: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_conflicts)] = ""
+    locks: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_locks)] = ""
+    footprints: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_footprints)] = ""
 
 
 _SECTIONS: Mapping[Path, type[BaseModel]] = {
@@ -176,6 +231,7 @@ _SECTIONS: Mapping[Path, type[BaseModel]] = {
     ("agent",): _Agent,
     ("limits",): _Limits,
     ("depth_rule",): _Level,
+    ("topology",): _Topology,
 }
 
 
@@ -200,12 +256,17 @@ def dump_policy(policy: Policy) -> dict[str, Any]:
     """The policy as plain JSON, in the shape of the file."""
     agent = {"adapter": policy.adapter, "options": dict(policy.options), "profile": policy.profile}
     levels = [{"tier": level.tier, "without": list(level.without)} for level in policy.depth_rule]
+    topology = {"siblings": policy.siblings_talk, "edges": [list(pair) for pair in policy.edges]}
     later = {
         "outsiders": policy.outsiders,
         "profiles": {name: dict(body) for name, body in policy.profiles.items()},
         "toolsets": {name: dict(body) for name, body in policy.toolsets.items()},
         "depth_rule": [{key: value for key, value in level.items() if value} for level in levels],
+        "topology": {key: value for key, value in topology.items() if value},
         "upgrade_after_failures": policy.upgrade_after_failures,
+        "conflicts": policy.conflicts,
+        "locks": policy.locks,
+        "footprints": policy.footprints,
     }
     return {
         "version": VERSION,
@@ -243,7 +304,12 @@ def _policy(file: _File) -> Policy:
         profiles=file.profiles,
         toolsets=file.toolsets,
         depth_rule=tuple(DepthLevel(tier=level.tier, without=tuple(level.without)) for level in file.depth_rule),
+        siblings_talk=file.topology.siblings,
+        edges=tuple((one, other) for one, other in file.topology.edges),
         upgrade_after_failures=file.upgrade_after_failures,
+        conflicts=file.conflicts,
+        locks=file.locks,
+        footprints=file.footprints,
     )
 
 

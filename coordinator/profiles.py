@@ -6,15 +6,15 @@ Reads rows and decides; `dispatch` stores what comes of it with the launch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from coordinator import capability as capabilities
-from coordinator import definitions, models_of_agents, repositories
+from coordinator import definitions, lifecycle, models_of_agents, repositories
 from coordinator.capability import EVERYTHING, Capability, CapabilityError, Level
 from coordinator.conf import conf
-from coordinator.models import Agent, Envelope, UpgradeRequest
+from coordinator.models import Agent, UpgradeRequest
 from coordinator.policy import EffectivePolicy
 from coordinator.policy_file import FILE_NAME, DepthLevel
 from grid.public_toolkit import DefinitionError, FrozenProfile, Library, Tiers, tools_split
@@ -79,6 +79,11 @@ def standing(agent: Agent, policy: EffectivePolicy) -> Standing:
     )
 
 
+def profile_of(agent: Agent, policy: EffectivePolicy) -> FrozenProfile:
+    """The profile of an agent as it is defined now."""
+    return _choose(agent, policy, definitions.of_repository(policy), [])[0]
+
+
 def capability_of(agent: Agent) -> Capability:
     """What an agent may use at this moment, as its row says; worked out when it has not been launched yet."""
     stored = _stored(agent)
@@ -126,23 +131,9 @@ def rule_at(depth: int, policy: EffectivePolicy, tiers: Tiers) -> Capability:
     return capabilities.intersect(*both)
 
 
-def shares(agent: Agent, found: Standing, path: Sequence[Envelope]) -> dict[str, int]:
-    """Limits for the agent's own envelope at its first launch: its profile's budget, and its share of what is above it.
-
-    Args:
-        path: Its envelopes from the fleet down to its own, which is the last.
-    """
-    above = agent.parent.envelope if agent.parent is not None else path[-2]
-    limits: dict[str, int] = {}
-    for name, wish in (("usd_limit_micros", "usd_micros"), ("tokens_limit", "tokens")):
-        of_tree, of_parent = getattr(path[-2], name), getattr(above, name)
-        whole = min((limit for limit in (of_tree, of_parent) if limit is not None), default=None)
-        own = found.profile.budget.get(wish)
-        share = whole * found.capability.share // 100 if whole is not None and found.capability.share < 100 else None
-        caps = [cap for cap in (own, share) if cap is not None]
-        if caps:
-            limits[name] = min(caps)
-    return limits
+def budget_of(found: Standing) -> tuple[int, Mapping[str, int]]:
+    """What an agent's own envelope gets at its first launch: percent of what its parent has left, and its own budget."""
+    return found.capability.share, found.profile.budget
 
 
 def narrow_below(agent: Agent, held: Capability) -> None:
@@ -153,7 +144,7 @@ def narrow_below(agent: Agent, held: Capability) -> None:
             continue
         left = capabilities.child_capability(held, had, EVERYTHING)
         if left != had:
-            Agent.objects.filter(pk=child.pk).update(capability=capabilities.as_json(left))
+            lifecycle.change(child, event="agent.narrowed", capability=capabilities.as_json(left))
             narrow_below(child, left)
 
 
@@ -284,7 +275,8 @@ def _limits(policy: EffectivePolicy, profile: FrozenProfile) -> Limits:
         for name in ("wall_seconds", "idle_seconds")
         if name in profile.limits
     }
-    return replace(limits, **lower)
+    calls = [cap for cap in (limits.tool_calls, profile.limits.get("tool_calls")) if cap is not None]
+    return replace(limits, **lower, tool_calls=min(calls, default=None))
 
 
 def _frozen(

@@ -71,6 +71,40 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of two agents that want the same files."""
+
+    agent: str
+    """Its number, as tools take it."""
+    key: str
+    """Of its issue."""
+    title: str
+    state: str
+    says: str = ""
+    """How far it is, in its own words."""
+    reason: str = ""
+    """Why it wants the files, in its own words."""
+    patch: str = ""
+    """What it has changed in them so far, as far as it was handed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """A conflict that the agent is to decide."""
+
+    number: str
+    what: str
+    """One sentence: what the two met at."""
+    paths: tuple[str, ...]
+    requester: Side
+    holder: Side
+    choices: tuple[str, ...]
+    """Each: how it is called, and what happens then."""
+    default: str
+    """What happens when nobody decides, and when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """Something said about the pull request: by a person, or by a check that failed."""
 
@@ -125,6 +159,8 @@ class PromptContext:
     """0 for a root."""
     wall_seconds: int
     """This run is stopped after so long."""
+    cwd: str = ""
+    """Folder of the repository where the work is; empty: its top."""
     comments: tuple[Comment, ...] = ()
     """Oldest first, of people who may steer an agent; choosing them is the caller's."""
     acceptance: tuple[str, ...] = ()
@@ -133,7 +169,9 @@ class PromptContext:
     children: tuple[Child, ...] = ()
     last_failure: Failure | None = None
     conflict: Conflict | None = None
-    """Needed for the mode `resolve`."""
+    """A merge to do. The mode `resolve` needs this, or disputes."""
+    disputes: tuple[Dispute, ...] = ()
+    """Conflicts between others that it is to decide, the oldest first."""
     remarks: tuple[Remark, ...] = ()
     """On its pull request, oldest first, of people who may steer an agent."""
     messages: tuple[Told, ...] = ()

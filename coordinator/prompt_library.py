@@ -14,8 +14,8 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from coordinator import prompts
-from coordinator.models import AuditEntry, Prompt
+from coordinator import auditing, prompts
+from coordinator.models import Prompt
 from coordinator.prompts import MODES, PromptContext, PromptError
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 
@@ -266,7 +266,7 @@ def _add(
 
 def _audit(actor: str, action: str, row: Prompt) -> None:
     target = f"prompt:{row.scope}:{row.name}" if row.scope else f"prompt:{row.name}"
-    AuditEntry.objects.create(actor=actor[:150], action=action, target=target, detail={"version": row.version})
+    auditing.record(actor, action, target, {"version": row.version})
 
 
 def _template(row: Prompt) -> Template:

@@ -13,13 +13,14 @@ from typing import Any
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from coordinator import prompt_rules
+from coordinator import prompt_disputes, prompt_rules
 from coordinator.prompt_context import (
     Blocker,
     Budget,
     Child,
     Comment,
     Conflict,
+    Dispute,
     FailedCheck,
     Failure,
     Parent,
@@ -36,6 +37,7 @@ __all__ = [
     "Child",
     "Comment",
     "Conflict",
+    "Dispute",
     "FailedCheck",
     "Failure",
     "Parent",
@@ -59,7 +61,8 @@ _MAX_COMMANDS = 50
 _MAX_CHECKS = 10
 _MAX_PATHS = 200
 _MAX_REMARKS = 50
-_MAX_MESSAGES = 20
+_MAX_MESSAGES = 40
+_MAX_DISPUTES = 10
 _SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
 """Tried in turn until the prompt fits: the part of its usual length that each text but the issue's may have."""
 
@@ -82,8 +85,10 @@ def render(mode: str, context: PromptContext, *, folder: Path = TEMPLATES, sourc
     """
     if mode not in MODES:
         raise PromptError(f"no prompt for the mode '{mode}'; known: {', '.join(MODES)}")
-    if mode == "resolve" and context.conflict is None:
-        raise PromptError("the mode 'resolve' needs context.conflict: the paths and the commit to merge")
+    if mode == "resolve" and context.conflict is None and not context.disputes:
+        raise PromptError(
+            "the mode 'resolve' needs context.conflict (a merge to do) or context.disputes (to be decided)"
+        )
     left_out, clean, name = _left_out(context), _clean(context), "of the library" if source else f"{mode}.txt"
     try:
         template = _own(source, folder) if source else _environment(folder).get_template(name)
@@ -158,6 +163,7 @@ def _left_out(context: PromptContext) -> dict[str, int]:
         "paths": max(0, len(paths) - _MAX_PATHS),
         "remarks": max(0, len(context.remarks) - _MAX_REMARKS),
         "messages": max(0, len(context.messages) - _MAX_MESSAGES),
+        "disputes": max(0, len(context.disputes) - _MAX_DISPUTES),
     }
 
 
@@ -171,6 +177,7 @@ def _clean(context: PromptContext) -> PromptContext:
         body=visible(context.body),
         scope=one_line(context.scope),
         branch=one_line(context.branch),
+        cwd=one_line(context.cwd, 400).replace("`", "'"),
         base=one_line(context.base, 64),
         comments=tuple(
             replace(comment, author=one_line(comment.author, 80), text=visible(comment.text))
@@ -197,9 +204,10 @@ def _clean(context: PromptContext) -> PromptContext:
             commit=one_line(conflict.commit, 64),
             paths=tuple(one_line(path, 500) for path in conflict.paths[:_MAX_PATHS]),
         ),
+        disputes=tuple(prompt_disputes.clean(dispute) for dispute in context.disputes[:_MAX_DISPUTES]),
         remarks=tuple(_clean_remark(remark) for remark in context.remarks[:_MAX_REMARKS]),
         messages=tuple(
-            Told(sender=one_line(told.sender, 120), text=visible(told.text))
+            Told(sender=one_line(told.sender, 150), text=visible(told.text))
             for told in context.messages[:_MAX_MESSAGES]
         ),
     )
@@ -256,7 +264,8 @@ def _fitted(clean: PromptContext, share: float) -> dict[str, Any]:
             replace(item, text=_block((tail if item.is_check else head)(item.text, part(8_000))))
             for item in clean.remarks
         ],
-        "messages": [replace(item, text=_block(head(item.text, part(8_000)))) for item in clean.messages],
+        "messages": [replace(item, text=_block(head(item.text, part(16_500)))) for item in clean.messages],
+        "disputes": [prompt_disputes.fitted(item, part) for item in clean.disputes],
         "conflict": conflict
         and {"commit": conflict.commit, "paths": fenced(head("\n".join(conflict.paths), part(20_000)))},
     }

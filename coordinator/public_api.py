@@ -2,42 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from django.conf import settings
-from django.db.models.functions import Now
 
 from coordinator import (
+    asked,
+    auditing,
     board,
+    budget_history,
+    budget_rules,
     budgets,
     catalogue,
+    conflict_views,
+    conflict_words,
     control,
+    conversations,
     definitions,
     dispatch,
     inbound,
     invariants,
+    limits,
+    locking,
     messages,
     outbox,
+    plan_diff,
+    plans,
     profiles,
     prompt_library,
     queries,
     repositories,
+    resolutions,
     submissions,
     sweeps,
     sync,
+    thread_rows,
+    threads,
     upgrades,
+    vocabulary,
 )
 from coordinator import overview as overviews
 from coordinator.board import Difference
+from coordinator.budget_history import Movement
+from coordinator.conflict_views import ConflictView
 from coordinator.control import Touched
+from coordinator.locking import LockRow
 from coordinator.messages import Receipt
-from coordinator.models import Agent, AuditEntry
-from coordinator.public_types import AgentView, Decision, EnvelopeView, NudgeView, ScopeKind, Submission, Violation
+from coordinator.models import Agent
+from coordinator.plans import Preview as PlanPreview
+from coordinator.public_types import (
+    AgentView,
+    Decision,
+    EnvelopeView,
+    MessageKind,
+    NudgeView,
+    ScopeKind,
+    Submission,
+    ThreadKind,
+    Violation,
+)
 from coordinator.queries import Explanation
 from coordinator.rebuild import Rebuilt
 from tracker.public_types import RepositoryView
 
-__all__ = ["Difference", "Explanation", "Rebuilt", "Receipt", "Touched"]
+__all__ = [
+    "ConflictView",
+    "Difference",
+    "Explanation",
+    "LockRow",
+    "Movement",
+    "PlanPreview",
+    "Rebuilt",
+    "Receipt",
+    "Touched",
+]
 
 
 # --- work ------------------------------------------------------------------------------------------------------
@@ -59,13 +99,15 @@ def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
     return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)
 
 
-def tell(agent_id: int, *, actor: str, text: str) -> Receipt:
+def tell(agent_id: int, *, actor: str, text: str, kind: MessageKind = MessageKind.CHAT) -> Receipt:
     """Say something to an agent; the answer says how it gets there.
 
     Raises AgentNotFoundError, InvalidInputError, LimitExceededError.
     """
-    receipt = messages.tell(agent_id, sender=actor, text=text)
+    receipt = messages.tell(agent_id, sender=actor, text=text, kind=kind)
     control.audit(actor, "tell", f"agent:{agent_id}", {"message": receipt.id, "state": receipt.state})
+    if kind in vocabulary.ASKING:
+        asked.wake([agent_id])
     return receipt
 
 
@@ -117,6 +159,8 @@ def raise_limit(
     wall_seconds: int | None = None,
     usd_micros: int | None = None,
     tokens: int | None = None,
+    tool_calls: int | None = None,
+    children: int | None = None,
 ) -> EnvelopeView:
     """Raise what a scope may use. Raises InvalidInputError, AgentNotFoundError."""
     return budgets.view(
@@ -127,6 +171,8 @@ def raise_limit(
             wall_seconds=wall_seconds,
             usd_micros=usd_micros,
             tokens=tokens,
+            tool_calls=tool_calls,
+            children=children,
         )
     )
 
@@ -134,6 +180,11 @@ def raise_limit(
 def envelope(scope: str) -> EnvelopeView:
     """What a scope may use and has used. Raises AgentNotFoundError."""
     return budgets.view(budgets.get(scope))
+
+
+def is_day(scope: str) -> bool:
+    """Whether a scope's key means one day of the fleet or of a repository."""
+    return budget_rules.day_of(scope) is not None
 
 
 def preview(agent_ids: Sequence[int]) -> Touched:
@@ -169,6 +220,50 @@ def repair_board(repository_id: int, found: Sequence[Difference], *, actor: str)
     return board.repair(repository_id, found, actor=actor)
 
 
+# --- conversations ---------------------------------------------------------------------------------------------
+
+list_threads = conversations.list_threads
+get_thread = conversations.get_thread
+posts_of_thread = conversations.posts_of
+said_to = conversations.said_to
+join_thread = thread_rows.join
+leave_thread = thread_rows.leave
+close_thread = threads.close
+
+
+def open_thread(
+    agent_ids: Sequence[int], *, actor: str, subject: str, expires_at: datetime | None = None
+) -> conversations.ThreadView:
+    """Open a conversation with agents, as a person, who is in it. Raises AgentNotFoundError, InvalidInputError."""
+    members = [queries.row_of(pk) for pk in dict.fromkeys(agent_ids)]
+    thread = threads.open_thread(
+        kind=ThreadKind.CHAT, subject=subject, members=members, opened_by=actor, expires_at=expires_at
+    )
+    return conversations.get_thread(thread.pk)
+
+
+def bridge_agents(one: int, other: int, *, actor: str, subject: str = "") -> conversations.ThreadView:
+    """Let two agents of any trees write to each other, in this thread and directly, until it is closed."""
+    thread = threads.bridge(queries.row_of(one), queries.row_of(other), actor=actor, subject=subject)
+    return conversations.get_thread(thread.pk)
+
+
+def post_to_thread(
+    thread_id: int,
+    *,
+    actor: str,
+    text: str,
+    kind: MessageKind = MessageKind.CHAT,
+    data: Mapping[str, Any] | None = None,
+) -> conversations.PostView:
+    """Say something in a thread, as a person, who joins it by that.
+
+    Raises ThreadNotFoundError, NotAllowedError, InvalidInputError.
+    """
+    said = threads.post(thread_id, sender=actor, kind=kind, text=text, data=data)
+    return conversations.post_view(said.pk)
+
+
 # --- profiles, prompts, upgrades -------------------------------------------------------------------------------
 
 
@@ -191,6 +286,28 @@ prompt_versions = prompt_library.versions
 prompt_scope = prompt_library.tree_scope
 find_upgrades = upgrades.find
 answer_upgrade = upgrades.answer
+find_conflicts = conflict_views.find
+get_conflict = conflict_views.get
+decide_conflict = conflict_views.decide
+decision_of_conflict = conflict_words.decided_of
+
+
+# --- locks -----------------------------------------------------------------------------------------------------
+
+
+find_locks = locking.find
+release_lock = locking.release_by_hand
+
+
+# --- the plan --------------------------------------------------------------------------------------------------
+
+
+export_plan = plans.export
+preview_plan = plans.preview
+apply_plan = plans.apply
+plan_words = plan_diff.in_words
+plan_change = plan_diff.as_json
+plan_summary = plan_diff.summary
 
 
 # --- reads -----------------------------------------------------------------------------------------------------
@@ -210,6 +327,8 @@ nudges_of = queries.nudges_of
 costs = queries.costs_of
 total_cost = queries.total_cost
 envelopes = queries.envelopes
+budget_tree = budget_history.tree
+movements = budget_history.history
 agents_of_streams = queries.agents_of_streams
 scope_names = queries.scope_names
 
@@ -235,6 +354,11 @@ def apply_events() -> int:
 def decide_again(agent_id: int) -> Decision | None:
     """Decide an agent's open nudge anew."""
     return dispatch.decide_again(agent_id)
+
+
+def advance_conflict(conflict_id: int) -> int:
+    """Announce a conflict, or carry out what is due of its decision; returns how many acts."""
+    return resolutions.advance(conflict_id)
 
 
 def drain_outbox(repository_id: int) -> int:
@@ -301,7 +425,10 @@ def reconcile() -> dict[str, int]:
 
 def record_audit(actor: str, action: str, target: str, detail: dict[str, object]) -> None:
     """An audit row for an act that no function here covers."""
-    AuditEntry.objects.create(actor=actor, action=action, target=target, detail=detail, at=Now())
+    auditing.record(actor, action, target, detail)
+
+
+check_limits = limits.require
 
 
 def count_agents() -> int:

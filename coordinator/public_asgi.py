@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from coordinator.gateway import asgi, routes, upstream
+from coordinator.gateway import asgi, owner, routes, upstream
 from coordinator.web import mcp
 
 type Scope = MutableMapping[str, Any]
@@ -48,6 +48,7 @@ async def _live(receive: Receive, send: Send) -> None:
             if message["type"] == "lifespan.startup":
                 try:
                     await stack.enter_async_context(mcp.server.running())
+                    stack.enter_context(owner.beating())
                     stack.push_async_callback(upstream.close)
                 except Exception as error:
                     log.exception("cannot serve agents", extra={"action": "startup"})

@@ -39,6 +39,7 @@ class Source(enum.StrEnum):
     CHILD = "child"
     BLOCKER = "blocker"
     RETRY = "retry"
+    CONFLICT = "conflict"
 
 
 class Answer(enum.StrEnum):
@@ -50,6 +51,31 @@ class Answer(enum.StrEnum):
     COALESCED = "coalesced"
 
 
+class ThreadKind(enum.StrEnum):
+    """What a conversation is for."""
+
+    CHAT = "chat"
+    CONFLICT = "conflict"
+    """Two agents want what only one can have; `coordinator.conflicts` opens and closes these."""
+    UPGRADE = "upgrade"
+    BRIDGE = "bridge"
+    """Opened by an operator: its members may also write to each other directly, across trees as well."""
+
+
+class MessageKind(enum.StrEnum):
+    """What is said. To stop an agent is no message: that is `cancel`."""
+
+    CHAT = "chat"
+    STATUS = "status"
+    QUESTION = "question"
+    ANSWER = "answer"
+    BLOCKED = "blocked"
+    HANDOFF = "handoff"
+    RESULT = "result"
+    CONFLICT = "conflict"
+    UPGRADE_REQUEST = "upgrade_request"
+
+
 class ScopeKind(enum.StrEnum):
     """Levels of the envelope path, outermost first."""
 
@@ -57,6 +83,8 @@ class ScopeKind(enum.StrEnum):
     REPOSITORY = "repository"
     TREE = "tree"
     AGENT = "agent"
+    DAY = "day"
+    """Of the fleet or a repository: beside the path, not on it."""
 
 
 class Outsiders(enum.StrEnum):
@@ -144,6 +172,24 @@ class EnvelopeView:
     tokens_spent: int = 0
     unpriced_tokens: int = 0
     """Of the tokens spent, those of models whose price nobody knows."""
+    tool_calls_limit: int | None = None
+    tool_calls_reserved: int = 0
+    tool_calls_spent: int = 0
+    children_limit: int | None = None
+    """Agents below it, at any depth."""
+    children_spent: int = 0
+    warned_at: datetime | None = None
+    """Since when most of one of its limits is spent."""
+    warning: str = ""
+    """Which limit that is, in words."""
+    breaker_opened_at: datetime | None = None
+    """Of a tree: nothing starts in it since then, because money went and no work came."""
+    progress_limit_micros: int | None = None
+    """Of a tree: what it may spend without work that is accepted."""
+    since_progress_micros: int = 0
+    """Of a tree: what it has spent since work was accepted last."""
+    depth: int = 0
+    """How many levels are above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils import timezone
 
-from coordinator import admission, briefing, budgets, costs, dispatch, profiles, reporting
+from coordinator import admission, briefing, budget_rules, budgets, costs, dispatch, profiles, reporting
 from coordinator import capability as capabilities
 from coordinator.models import Agent, Envelope, Nudge
 from coordinator.policy import CAPS
@@ -69,9 +70,10 @@ class Explanation:
 
 
 def agents(rows: Iterable[Agent]) -> list[AgentView]:
-    """Freeze rows that come with their envelope path, repository and execution; a constant number of queries."""
+    """Freeze rows that come with their envelope, repository and execution; a constant number of queries."""
     rows = list(rows)
     issues = tracker.get_issues([row.issue_id for row in rows])
+    paused = budgets.paused_by(row.envelope for row in rows)
     facts = tracker.facts([row.issue_id for row in rows])
     return [
         AgentView(
@@ -86,7 +88,7 @@ def agents(rows: Iterable[Agent]) -> list[AgentView]:
             repository_id=row.repository_id,
             state=AgentState(row.state),
             is_held=facts[row.issue_id].held,
-            paused_by="" if row.state in ENDED else budgets.paused_scope(budgets.path_of(row.envelope)),
+            paused_by="" if row.state in ENDED else paused.get(row.envelope_id, ""),
             attempts=row.attempts,
             crashes=row.crashes,
             executions=row.executions,
@@ -112,6 +114,14 @@ def get(agent_id: int) -> AgentView:
     if not found:
         raise AgentNotFoundError(f"no agent {agent_id}")
     return found[0]
+
+
+def row_of(agent_id: int) -> Agent:
+    """The row of an agent. Raises AgentNotFoundError."""
+    row = Agent.objects.filter(pk=agent_id).first()
+    if row is None:
+        raise AgentNotFoundError(f"no agent {agent_id}")
+    return row
 
 
 def find(name: str) -> AgentView:
@@ -257,14 +267,19 @@ def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
 
 
 def envelopes() -> list[EnvelopeView]:
-    """Every scope but agents, and the agents that are paused, the fleet first."""
-    shown = ~Q(kind=ScopeKind.AGENT) | Q(paused_at__isnull=False)
+    """Every scope but agents and past days, and those of them that are paused or warned, the fleet first."""
+    shown = ~Q(kind__in=[ScopeKind.AGENT, ScopeKind.DAY]) | Q(paused_at__isnull=False) | Q(warned_at__isnull=False)
+    shown |= Q(kind=ScopeKind.DAY, key__endswith=timezone.now().date().isoformat())
     return [budgets.view(row) for row in Envelope.objects.filter(shown).order_by("pk")]
 
 
-def scope_names(views: Iterable[EnvelopeView]) -> dict[str, str]:
+def scope_names(views: Collection[EnvelopeView]) -> dict[str, str]:
     """What people call these scopes, by key: `the fleet`, `local/app`, `tree of local/app#12`, `local/app#13`."""
-    numbers = {view.key: int(view.key.rpartition(":")[2]) for view in views if view.kind != ScopeKind.FLEET}
+    numbers = {
+        view.key: int(view.key.rpartition(":")[2])
+        for view in views
+        if view.kind not in (ScopeKind.FLEET, ScopeKind.DAY) and view.key.rpartition(":")[2].isdecimal()
+    }
     repositories = {row.id: row.scope for row in tracker.list_repositories()}
     owners = dict(Agent.objects.filter(pk__in=set(numbers.values())).values_list("pk", "issue_id"))
     issues = tracker.get_issues(owners.values())
@@ -274,6 +289,12 @@ def scope_names(views: Iterable[EnvelopeView]) -> dict[str, str]:
         ref = refs.get(number, key)
         by_kind = {"repository": repositories.get(number, key), "tree": f"tree of {ref}"}
         names[key] = by_kind.get(key.partition(":")[0], ref)
+    for view in views:
+        day = budget_rules.day_of(view.key)
+        if day is not None:
+            scope = day[0]
+            of = "the fleet" if scope == budgets.FLEET else repositories.get(int(scope.rpartition(":")[2]), scope)
+            names[view.key] = f"{of} on {day[1].isoformat()}"
     return names
 
 
@@ -292,7 +313,7 @@ def decision(stored: Any) -> Decision | None:
 
 
 def _rows() -> Any:
-    return Agent.objects.select_related("envelope__parent__parent__parent", "repository", "execution", "parent")
+    return Agent.objects.select_related("envelope", "repository", "execution", "parent")
 
 
 def _agent_of(run: ExecutionView) -> int:

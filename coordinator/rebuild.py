@@ -134,9 +134,8 @@ def _make(
             state, why = AgentState.BLOCKED, f"it was in review, but there is no pull request of {branch}"
         if not _approve(agent, issue) and state == AgentState.NEW:
             state, why = AgentState.BLOCKED, f"its author may not steer, and who approved its text is lost: {_APPROVE}"
-        Agent.objects.filter(pk=agent.pk, state=AgentState.NEW).update(
-            branch=branch, attempts=_attempts(issue.status, state), head=head
-        )
+        found: dict[str, Any] = {"branch": branch, "attempts": _attempts(issue.status, state), "head": head}
+        lifecycle.change(agent, event="agent.found-again", only_if={"state": AgentState.NEW}, **found)
         agent.refresh_from_db()
         if state == AgentState.NEW:
             return agent
@@ -161,7 +160,7 @@ def _approve(agent: Agent, issue: BoardIssue) -> bool:
     if issue.is_ours or issue.author_trust in authority.MAY_STEER:
         approvals.approve_present(agent, by=_REASON, at=timezone.now())
         return True
-    Agent.objects.filter(pk=agent.pk).update(approved_sha=_UNKNOWN)
+    lifecycle.change(agent, event="agent.unapproved", approved_sha=_UNKNOWN)
     return False
 
 

@@ -9,10 +9,12 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from coordinator import lifecycle
 from coordinator.integration import GITHUB
 from coordinator.models import Agent, Feedback
 from coordinator.prompt_context import Remark
 from coordinator.public_types import AgentState
+from grid import public_events as grid_events
 from tracker.public_types import Feedback as Said
 from tracker.public_types import FeedbackKind
 
@@ -29,7 +31,7 @@ def record(agent: Agent, said: Sequence[Said]) -> list[Feedback]:
     """Write down what is new, in the caller's transaction, which holds the agent's row; what is known stays as it is."""
     known = set(Feedback.objects.filter(agent=agent).values_list("tracker_id", flat=True))
     fresh = {key: item for item in said if (key := _key(item.id)) not in known}
-    return Feedback.objects.bulk_create(
+    rows = Feedback.objects.bulk_create(
         Feedback(
             agent=agent,
             tracker_id=key,
@@ -42,6 +44,10 @@ def record(agent: Agent, said: Sequence[Said]) -> list[Feedback]:
         )
         for key, item in fresh.items()
     )
+    if rows:
+        body = {"remarks": [row.tracker_id for row in rows], "rows": [grid_events.row(row) for row in rows]}
+        lifecycle.record(agent, ("feedback.taken-in", body))
+    return rows
 
 
 def waiting(agent: Agent) -> list[Feedback]:
@@ -71,6 +77,8 @@ def take(agent: Agent, rows: Collection[Feedback], *, execution_id: UUID | None)
         return {}
     is_rework = any(row.execution_id is None for row in rows)
     Feedback.objects.filter(pk__in=[row.pk for row in rows]).update(execution_id=execution_id)
+    for row in rows:
+        row.execution_id = execution_id
     return {"reworks": agent.reworks + 1} if is_rework else {}
 
 

@@ -10,7 +10,7 @@ from coordinator import lifecycle
 from coordinator.models import Agent
 from grid import public_events as grid_events
 
-REPORTED = "agent.state-reported"
+REPORTED = "agent.status"
 
 
 def report_state(agent: Agent, *, status: str, done: int | None, total: int | None, note: str) -> None:

@@ -114,6 +114,15 @@ def fleet_limits() -> FleetLimits:
         max_attempts=settings.max_attempts,
         tree_executions=settings.tree_executions,
         tree_wall_seconds=settings.tree_wall_seconds,
+        conflict_seconds=settings.conflict_seconds,
+        tool_calls=settings.tool_calls or 0,
+        tree_tool_calls=settings.tree_tool_calls or 0,
+        tree_children=settings.tree_children or 0,
+        # A fraction of a dollar is kept by the settings themselves, which hold beside this.
+        spend_without_progress_usd=_dollars(settings.spend_without_progress_micros),
+        day_usd=_dollars(settings.repository_day_usd_micros),
+        day_tokens=settings.repository_day_tokens or 0,
+        day_executions=settings.repository_day_executions or 0,
     )
 
 
@@ -124,7 +133,20 @@ def cap_tree(envelope: Envelope, limits: EffectivePolicy) -> None:
         max_live=limits.tree_concurrency,
         executions_limit=limits.tree_executions,
         wall_limit_seconds=limits.tree_wall_seconds,
+        **{
+            name: cap
+            for name, cap in (
+                ("tool_calls_limit", limits.tree_tool_calls),
+                ("children_limit", limits.tree_children),
+                ("progress_limit_micros", limits.spend_without_progress_usd * 1_000_000),
+            )
+            if cap
+        },
     )
+
+
+def _dollars(micros: int | None) -> int:
+    return -(-(micros or 0) // 1_000_000)
 
 
 def _stored(row: RepositoryPolicy) -> Policy | None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from coordinator import briefing, integration, lifecycle, pull_requests, remarks, reports, tree
+from coordinator import briefing, integration, lifecycle, locking, pull_requests, remarks, reports, tree
 from coordinator.admission import MAX_REWORKS
 from coordinator.integration import GITHUB, Integrated
 from coordinator.models import Agent
 from coordinator.public_errors import ClosingWordsError, NotAllowedError
-from coordinator.public_types import AgentState, Answer
+from coordinator.public_types import AgentState
 from coordinator.pull_requests import Commit, Proposal
 from grid import public_api as grid
 from grid.public_errors import SourceUnavailableError, WorkspaceError
@@ -26,8 +26,11 @@ def check(agent: Agent, run: ExecutionView) -> None:
 
     Raises:
         ClosingWordsError: Its commits' messages would close issues outside the tree.
+        StaleWriteError: It lost a lock, and somebody else had it since.
+        PathsLockedError: Others work on the files that it changed; apply the end again later.
         GridError: A person has to look at it; the message says why.
     """
+    locking.check(agent, run)
     if agent.repository.tracker != GITHUB or not run.result.changed:
         return
     try:
@@ -153,7 +156,7 @@ def ask(agent: Agent, reason: str) -> bool:
     if not lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason, fields={"blocked_reason": reason[:1000]}):
         return False
     agent.blocked_reason = reason[:1000]
-    agent.nudges.filter(is_open=True).update(is_open=False, answer=Answer.REFUSED)
+    lifecycle.close_nudge(agent)
     tree.show_state(agent)
     tree.write(agent, *reports.show(agent), reports.notice(agent))
     return True

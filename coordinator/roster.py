@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Model
 
 from coordinator import budgets, lifecycle, tree
 from coordinator.conf import conf
 from coordinator.models import Agent, Envelope
-from coordinator.public_types import ScopeKind
+from coordinator.public_types import AgentState, ScopeKind
 from grid import public_code as grid_code
+from grid import public_events as grid_events
 from tracker import public_api as tracker
 
 
@@ -61,7 +63,9 @@ def take_on(
         return existing
     issue = tracker.get_issue(issue_id)
     with transaction.atomic():
-        above = parent.envelope.parent if parent is not None else _tree_envelope(issue_id, repository_id)
+        if parent is not None and budgets.hold(parent.envelope):  # moved since the caller read it
+            parent.refresh_from_db(fields=["depth", "path"])
+        above = parent.envelope if parent is not None else _tree_envelope(issue_id, repository_id)
         envelope = budgets.ensure(kind=ScopeKind.AGENT, key=f"new-agent:{issue_id}", parent=above, limits={})
         agent, is_new = Agent.objects.get_or_create(
             issue_id=issue_id,
@@ -70,7 +74,7 @@ def take_on(
                 "parent": parent,
                 "root_id": parent.tree_id if parent is not None else None,
                 "depth": parent.depth + 1 if parent is not None else 0,
-                "path": _path(parent, issue.ref.key),
+                "path": path_below(parent, issue.ref.key),
                 "envelope": envelope,
                 "branch": grid_code.branch_name(issue.ref.key, issue.title),
                 "spec": dict(spec or {}),
@@ -83,17 +87,36 @@ def take_on(
         else:
             # Scopes are named after the agent, as its streams and audit rows are; only now it has a number.
             budgets.rename(envelope, agent.stream)
-            if parent is None and above is not None:
+            made: list[Model] = [envelope, agent]
+            if parent is None:
                 budgets.rename(above, agent.root_key)
+                made.insert(0, above)
+            # Last of what is counted: every level above is held from here on.
+            budgets.take_child(envelope)
             lifecycle.record(
                 agent,
                 (
                     "agent.created",
-                    {"issue": str(issue.ref), "path": agent.path, "parent": parent.pk if parent else None},
+                    {
+                        "issue": str(issue.ref),
+                        "path": agent.path,
+                        "parent": parent.pk if parent else None,
+                        "rows": [grid_events.row(row) for row in made],
+                    },
                 ),
             )
             tree.assign_machine_user(agent)
+            if not envelope.is_counted:
+                _no_room(agent, above)
     return agent
+
+
+def _no_room(agent: Agent, above: Envelope) -> None:
+    """Keep an agent that is one too many from running until a person has decided."""
+    reason = f"there is no budget for one more agent: {budgets.child_room(above, 1)}, then nudge it"[:1000]
+    lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason[:500], fields={"blocked_reason": reason})
+    agent.blocked_reason = reason
+    tree.show_state(agent)
 
 
 def _tree_envelope(issue_id: int, repository_id: int) -> Envelope:
@@ -108,18 +131,26 @@ def _tree_envelope(issue_id: int, repository_id: int) -> Envelope:
             "wall_limit_seconds": settings.tree_wall_seconds,
             "usd_limit_micros": settings.tree_usd_micros,
             "tokens_limit": settings.tree_tokens,
+            "tool_calls_limit": settings.tree_tool_calls,
+            "children_limit": settings.tree_children,
+            "progress_limit_micros": settings.spend_without_progress_micros,
         },
     )
 
 
-def _path(parent: Agent | None, key: str) -> str:
+def path_below(parent: Agent | None, key: str) -> str:
+    """The place in the tree of a new child, or of a root.
+
+    One that a child had before it was moved away is not given again as long as a later one is there.
+    """
     if parent is None:
         return key[:20]
-    return f"{parent.path}.{Agent.objects.filter(parent=parent).count() + 1}"[:100]
+    taken = Agent.objects.filter(parent=parent).values_list("path", flat=True)
+    numbers = [int(last) for last in (path.rpartition(".")[2] for path in taken) if last.isdecimal()]
+    return f"{parent.path}.{max(numbers, default=0) + 1}"[:100]
 
 
 def _capped(row: Envelope, cap: int) -> Envelope:
     if row.max_live != cap:
-        Envelope.objects.filter(pk=row.pk).update(max_live=cap)
-        row.max_live = cap
+        budgets.follow_setting(row, max_live=cap)
     return row

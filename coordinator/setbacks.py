@@ -13,14 +13,19 @@ from django.utils import timezone
 from coordinator import (
     applied,
     briefing,
+    budget_rules,
+    conflict_merges,
+    conflict_rows,
     dispatch,
     integration,
     upgrades,
 )
 from coordinator.conf import conf
 from coordinator.models import Agent
-from coordinator.public_errors import ClosingWordsError
+from coordinator.public_errors import ClosingWordsError, StaleWriteError
 from coordinator.public_types import AgentState, Source
+from grid import public_agents as grid_agents
+from grid import public_events as grid_events
 from grid.public_errors import GridError
 from grid.public_types import ExecutionView, State
 
@@ -78,6 +83,8 @@ def conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> 
     if attempts >= briefing.max_attempts(agent):
         block(agent, run, reason)
         return
+    # Where somebody else is to merge, or to say who does, its next run is deferred by that conflict.
+    conflict_merges.from_merge(agent, paths=done.conflict, ours=done.head, theirs=done.against)
     with transaction.atomic():
         moved = applied.move(
             agent,
@@ -93,22 +100,74 @@ def conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> 
             dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason)
 
 
-def out_of_money(agent: Agent, run: ExecutionView) -> None:
-    """A person raises the budget or not; what is committed is where the next run starts."""
+def park(agent: Agent, run: ExecutionView, *, for_merge: bool = False) -> bool:
+    """Have an agent wait for a conflict instead of a person, or with a finished work for who is to end before it.
+
+    Args:
+        for_merge: Its work is done, and a plan may say that it merges last.
+
+    Returns:
+        False when no conflict has it wait; nothing was done then.
+    """
+    row = conflict_rows.merge_to_wait_for(agent.pk) if for_merge else None
+    why = conflict_rows.wait_of(agent.pk) if not for_merge else ""
+    if row is None and not why:
+        return False
     kept = {"head": run.result.head} if run.result.changed else {}
+    mode = {"next_mode": "" if run.mode == "work" else run.mode}
+    with transaction.atomic():
+        if row is not None:
+            conflict_rows.change(row, "conflict.waits", {"agent": agent.pk}, waiter_id=agent.pk)
+            why = conflict_rows.wait_of(agent.pk)
+        if applied.move(agent, run, AgentState.QUEUED, why[:500], attempts=agent.attempts, **mode, **kept):
+            dispatch.nudge(agent.pk, source=Source.CONFLICT, reason=why[:300])
+    return True
+
+
+def ask_for_help(agent: Agent, run: ExecutionView, words: str) -> None:
+    """It cannot go on: where that is because of a conflict it waits for its end, else a person is asked."""
+    if not park(agent, run):
+        block(agent, run, words or "the agent asks for help without saying why")
+
+
+def out_of_money(agent: Agent, run: ExecutionView) -> None:
+    """A person raises the budget or not, and a day's begins anew; what is committed is where the next run starts."""
+    kept = {"head": run.result.head} if run.result.changed else {}
+    until = budget_rules.day_end(_spent_scope(run))
+    if until is not None:
+        why = "the day's budget is used up; it goes on when the next day starts, in UTC"
+        mode = "" if run.mode == "work" else run.mode
+        with transaction.atomic():
+            if applied.move(agent, run, AgentState.QUEUED, why, next_mode=mode, not_before=until, **kept):
+                dispatch.nudge(agent.pk, source=Source.RETRY, reason=why, not_before=until)
+        return
     reason = "its budget is used up; raise it with `manage.py budget raise`, then nudge"
+    calls, most = grid_agents.tool_calls(run.id), grid_agents.tool_calls_allowed(run.id)
+    if most is not None and calls > most:
+        reason = (
+            f"it called {calls} tools, and the run might call {most} (limits.tool_calls of its profile or repository, or what "
+            "was left of its budget: `manage.py budget raise`); nudge it to go on from what it committed"
+        )
     applied.move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
 
 
-def refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | GridError) -> None:
+def _spent_scope(run: ExecutionView) -> str:
+    """Key of the scope for whose want of money a run was stopped, as the gateway told it; empty when that was something else."""
+    said = grid_events.latest_events(stream=f"execution:{run.id}", kinds=("llm.refused",), limit=1)
+    return str(said[0].body.get("scope", "")) if said and said[0].body.get("code") == "budget_exceeded" else ""
+
+
+def refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | StaleWriteError | GridError) -> None:
     """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked."""
     attempts = agent.attempts + 1
     is_told = "refused" in agent.conflict or attempts >= briefing.max_attempts(agent)
-    if is_told or not isinstance(error, ClosingWordsError):
+    if is_told or not isinstance(error, ClosingWordsError | StaleWriteError):
         block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
         return
     head = run.result.head
     advice = f"The work is commit {head}; `git merge --squash {head}`, then `git commit -m …`, takes it over without its messages"
+    if isinstance(error, StaleWriteError):
+        advice = f"The work is commit {head}. Take the locks again, look at what has changed since, then take over by hand what still fits"
     reason = f"the work was not taken, because {error}"
     with transaction.atomic():
         moved = applied.move(

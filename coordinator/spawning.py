@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from coordinator import briefing, budgets, lifecycle, proposals, tree, wake
 from coordinator.models import Agent, Envelope
@@ -89,11 +88,11 @@ def ask(
         why = complaint(agent, new, max_children=max_children, max_levels=max_levels)
         if why:
             raise NotAllowedError(why)
-        marked = Agent.objects.filter(pk=agent.pk, execution_id=execution_id)
-        marked.update(is_splitting=True, updated_at=timezone.now())
         wishes = proposals.writes(new, execution_id=execution_id, parent_key=agent.issue.key, made=before)
         tree.write(agent, *wishes)
-        lifecycle.record(agent, *[(ASKED, _body(child, execution_id)) for child in new])
+        first, *others = [(ASKED, _body(child, execution_id)) for child in new]
+        mine = {"execution_id": execution_id}
+        lifecycle.change(agent, event=first[0], body=first[1], only_if=mine, also=others, is_splitting=True)
         told = ("agent.children-asked", {"keys": [child.key for child in new]})
         if not grid_agents.record_call(execution_id, fence=fence, events=[told]):
             raise NotAllowedError(_OVER)  # its end was committed a moment ago; all of the above is undone
@@ -128,6 +127,9 @@ def complaint(
     """Why an agent may not have these children besides those it has and those being made, or empty."""
     limits = briefing.limits_of(agent)
     open_asked = sum(len(pending(row)) for row in _splitting(agent.tree_id))
+    room = budgets.child_room(agent.envelope, len(children) + open_asked)
+    if room:
+        return f"there is no budget for so many sub-issues: {room}"
     deepest = limits.depth if max_levels is None else min(limits.depth, agent.depth + max_levels)
     return proposals.complaint(
         children,
@@ -204,8 +206,8 @@ def _locked(agent_id: int) -> tuple[Agent, str]:
     fleet down, as every other taker does it.
     """
     rows = Agent.objects.select_for_update(of=("self",), no_key=True)
-    agent = rows.select_related("issue", "repository", "envelope__parent__parent__parent").get(pk=agent_id)
-    path = [row.pk for row in budgets.path_of(agent.envelope)]
+    agent = rows.select_related("issue", "repository", "envelope").get(pk=agent_id)
+    path = agent.envelope.path_ids
     locked = list(Envelope.objects.select_for_update(no_key=True).filter(pk__in=path).order_by("pk"))
     return agent, budgets.paused_scope(locked)
 
@@ -236,6 +238,7 @@ def _body(child: ChildProposal, execution_id: UUID) -> dict[str, Any]:
         "acceptance": list(child.acceptance),
         "profile": child.profile,
         "prompt": child.prompt,
+        **({"footprint": list(child.footprint)} if child.footprint else {}),
     }
 
 
@@ -247,4 +250,5 @@ def _child(body: Mapping[str, Any]) -> ChildProposal:
         acceptance=tuple(body["acceptance"]),
         profile=body["profile"],
         prompt=body["prompt"],
+        footprint=tuple(body.get("footprint", ())),
     )

@@ -9,27 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from coordinator import ledger_sql
-from coordinator.ledger_sql import Level
-from coordinator.models import Agent, Envelope, ModelCall, SpendEntry
+from coordinator import ledger_sql, soft_limits
+from coordinator.budget_rules import WARNING_PERCENT, dollars, tokens_in_words
+from coordinator.ledger_sql import Level, Row, Standing
+from coordinator.models import Agent, Envelope, GatewayProcess, ModelCall, SpendEntry
 from coordinator.public_types import Usage
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events
 
-WARNING_PERCENT = 80
 MAX_CALL_SECONDS = 1800
 """The gateway gives a call up after this time; one that is held longer has lost its gateway."""
 _ORPHAN_GRACE = timedelta(seconds=30)
 """For the gateway to settle what it carries when an execution has ended."""
+GATEWAY_SILENT = timedelta(seconds=20)
+"""A gateway that has not said for so long that it lives is taken for dead; it says so every few seconds."""
 _SWEEP_LIMIT = 500
-WARNED, TOLD = "budget.warned", "budget.told"
+WARNED, TOLD, RELEASED = "budget.warned", "budget.told", "budget.released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +56,19 @@ def reserve(
     tokens: int,
     likely_usd_micros: int | None = None,
     likely_tokens: int | None = None,
-) -> Shortage | None:
+) -> Shortage | list[Row]:
     """Set a call's cost aside on every level and store the call, or do nothing.
 
     Args:
-        path: Ids of the envelopes, from the fleet down.
-        call: A new row; its state and what is reserved are set here.
+        path: Ids of the envelopes, days included.
+        call: A new row; its state, its time and what is reserved are set here.
         usd_micros: The most it can cost, in millionths of a US dollar; None: nobody knows the model's price.
         tokens: The most it can read and write.
         likely_usd_micros: What must fit at least; None: as much as `usd_micros`.
         likely_tokens: The same for tokens.
 
     Returns:
-        None when it is set aside; else which level has no room.
+        Rows for the event that tells it, when it is set aside; else which level has no room.
     """
     most, most_tokens = usd_micros or 0, tokens
     likely = most if likely_usd_micros is None else min(most, likely_usd_micros)
@@ -90,15 +94,16 @@ def reserve(
         call.state = ModelCall.State.RESERVED
         call.reserved_usd_micros = min(usd for usd, _ in by_amount)
         call.reserved_tokens = min(amount for _, amount in by_amount)
+        call.started_at = timezone.now()
         ledger_sql.insert_call(call)
         for (usd, amount), pks in by_amount.items():
             # The condition again: it is what keeps the law where a database has no row locks.
             if not ledger_sql.take(pks, usd_micros=usd, tokens=amount):
                 transaction.set_rollback(True)
                 return Shortage(scope=rows[-1].key, words="its limits changed at this moment", is_final=False)
-        entries = ((pk, usd, amount) for (usd, amount), pks in by_amount.items() for pk in pks)
-        ledger_sql.insert_entries(call.pk, SpendEntry.Kind.RESERVE.value, entries)
-    return None
+        entries = [(pk, usd, amount) for (usd, amount), pks in by_amount.items() for pk in pks]
+        told = ledger_sql.insert_spend(call.pk, SpendEntry.Kind.RESERVE.value, entries, at=call.started_at)
+    return [grid_events.row(call), *told]
 
 
 def settle(
@@ -108,8 +113,8 @@ def settle(
     usage: Usage | None,
     status_code: int | None = None,
     reason: str = "",
-) -> bool:
-    """Replace what was set aside by what a call cost, exactly once, on every level.
+) -> list[Row]:
+    """Replace what was set aside by what a call cost, exactly once, on every level; in the caller's transaction, if any.
 
     Args:
         usd_micros: What it cost; None: nobody knows the model's price.
@@ -118,68 +123,90 @@ def settle(
         reason: What went wrong, if anything.
 
     Returns:
-        False when it is settled already, or never was set aside.
+        Rows for the event that tells it; none when it is settled already, or never was set aside.
     """
     with transaction.atomic(savepoint=False):
         call = ModelCall.objects.select_for_update().filter(pk=call_id, state=ModelCall.State.RESERVED).first()
         if call is None:
-            return False
+            return []
         is_estimated = usage is None
         if usage is None:
             usage = Usage(input_tokens=call.reserved_tokens)
             usd_micros = call.reserved_usd_micros or None
-        tokens = usage.input_tokens + usage.output_tokens
-        done = ModelCall.objects.filter(pk=call_id, state=ModelCall.State.RESERVED).update(
-            state=ModelCall.State.SETTLED,
-            usd_micros=usd_micros,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            is_estimated=is_estimated,
-            status_code=status_code,
-            reason=reason[:300],
-            ended_at=Now(),
-        )
-        if not done:
-            return False
-        entries = list(SpendEntry.objects.filter(call_id=call_id, kind=SpendEntry.Kind.RESERVE))
-        locked = Envelope.objects.select_for_update().filter(pk__in=[entry.envelope_id for entry in entries])
-        list(locked.order_by("pk").values_list("pk", flat=True))
-        SpendEntry.objects.bulk_create(
-            SpendEntry(
-                envelope_id=entry.envelope_id,
-                call_id=call_id,
-                kind=SpendEntry.Kind.SETTLE,
-                usd_micros=usd_micros or 0,
-                tokens=tokens,
-            )
-            for entry in entries
-        )
+        tokens, now = usage.input_tokens + usage.output_tokens, timezone.now()
+        fields: dict[str, Any] = {
+            "state": ModelCall.State.SETTLED.value,
+            "usd_micros": usd_micros,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "is_estimated": is_estimated,
+            "status_code": status_code,
+            "reason": reason[:300],
+            "ended_at": now,
+        }
+        if not ModelCall.objects.filter(pk=call_id, state=ModelCall.State.RESERVED).update(**fields):
+            return []
+        entries = list(SpendEntry.objects.filter(call_id=call_id, kind=SpendEntry.Kind.RESERVE).order_by("envelope_id"))
+        ledger_sql.lock(entry.envelope_id for entry in entries)
+        amounts = [(entry.envelope_id, usd_micros or 0, tokens) for entry in entries]
+        rows = ledger_sql.insert_spend(call_id, SpendEntry.Kind.SETTLE.value, amounts, at=now) if amounts else []
         by_amount: dict[tuple[int, int], list[int]] = {}
         for entry in entries:
             by_amount.setdefault((entry.usd_micros, entry.tokens), []).append(entry.envelope_id)
+        standings: list[Standing] = []
         for (held_usd, held_tokens), pks in by_amount.items():
-            Envelope.objects.filter(pk__in=pks).update(
-                usd_reserved_micros=F("usd_reserved_micros") - held_usd,
-                usd_spent_micros=F("usd_spent_micros") + (usd_micros or 0),
-                tokens_reserved=F("tokens_reserved") - held_tokens,
-                tokens_spent=F("tokens_spent") + tokens,
-                unpriced_tokens=F("unpriced_tokens") + (tokens if usd_micros is None else 0),
+            standings += ledger_sql.settle_call(
+                pks, held_usd=held_usd, held_tokens=held_tokens, usd_micros=usd_micros, tokens=tokens
             )
-    return True
+        soft_limits.look(standings)
+    return [grid_events.changed_row("coordinator_modelcall", call_id, **fields), *rows]
 
 
 def settle_orphans(now: datetime) -> int:
     """Settle calls whose execution has ended, or whose gateway died; returns how many."""
-    waiting = ModelCall.objects.filter(state=ModelCall.State.RESERVED, started_at__lt=now - _ORPHAN_GRACE)
+    held = ModelCall.objects.filter(state=ModelCall.State.RESERVED)
+    lost = dict.fromkeys(_of_dead_gateways(), "its gateway is dead")
+    waiting = held.filter(started_at__lt=now - _ORPHAN_GRACE).exclude(pk__in=lost)
     calls = list(waiting.order_by("started_at").values_list("pk", "execution_id", "started_at")[:_SWEEP_LIMIT])
-    if not calls:
-        return 0
-    live = {run.id for run in grid.find_executions(ids={run for _, run, _ in calls}) if run.is_live}
+    live = {run.id for run in grid.find_executions(ids={run for _, run, _ in calls}) if run.is_live} if calls else set()
     oldest = now - timedelta(seconds=MAX_CALL_SECONDS) - _ORPHAN_GRACE
-    lost = [call for call, execution_id, at in calls if execution_id not in live or at < oldest]
-    return sum(settle(call, usd_micros=None, usage=None, reason="its caller or its gateway has gone") for call in lost)
+    for call, execution_id, at in calls:
+        if execution_id not in live or at < oldest:
+            lost[call] = "its caller or its gateway has gone"
+    return sum(_release(call, why) for call, why in lost.items())
+
+
+def _of_dead_gateways() -> list[UUID]:
+    """Calls under way whose gateway says no more that it lives, by the database's clock."""
+    held = ModelCall.objects.filter(state=ModelCall.State.RESERVED, owner__isnull=False)
+    if not held.exists():
+        return []
+    recently = ExpressionWrapper(Now() - GATEWAY_SILENT, output_field=DateTimeField())
+    alive = GatewayProcess.objects.filter(heartbeat_at__gt=recently).values("pk")
+    return list(held.exclude(owner__in=alive).order_by("started_at").values_list("pk", flat=True)[:_SWEEP_LIMIT])
+
+
+def _release(call_id: UUID, why: str) -> bool:
+    """Settle a call that nobody carries any more at what was set aside for it, with an event on its agent's stream."""
+    with transaction.atomic():
+        rows = settle(call_id, usd_micros=None, usage=None, reason=why)
+        if rows:
+            tell(ModelCall.objects.select_related("agent").get(pk=call_id), why, rows)
+    return bool(rows)
+
+
+def tell(call: ModelCall, why: str, rows: list[Row]) -> None:
+    """Tell on its agent's stream what its run's can tell no more: that a call is settled."""
+    body = {"call": str(call.pk), "why": why, "rows": rows}
+    grid_events.append_events(stream=call.agent.stream, root=call.agent.root_key, events=[(RELEASED, body)])
+
+
+def forget_gateways() -> int:
+    """Forget processes that are long dead; returns how many."""
+    old = ExpressionWrapper(Now() - timedelta(days=1), output_field=DateTimeField())
+    return GatewayProcess.objects.filter(heartbeat_at__lt=old).delete()[0]
 
 
 def used_percent(path: Sequence[Envelope]) -> tuple[int, str]:
@@ -255,13 +282,3 @@ def _has_event(execution_id: UUID, kind: str, *, unless: str = "") -> bool:
         for event in grid_events.latest_events(stream=f"execution:{execution_id}", kinds=(WARNED, TOLD), limit=2)
     ]
     return kind in kinds and unless not in kinds
-
-
-def dollars(micros: int) -> str:
-    """`$1.25`."""
-    return f"${micros / 1_000_000:,.2f}"
-
-
-def tokens_in_words(count: int) -> str:
-    """`12,000 tokens`."""
-    return f"{count:,} tokens"

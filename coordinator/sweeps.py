@@ -16,19 +16,39 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from coordinator import breaker, budgets, dispatch, messages, outbox, outcomes, repositories, spending, wake
+from coordinator import (
+    asked,
+    breaker,
+    budgets,
+    conflicts,
+    dispatch,
+    handing_back,
+    locking,
+    messages,
+    outbox,
+    outcomes,
+    plan_adopting,
+    repositories,
+    resolutions,
+    spending,
+    threads,
+    wake,
+)
 from coordinator.models import Agent, Nudge, SweepSlot
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
+from grid import public_bus as grid_bus
 from grid import public_events as grid_events
+from grid import public_locks as grid_locks
 from grid.public_types import TERMINAL
 from tracker import public_api as tracker
 from tracker import public_inbound
 
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
-STARTED, ENDED = "task.started", "task.ended"
+STARTED, ENDED, DEADLOCK = "task.started", "task.ended", "lock.deadlock"
 NOTES = (messages.SEEN, messages.REFUSED)
+LOCKS = (locking.HANDED_OVER, locking.BROKEN)
 EVENTS_PER_BATCH = 20
 """Small, so that several processes share a burst; a batch is taken by moving the cursor past it first."""
 UNAPPLIED_AFTER = timedelta(seconds=10)
@@ -65,7 +85,9 @@ def _apply_events() -> int:
     handled = 0
     while True:
         position = grid_events.cursor(CONSUMER)
-        batch = grid_events.read_events(after=position, kinds=(STARTED, ENDED, *NOTES), limit=EVENTS_PER_BATCH)
+        batch = grid_events.read_events(
+            after=position, kinds=(STARTED, ENDED, DEADLOCK, *NOTES, *LOCKS), limit=EVENTS_PER_BATCH
+        )
         if not batch:
             return handled
         # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
@@ -74,10 +96,16 @@ def _apply_events() -> int:
         runs = [(event.kind, UUID(event.stream.removeprefix("execution:"))) for _, event in batch]
         for execution_id in outcomes.begun([run for kind, run in runs if kind == STARTED]):
             _guarded(outcomes.started, execution_id)
-        for execution_id in [run for kind, run in runs if kind == ENDED]:
-            _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
+        # Before the ends: what a run has seen must not be told again by the one that its end starts.
         for note in [event for _, event in batch if event.kind in NOTES]:
             _guarded(messages.take_note, note)
+        for execution_id in [run for kind, run in runs if kind == ENDED]:
+            _guarded(functools.partial(outcomes.apply, drains=False), execution_id)
+        for told in [event for _, event in batch if event.kind in LOCKS]:
+            _guarded(locking.tell, told)
+        for circle in [event for _, event in batch if event.kind == DEADLOCK]:
+            _guarded(conflicts.from_deadlock, circle)
+        resolutions.advance_all()
         handled += len(batch)
         for repository_id in tracker.due_repositories(timezone.now()):
             _guarded(outbox.drain, repository_id)
@@ -87,15 +115,23 @@ def sweep() -> dict[str, int]:
     """The pass that runs every few seconds; returns what it found, for the log."""
     found = {
         "reaped": len(grid.reap()),
+        "locks": grid_locks.sweep(),
         "events": apply_events(),
         "missed": apply_missed(),
         "calls": spending.settle_orphans(timezone.now()),
         "breaker": check_breaker(),
+        "conflicts": resolutions.advance_all(),
         "nudges": decide_due(),
         "splits": adopt_missed(),
+        "plans": sum(_guarded(plan_adopting.finish, plan_id) for plan_id in plan_adopting.open_plans()),
         "deliveries": wake_deliveries(),
+        "threads": threads.expire(),
+        "messages": messages.expire(),
+        "warnings": handing_back.tell_due(),
+        "asked": asked.wake_waiting(),
         "writes": sum(outbox.drain(repository_id) for repository_id in tracker.due_repositories(timezone.now())),
         "queued": grid.wake_queued(),
+        "bus": grid_bus.wake_when_behind(),
     }
     if any(found.values()):
         log.info("swept", extra={"action": "sweep", **found})
@@ -149,6 +185,7 @@ def resume_parents() -> int:
     for pk, backoff in due:
         seconds = min(MAX_BACKOFF_SECONDS, max(30, backoff * 2))
         later = {"resume_due_at": now + timedelta(seconds=seconds), "resume_backoff_seconds": seconds}
+        # Not an event: when the sweep looks is no state, see `coordinator.state_tables`.
         if Agent.objects.filter(pk=pk, state=AgentState.WAITING, resume_due_at__lte=now).update(**later):
             dispatch.nudge(pk, source=Source.SWEEP, reason="periodic look at a waiting parent")
     return len(due)
@@ -165,7 +202,7 @@ def housekeeping() -> dict[str, int]:
     found = {
         "runs": grid.prune_runs(),
         "deliveries": public_inbound.prune(timezone.now()),
-        "messages": messages.expire(),
+        "gateways": spending.forget_gateways(),
         "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE),
     }
     log.info("housekeeping", extra={"action": "housekeeping", **found})

@@ -19,6 +19,12 @@ def decide(*, agent_id: int, **_: object) -> None:
     public_api.decide_again(agent_id)
 
 
+@shared_task(name="coordinator.advance_conflict")
+def advance_conflict(*, conflict_id: int, **_: object) -> None:
+    """Announce a conflict, or carry its decision out."""
+    public_api.advance_conflict(conflict_id)
+
+
 @shared_task(name="coordinator.drain_outbox")
 def drain_outbox(*, repository_id: int, **_: object) -> None:
     """Carry out a repository's tracker writes."""

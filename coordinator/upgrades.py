@@ -16,14 +16,15 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from coordinator import asking, dispatch, lifecycle, messages, profiles, repositories
+from coordinator import asking, auditing, dispatch, lifecycle, messages, profiles, repositories
 from coordinator import capability as capabilities
 from coordinator.capability import EVERYTHING, NOTHING, Capability
-from coordinator.models import Agent, AuditEntry, UpgradeRequest
+from coordinator.models import Agent, UpgradeRequest
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
-from coordinator.public_types import ENDED, Source
+from coordinator.public_types import ENDED, MessageKind, Source
 from coordinator.untrusted import printable
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_toolkit import DefinitionError
 from grid.public_types import LIVE, ExecutionView, State
 
@@ -87,7 +88,7 @@ def request(agent_id: int, *, wish: Mapping[str, Any], reason: str, execution_id
             row = UpgradeRequest.objects.create(
                 agent=agent, execution_id=execution_id, wish=capabilities.as_json(asked), reason=words
             )
-            body = {"request": row.pk, "more": more, "reason": words[:2_000]}
+            body = {"request": row.pk, "more": more, "reason": words[:2_000], "rows": [grid_events.row(row)]}
             lifecycle.record(agent, ("upgrade.requested", body))
             if agent.parent_id:
                 dispatch.nudge(agent.parent_id, source=Source.CHILD, reason=f"{agent.path} asks for an upgrade"[:300])
@@ -130,7 +131,10 @@ def answer(request_id: int, *, by: str, is_granted: bool, words: str = "") -> Up
         if not UpgradeRequest.objects.filter(pk=row.pk, state=_OPEN).update(**changes):
             raise NotAllowedError(f"request {request_id} was answered a moment ago")
         row.refresh_from_db()
-        _apply(agent, row)
+        if agent.state not in ENDED:
+            messages.leave(agent, text=asking.answer_in_words(row), kind=MessageKind.ANSWER)
+        _apply(agent, row, grid_events.row(row, *changes))
+    messages.hand_over_waiting(Agent.objects.get(pk=agent.pk))
     return _view(row, agent)
 
 
@@ -170,7 +174,7 @@ def by_policy(agent: Agent, run: ExecutionView, *, failures: int) -> bool:
             answered_by=POLICY,
             answered_at=timezone.now(),
         )
-        _apply(agent, row)
+        _apply(agent, row, grid_events.row(row))
     return True
 
 
@@ -240,19 +244,18 @@ def _granted(agent: Agent, row: UpgradeRequest, by: str) -> Capability:
     return granted
 
 
-def _apply(agent: Agent, row: UpgradeRequest) -> None:
-    """Give it to the agent, tell everybody, have it looked at; in the transaction that answers."""
+def _apply(agent: Agent, row: UpgradeRequest, written: Mapping[str, Any]) -> None:
+    """Give it to the agent, tell everybody, have it looked at; in the transaction that answers and has `written` the row."""
     body: dict[str, Any] = {"request": row.pk, "by": row.answered_by, "answer": row.answer, "more": []}
     if row.granted is not None:
         granted = capabilities.from_json(row.granted)
         held = capabilities.union(profiles.capability_of(agent), granted)
         new = capabilities.as_json(capabilities.intersect(held, _above(agent)))
-        Agent.objects.filter(pk=agent.pk).update(capability=new)
-        agent.capability, body["more"] = new, _in_words(granted)
-    lifecycle.record(agent, (f"upgrade.{row.state}", body))
-    AuditEntry.objects.create(
-        actor=row.answered_by, action=f"upgrade_{row.state}", target=agent.stream, detail={**body, "wish": row.wish}
-    )
+        body["more"] = _in_words(granted)
+        lifecycle.change(agent, event=f"upgrade.{row.state}", body={**body, "rows": [written]}, capability=new)
+    else:
+        lifecycle.record(agent, (f"upgrade.{row.state}", {**body, "rows": [written]}))
+    auditing.record(row.answered_by, f"upgrade_{row.state}", agent.stream, {**body, "wish": row.wish})
     if row.granted is not None and agent.state not in ENDED:
         dispatch.nudge(agent.pk, source=Source.PARENT, reason=f"upgrade {row.pk} granted by {row.answered_by}"[:300])
 
@@ -264,7 +267,14 @@ def _tell_running(agent: Agent, row: UpgradeRequest) -> None:
         return
     # Its inbox may be full: the request stays open, and its next run is told.
     with contextlib.suppress(CoordinatorError):
-        messages.tell(parent.pk, sender=agent.stream, text=asking.in_words(row).text)
+        messages.tell(
+            parent.pk,
+            sender=agent.stream,
+            kind=MessageKind.UPGRADE_REQUEST,
+            text=asking.in_words(row).text,
+            data={"request": row.pk, "more": list(_view(row, agent).more)[:20]},
+            execution_id=row.execution_id,
+        )
 
 
 def _in_words(capability: Capability) -> list[str]:

@@ -23,6 +23,11 @@ def decide(agent_id: int) -> None:
     _on_commit("coordinator.decide", agent_id=agent_id)
 
 
+def conflict(conflict_id: int) -> None:
+    """A conflict is new, or was decided."""
+    _on_commit("coordinator.advance_conflict", conflict_id=conflict_id)
+
+
 def sync_repository(repository_id: int) -> None:
     """Something may have changed in a repository's tracker that no webhook told."""
     _on_commit("coordinator.sync_repository", repository_id=repository_id)

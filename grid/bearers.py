@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from grid import event_log
+from grid import changing, event_log
 from grid.event_log import Draft
 from grid.models import Execution
 from grid.public_types import ON_HOST, Caller
@@ -96,10 +96,11 @@ def record(execution_id: UUID, *, fence: int, events: Sequence[Draft]) -> bool:
 def note_connection(execution_id: UUID, *, fence: int) -> None:
     """Remember that the agent reached our tools."""
     rows = Execution.objects.filter(pk=execution_id, token=fence, connected_at=None)
-    rows.update(connected_at=Now())
+    if rows.exists():  # as a rule it is known, and an UPDATE would wait for other writers
+        changing.change(rows, kind="agent.connected", connected_at=Now())
 
 
 def report(execution_id: UUID, *, fence: int, outcome: Mapping[str, Any]) -> bool:
     """Store the outcome that the agent reported by a tool; False when the claim is over."""
     rows = Execution.objects.filter(pk=execution_id, token=fence, state__in=sorted(ON_HOST))
-    return bool(rows.update(report=dict(outcome)))
+    return bool(changing.change(rows, kind="agent.reported", report=dict(outcome)))

@@ -35,6 +35,15 @@ class GridConf:
     """Hosts that sandboxed agents may reach besides ours: `pypi.org`, `*.npmjs.org`."""
     docker_image: str
     keep_runs_days: int
+    bus_url: str
+    """Queue that gets every event: `sqs://…/name`; empty: there is none."""
+    bus_kinds: tuple[str, ...]
+    """Beginnings of the kinds that it gets; empty: all."""
+    bus_source: str
+    """What CloudEvents call the source: who we are."""
+    bus_region: str
+    bus_is_secure: bool
+    """False only for an emulator without TLS."""
     event_wake_task: str
     """Celery task, by name, that is woken when executions ended."""
     python: str
@@ -81,6 +90,11 @@ def conf() -> GridConf:
         egress_allow=tuple(settings.GRID_EGRESS_ALLOW),
         docker_image=settings.GRID_DOCKER_IMAGE,
         keep_runs_days=settings.GRID_KEEP_RUNS_DAYS,
+        bus_url=settings.GRID_BUS_URL,
+        bus_kinds=tuple(settings.GRID_BUS_KINDS),
+        bus_source=settings.GRID_BUS_SOURCE,
+        bus_region=settings.GRID_BUS_REGION,
+        bus_is_secure=settings.GRID_BUS_IS_SECURE,
         event_wake_task=settings.GRID_EVENT_WAKE_TASK,
         python=settings.GRID_PYTHON,
         git=settings.GIT,

@@ -12,14 +12,22 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from grid import event_log, lifecycle, specs
+from grid import changing, event_log, lifecycle, specs
 from grid.conf import conf
+from grid.events import rows
+from grid.events.own_tables import EXECUTION
 from grid.models import Execution, Host
 from grid.public_types import LIVE, ON_HOST, ExecutionView, LaunchSpec, Mode, Result, State
 
 MAX_CRASHES = 3
+_MAX_LINKS = 20
+"""Runs that went on with each other's conversation, looked back at."""
 REAP_GRACE = timedelta(seconds=15)
 """A row is taken away from a host this long after its lease ended; by then its shim has killed the agent."""
+
+_COLUMNS = [
+    one.attname for one in Execution._meta.concrete_fields if not one.primary_key and EXECUTION.counts(one.attname)
+]
 
 
 def in_seconds(seconds: float) -> ExpressionWrapper[Any]:
@@ -63,7 +71,12 @@ def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool =
         events=[
             (
                 lifecycle.CHANGED,
-                {"to": "queued", "reason": f"{spec.mode}, attempt {spec.attempt}", "subject": spec.subject},
+                {
+                    "to": "queued",
+                    "reason": f"{spec.mode}, attempt {spec.attempt}",
+                    "subject": spec.subject,
+                    "rows": [rows.row(row, *_COLUMNS)],
+                },
             )
         ],
     )
@@ -123,7 +136,10 @@ def renew(*, host: str, tokens: Mapping[UUID, int], slots: int) -> set[UUID]:
     if not tokens:
         return set()
     mine = Execution.objects.filter(pk__in=tokens, host=host, state__in=sorted(ON_HOST))
-    mine.update(lease_until=in_seconds(conf().lease_seconds))
+    with transaction.atomic():
+        # In the order in which everybody takes several of these rows (grid.locks.turns); SQLite has one writer anyway.
+        list(mine.select_for_update().order_by("pk").values_list("pk"))
+        mine.update(lease_until=in_seconds(conf().lease_seconds))
     return {pk for pk, token in mine.values_list("pk", "token") if tokens[pk] == token}
 
 
@@ -142,17 +158,19 @@ def request_stop(execution_ids: Collection[UUID], *, reason: str) -> int:
             if lifecycle.move(pk, old={State.QUEUED}, new=State.CANCELLED, reason=reason):
                 touched += 1
                 continue
-            rows = Execution.objects.filter(pk=pk, state__in=sorted(ON_HOST), stop_reason="")
-            touched += rows.update(stop_reason=reason)
+            live = Execution.objects.filter(pk=pk, state__in=sorted(ON_HOST), stop_reason="")
+            touched += len(
+                changing.change(live, kind="task.stop-requested", body={"reason": reason}, stop_reason=reason)
+            )
     return touched
 
 
 def hold(*, is_held: bool, subjects: Collection[str] | None = None) -> int:
-    """Keep queued rows from being claimed, or let them go; None means every subject."""
-    rows = Execution.objects.filter(state=State.QUEUED)
+    """Keep queued rows from being claimed, or let them go; None means every subject. Returns how many that changed."""
+    queued = Execution.objects.filter(state=State.QUEUED, is_held=not is_held)
     if subjects is not None:
-        rows = rows.filter(subject__in=subjects)
-    return rows.update(is_held=is_held)
+        queued = queued.filter(subject__in=subjects)
+    return len(changing.change(queued, kind="task.held" if is_held else "task.let-go", is_held=is_held))
 
 
 def end(execution_id: UUID, *, token: int, state: State, reason: str, result: Result) -> bool:
@@ -165,6 +183,18 @@ def end(execution_id: UUID, *, token: int, state: State, reason: str, result: Re
         token=token,
         fields={"result": specs.dump_result(result), "phase": "", "progress": {}},
     )
+
+
+def left_work(execution_id: str) -> bool:
+    """Whether an ended execution, or one that it went on with, left commits; False for an empty id."""
+    for _ in range(_MAX_LINKS):
+        row = Execution.objects.filter(pk=execution_id).only("result", "spec").first() if execution_id else None
+        if row is None:
+            return False
+        if specs.load_result(row.result).changed:
+            return True
+        execution_id = row.spec.get("continues", "")
+    return False
 
 
 def crash_state(crashes_before: int) -> State:
@@ -222,4 +252,5 @@ def view(row: Execution, *, now: datetime | None = None) -> ExecutionView:
         result=specs.load_result(row.result),
         wall_seconds=max(0.0, (until - row.claimed_at).total_seconds()) if row.claimed_at else 0.0,
         sandbox=row.sandbox,
+        continues=row.spec.get("continues", ""),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,6 +67,17 @@ def diff(store: Path, base: str, head: str, limit: int = 1 << 20) -> str:
     """The difference of two commits as a patch, cut with a mark after `limit` bytes."""
     args = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", checked_commit(base), checked_commit(head)]
     command = Command(args=args, git_dir=store)
+    completed = git.execute(command, limit=limit)
+    if completed.truncated:
+        return f"{readable(completed.output)}\n… cut after {limit} bytes\n"
+    return readable(git.checked(command, completed=completed).output)
+
+
+def patch_of(store: Path, base: str, head: str, paths: Sequence[str], limit: int = 16 << 10) -> str:
+    """The difference of two commits in some files, each named exactly, as a patch cut with a mark after `limit` bytes."""
+    literal = [f":(literal){path}" for path in paths]
+    args = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"]
+    command = Command(args=[*args, checked_commit(base), checked_commit(head), "--", *literal], git_dir=store)
     completed = git.execute(command, limit=limit)
     if completed.truncated:
         return f"{readable(completed.output)}\n… cut after {limit} bytes\n"

@@ -13,8 +13,21 @@ from uuid import UUID
 from django.db import DatabaseError, close_old_connections
 from django.db.models.functions import Now
 
-from grid import bearers, executions, gridctl, lifecycle, phases, placing, processes, specs, store, wiring, workspaces
-from grid.agents import base, registry
+from grid import (
+    bearers,
+    conversations,
+    executions,
+    gridctl,
+    lifecycle,
+    phases,
+    placing,
+    processes,
+    specs,
+    store,
+    wiring,
+    workspaces,
+)
+from grid.agents import base, registry, resuming
 from grid.conf import GridConf, conf
 from grid.models import Execution
 from grid.phases import Phase
@@ -148,7 +161,10 @@ def _agent(settings: GridConf, execution_id: UUID, fence: int, spec: LaunchSpec,
     adapter = registry.get(spec.agent.adapter)
     offers = wiring.wiring_for(spec.profile, settings)
     wired = wiring.wire(adapter, spec.agent.options, offers)
-    launch = adapter.launch(options=wired.options, files=files, prompt=spec.prompt)
+    session = _conversation(settings, execution_id, fence, spec, files)
+    prompt = resuming.NOTE.format(workspace=files.workspace) + spec.prompt if session else spec.prompt
+    options = resuming.kept(adapter.name, wired.options, home=files.home, session=session)
+    launch = adapter.launch(options=options, files=files, prompt=prompt)
     env = {**launch.env, **settings.agent_env, **spec.agent.env, "AGENTGRID_EXECUTION": str(execution_id)}
     if settings.agent_url:
         bearer = bearers.mint(execution_id, fence=fence)
@@ -158,6 +174,25 @@ def _agent(settings: GridConf, execution_id: UUID, fence: int, spec: LaunchSpec,
         if offers.grid_tools:
             env["PATH"] = f"{gridctl.place(files.home, python=files.python)}:{env.get('PATH', files.path)}"
     return replace(launch, env=env)
+
+
+def _conversation(settings: GridConf, execution_id: UUID, fence: int, spec: LaunchSpec, files: base.RunFiles) -> str:
+    """Lay out the conversation that the run is to take up; empty when it begins a new one, which always works."""
+    if not spec.continues:
+        return ""
+    try:
+        before = settings.run_dir(UUID(spec.continues))
+        session = conversations.carry(before, files.home, adapter=spec.agent.adapter, workspace=files.workspace)
+    except (ValueError, OSError) as error:
+        log.warning(
+            "conversation not carried over",
+            extra={"action": "launch", "execution_id": str(execution_id), "error": str(error)[:200]},
+        )
+        return ""
+    if session:
+        facts = {"from": spec.continues, "session": session}
+        bearers.record(execution_id, fence=fence, events=[("agent.resumed", facts)])
+    return session
 
 
 def _shim_spec(

@@ -12,12 +12,14 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-from grid import event_log, returning, wake
+from grid import changing, event_log, returning, wake
+from grid.locks import ending
 from grid.models import Execution
 from grid.models.executions import stream_of
-from grid.public_types import LIVE, TERMINAL, State
+from grid.public_types import LIVE, ON_HOST, TERMINAL, State
 
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),
@@ -31,6 +33,8 @@ ARROWS: Mapping[State, frozenset[State]] = {
 ENDED = "task.ended"
 STARTED = "task.started"
 CHANGED = "task.state-changed"
+_TOLD = ("seq", "root", "subject", "token", "host", "sandbox")
+"""Columns of the row that every move reads back."""
 
 
 class IllegalMoveError(ValueError):
@@ -66,15 +70,31 @@ def move(
     if new in TERMINAL:
         values |= {"ended_at": Now(), "reason": reason[:500]}
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
-        rows = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
+        # A queued one holds no locks. Their turn comes first: whoever takes a lock waits for the execution's row second, too.
+        leaving = ending.before_end(execution_id) if new in TERMINAL and ON_HOST.intersection(old) else None
+        ours = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
         if token is not None:
-            rows = rows.filter(token=token)
-        moved = returning.update(rows, "seq", "root", "subject", "token", "host", **values)
+            ours = ours.filter(token=token)
+        unknown = [name for name, value in values.items() if name != "seq" and isinstance(value, Combinable)]
+        columns = [*_TOLD, *(name for name in unknown if name not in _TOLD)]
+        moved = returning.update(ours, *columns, **values)
         if not moved:
+            if leaving is not None:
+                ending.stays(leaving)
             return False
-        seq, root, subject, holder, host = moved[0]
-        body = {"to": str(new), "reason": reason[:500], "subject": subject, "token": holder, "host": host}
+        row = returning.values(Execution, columns, moved[0])
+        seq, root = row.pop("seq"), row.pop("root")
+        body = {
+            "to": str(new),
+            "reason": reason[:500],
+            "subject": row.pop("subject"),
+            "token": row["token"],
+            "host": row["host"],
+            "rows": [changing.row(execution_id, {**values, **row})],
+        }
         event_log.insert_numbered(stream=stream_of(execution_id), root=root, first_seq=seq, events=[(_kind(new), body)])
+        if leaving is not None:
+            ending.after_end(leaving, why=f"its run ended: {new}")
         if new in TERMINAL:
             wake.events()
     return True

@@ -110,11 +110,6 @@ def boottime() -> float:
     return reaper.now()
 
 
-def set_not_dumpable() -> None:
-    """Hide this process's memory and environment from other processes of its user; lost at exec, kept at fork."""
-    reaper.prctl(reaper.PR_SET_DUMPABLE, 0)
-
-
 def write_spec(run_dir: Path, spec: ShimSpec) -> Path:
     """Write spec.json, readable by us alone, as it holds the agent's environment; return its path."""
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -15,6 +15,7 @@ from grid import (
     delivery,
     wiring,
 )
+from grid import tool_calls as calls_of_tools
 from grid.agents import bounds, outcome, registry
 from grid.agents.pins import PINS
 from grid.conf import conf
@@ -74,8 +75,31 @@ def record_call(execution_id: UUID, *, fence: int, events: Sequence[tuple[str, d
 
     Bodies are cut down to what an event may hold.
     """
-    cut = [(kind, bounds.bounded(body)) for kind, body in events]
+    cut = [(kind, _bounded(body)) for kind, body in events]
     return bearers.record(execution_id, fence=fence, events=cut)
+
+
+def _bounded(body: dict[str, Any]) -> dict[str, Any]:
+    """Rows are whole, or they are no rows."""
+    rows = body.get("rows")
+    if rows is None:
+        return bounds.bounded(body)
+    return {**bounds.bounded({name: value for name, value in body.items() if name != "rows"}), "rows": rows}
+
+
+def tool_calls(execution_id: UUID) -> int:
+    """How many tools a run has called so far, its own and the grid's, each call once."""
+    return calls_of_tools.used(execution_id)
+
+
+def tool_calls_allowed(execution_id: UUID) -> int | None:
+    """How many tools a run may call; None: any number."""
+    return calls_of_tools.allowed(execution_id)
+
+
+def is_over_tool_calls(execution_id: UUID) -> bool:
+    """Whether a run has called more tools than it may; it is asked to stop then, and its work is kept."""
+    return calls_of_tools.is_over(execution_id)
 
 
 def note_connection(execution_id: UUID, *, fence: int) -> None:

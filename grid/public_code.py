@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grid import (
+    history,
     objects,
     store,
 )
@@ -96,6 +97,11 @@ def publish(
 def changes(*, repository: str, base: str, head: str) -> list[FileChange]:
     """Files that differ between two commits."""
     return store.diff_stat(conf().store_dir(repository), base, head)
+
+
+def patch(*, repository: str, base: str, head: str, paths: Sequence[str]) -> str:
+    """What changed between two commits in these files, at most 16 KiB. Raises WorkspaceError."""
+    return history.patch_of(conf().store_dir(repository), base, head, paths)
 
 
 def note_published(*, repository: str, branch: str, commit: str) -> None:

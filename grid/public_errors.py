@@ -8,6 +8,12 @@ GridError
         BranchMovedError     the branch holds commits at its source that we did not know of
     MergeConflictError       two branches change the same lines; `paths` says where
     SpoolError               a spool that no shim can have written
+    BusError                 the event bus: no queue is configured, or it cannot be used
+    LockError                something about locks on paths cannot be done
+        LockPatternError     no path or pattern of a repository
+        LockLimitError       too many locks or waiters
+        LockFencedError      the execution does not run, or its lease is over
+        LockNotFoundError    there is no such open lock
 """
 
 from __future__ import annotations
@@ -51,3 +57,27 @@ class MergeConflictError(GridError):
 
 class SpoolError(GridError):
     """The spool holds what no shim writes."""
+
+
+class LockError(GridError):
+    """Something about locks on paths cannot be done; the message says why and what to do."""
+
+
+class LockPatternError(LockError):
+    """What was given is no path or pattern of a repository."""
+
+
+class LockLimitError(LockError):
+    """One execution wants too many locks, or too many wait already."""
+
+
+class LockFencedError(LockError):
+    """The execution does not run, its lease is over, or the claim is another one: it can hold nothing."""
+
+
+class LockNotFoundError(LockError):
+    """There is no such open lock; it may have ended a moment ago."""
+
+
+class BusError(GridError):
+    """No queue is configured for events, or it cannot be reached or refuses; the message says what to change."""

@@ -14,6 +14,8 @@ from grid.toolkit.library import Library, library
 from grid.toolkit.mixins import Blocker, Locks, NoLocks, Services, build, build_all, mixin_names
 from grid.toolkit.names import GRID_TOOLS, KNOWN_TOOLS, LOCAL_TOOLS, hint
 from grid.toolkit.names import split as tools_split
+from grid.toolkit.profiles import BUDGETS as PROFILE_BUDGETS
+from grid.toolkit.profiles import LIMITS as PROFILE_LIMITS
 from grid.toolkit.profiles import FrozenProfile
 from grid.toolkit.sources import Source
 from grid.toolkit.strict_yaml import Document, Path, Problem, UnreadableError, shortened
@@ -26,6 +28,8 @@ __all__ = [
     "GRID_TOOLS",
     "KNOWN_TOOLS",
     "LOCAL_TOOLS",
+    "PROFILE_BUDGETS",
+    "PROFILE_LIMITS",
     "Answer",
     "Blocker",
     "DefinitionError",

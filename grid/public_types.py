@@ -38,6 +38,9 @@ ON_HOST = frozenset({State.CLAIMED, State.RUNNING, State.STOPPING})
 
 TERMINAL = frozenset(State) - LIVE
 
+CONTINUED = frozenset({State.INTERRUPTED, State.OVER_BUDGET})
+"""Ends in the middle of good work: the next run takes up the commit and, where its program can, the conversation."""
+
 
 class Mode(enum.StrEnum):
     """Why an execution runs."""
@@ -75,6 +78,8 @@ class ChildProposal:
     """Name of the profile it would run under; never more than its parent may give."""
     prompt: str = ""
     """Name of a template of the prompt library for its runs; empty: the usual one."""
+    footprint: tuple[str, ...] = ()
+    """Paths and patterns that it means to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,8 @@ class Outcome:
     summary: str = ""
     children: tuple[ChildProposal, ...] = ()
     comment: str = ""
+    resolutions: tuple[Mapping[str, Any], ...] = ()
+    """Decisions about conflicts: `conflict`, `choice`, `order`, `reason` each; what they mean is the coordinator's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +123,8 @@ class Limits:
     0 means no limit but the sandbox's own."""
     file_bytes: int = 8 << 30
     """Largest file a process may write (RLIMIT_FSIZE)."""
+    tool_calls: int | None = None
+    """Of the agent: a run that makes more is asked to stop; None: any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +182,8 @@ class LaunchSpec:
     attempt: int = 1
     crashes: int = 0
     """How often this work took its runner with it before; the third time it is quarantined instead of lost."""
+    continues: str = ""
+    """Id of a stopped execution of the same agent and program whose conversation this one takes up, where it can be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +245,8 @@ class ExecutionView:
     """From claim to end (or to now), 0 when never claimed."""
     sandbox: str = ""
     """What its agent ran in: `process` (nothing), `bwrap`, `docker`; empty before the start."""
+    continues: str = ""
+    """Id of the execution whose conversation it was to take up; empty: none."""
 
     @property
     def is_live(self) -> bool:

@@ -52,10 +52,18 @@ def dump_outcome(outcome: Outcome) -> dict[str, Any]:
 def load_outcome(data: Mapping[str, Any]) -> Outcome:
     """Rebuild what `dump_outcome` wrote."""
     children = tuple(
-        ChildProposal(**{**child, "blocked_by": tuple(child["blocked_by"]), "acceptance": tuple(child["acceptance"])})
+        ChildProposal(
+            **{
+                **child,
+                "blocked_by": tuple(child["blocked_by"]),
+                "acceptance": tuple(child["acceptance"]),
+                "footprint": tuple(child.get("footprint", ())),
+            }
+        )
         for child in data["children"]
     )
-    return Outcome(**{**data, "kind": OutcomeKind(data["kind"]), "children": children})
+    resolutions = tuple(data.get("resolutions", ()))
+    return Outcome(**{**data, "kind": OutcomeKind(data["kind"]), "children": children, "resolutions": resolutions})
 
 
 def dump_result(result: Result) -> dict[str, Any]:

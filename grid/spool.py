@@ -34,15 +34,22 @@ class SpoolReader:
         except FileNotFoundError:
             return []
         self.offset += len(data)
-        *lines, self._part = (self._part + data).split(b"\n")
+        whole, end, self._part = (self._part + data).rpartition(b"\n")
         if len(self._part) > LINE_BYTES:
             raise SpoolError(f"a line of more than {LINE_BYTES} bytes in {self.path.name}")
+        if not end:
+            return []
+        try:
+            # Decoded in one piece: the parser would look for the encoding of every single line.
+            lines = whole.decode("ascii").split("\n")
+        except UnicodeDecodeError as error:
+            raise SpoolError(f"not a JSON line in {self.path.name}: {whole[error.start :][:80]!r}") from error
         return [self._record(line) for line in lines]
 
-    def _record(self, line: bytes) -> dict[str, Any]:
+    def _record(self, line: str) -> dict[str, Any]:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SpoolError(f"not a JSON line in {self.path.name}: {line[:80]!r}") from error
         if not isinstance(record, dict) or not isinstance(record.get("n"), int) or not isinstance(record.get("t"), str):
             raise SpoolError(f"not a record in {self.path.name}: {line[:80]!r}")

@@ -30,6 +30,7 @@ LONG = (
     "tests/integration/tracker/test_github_faults.py",
     "tests/integration/coordinator/test_webhook_orders.py",
     "tests/integration/coordinator/test_changes",
+    "tests/integration/coordinator/test_plan",
     "tests/integration/coordinator/test_commands_acts.py",
     "tests/integration/tracker/test_github_session.py",
 )
@@ -83,11 +84,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def state_dir(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Path:
+def state_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Path:
     """Where this test's repositories, runs and broker files go; outside tmp_path, which stays the test's own."""
     folder = tmp_path_factory.mktemp("state")
     settings.STATE_DIR = settings.GRID_STATE_DIR = folder
     settings.GRID_SANDBOX = "process"  # tests of sandboxes ask for one
+    settings.EVENTS_ARE_CHECKED = request.node.get_closest_marker("made_up_events") is None
     return folder
 
 

@@ -63,10 +63,25 @@ class Tracker(Protocol):
             UnavailableError: With `maybe_applied`, calling again finds the issue if it was created.
         """
 
-    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None) -> None:
+    def edit(self, ref: Ref, *, title: str, body: str, was: str = "") -> IssueView:
+        """Replace an issue's texts; the answer holds them as the tracker does.
+
+        Args:
+            ref: The issue.
+            title: The new one.
+            body: The new one.
+            was: `limits.text_digest` of the texts that are replaced; empty: whatever they are.
+
+        Raises:
+            InvalidError: A text breaks a limit.
+            ChangedError: The texts are neither those of `was` nor the new ones. Nothing was written.
+        """
+
+    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None, *, replace: bool = False) -> None:
         """Make `child` the last child of `parent`, or the one next to its sibling `after`.
 
-        A child that is already linked stays where it is when `after` is None.
+        A child that is already linked stays where it is when `after` is None. With `replace` it is taken from another
+        parent where it has one.
 
         Raises:
             InvalidError: Another parent, 100 children, 8 levels, a cycle, another scope, or `after` is no sibling.

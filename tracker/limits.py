@@ -6,6 +6,7 @@ which fits the local tracker fits GitHub too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,12 @@ def clean_text(text: str) -> str:
     """Text any database stores: plain newlines, no control characters, lone surrogates as U+FFFD."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text))
+
+
+def text_digest(*, title: str, body: str) -> str:
+    """SHA-256 of an issue's texts; white space at the ends of lines does not count."""
+    lines = [title.strip(), *(line.rstrip() for line in clean_text(body).strip().split("\n"))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def clean_json(value: object, *, depth: int = 0) -> Any:

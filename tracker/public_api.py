@@ -21,6 +21,7 @@ from tracker.public_types import (
     CommentView,
     IssueDraft,
     IssueFacts,
+    IssueLinks,
     IssueView,
     Ref,
     RepositoryView,
@@ -160,6 +161,16 @@ def blocked_by(issue_ids: Collection[int]) -> list[int]:
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
     """What admission must know, in two queries; ids that do not exist are left out."""
     return queries.facts(issue_ids)
+
+
+def links(issue_ids: Collection[int]) -> dict[int, IssueLinks]:
+    """How issues hang together, in three queries; ids that do not exist are left out."""
+    return queries.links(issue_ids)
+
+
+def text_digest(*, title: str, body: str) -> str:
+    """What a write `edit` names the texts by that it replaces."""
+    return limits.text_digest(title=title, body=body)
 
 
 def comments(issue_id: int) -> list[CommentView]:

@@ -7,6 +7,7 @@ TrackerError
     InvalidError         the tracker would refuse this write for ever (limits, cycles): permanent, `field` names the input
         NotProposableError  no pull request can come of the branch: nothing to repair in the write, a person looks at the branch
     ConflictError        somebody was faster: read again, decide again
+        ChangedError     the issue's texts are others than the write was decided on: they were left
     RateLimitedError     wait until `retry_at`
     UnavailableError     try later; `maybe_applied` means: look before repeating a create
         CredentialError  nothing was done, and nothing will be until somebody renews our credentials
@@ -47,6 +48,10 @@ class NotProposableError(InvalidError):
 
 class ConflictError(TrackerError):
     """The state changed under us; read it again."""
+
+
+class ChangedError(ConflictError):
+    """Somebody changed the texts that were to be replaced."""
 
 
 class RateLimitedError(TrackerError):

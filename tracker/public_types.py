@@ -130,6 +130,7 @@ class WriteKind(enum.StrEnum):
     REOPEN = "reopen"
     OPEN_CHANGE = "open_change"
     MARK_READY = "mark_ready"
+    EDIT = "edit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,7 @@ class Write:
     or `{"from": KEY_OF_AN_EARLIER_WRITE}` for an issue that this write's predecessor creates):
 
         create_issue    title, body, labels[], parent?, blockers[]?  (parent and blockers are linked right after)
-        link_child      parent, child, after?
+        link_child      parent, child, after?, replace?  (taken from another parent where it has one)
         set_blockers    ref, blockers[]
         set_state       ref, state
         upsert_comment  ref, slot, data{}, markdown
@@ -152,6 +153,8 @@ class Write:
         open_change     ref, head, base, title, body, outlived?  (a draft; text and title of an open one are brought up
                         to date, one that people ended after the pull request `outlived` is left so: `CodeHost`)
         mark_ready      ref, head  (the open draft of this branch becomes ready for review)
+        edit            ref, title, body, was?  (an issue's texts; `was`: the digest of those that are replaced, by
+                        `public_api.text_digest`: where they are others by now, nothing is written)
     """
 
     key: str
@@ -178,7 +181,8 @@ class WriteResult:
     attempts: int
     value: Mapping[str, Any] = field(default_factory=dict)
     """Of a done `create_issue`: `{"key": "12"}`; of `upsert_comment`: `{"id": "…"}`; of `open_change`: `{"key": "15"}`,
-    which may have been merged or closed, or `{"refused": WHY}`."""
+    which may have been merged or closed, or `{"refused": WHY}`; of `edit`: `{"title": …, "body": …}` as the tracker holds
+    them now, or `{"refused": WHY}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,18 @@ class IssueFacts:
     """For people, e.g. `label agent:hold`; empty unless held."""
     open_blockers: tuple[Ref, ...]
     """Open issues that this one waits for, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueLinks:
+    """How an issue hangs together with others."""
+
+    position: int
+    """Among its siblings."""
+    children: int
+    """How many sub-issues it has, closed ones too."""
+    blockers: tuple[tuple[int, str], ...]
+    """Id and key of the issues that it waits for or waited for."""
 
 
 # --- pull requests --------------------------------------------------------------------------------------------------

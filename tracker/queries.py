@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import batched
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from tracker import labels, limits
 from tracker.models import Comment, Dependency, Issue, IssueAssignee, IssueLabel, Repository
@@ -15,6 +15,7 @@ from tracker.public_types import (
     CloseReason,
     CommentView,
     IssueFacts,
+    IssueLinks,
     IssueView,
     Ref,
     RepositoryView,
@@ -184,6 +185,23 @@ def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
                 held=bool(reason),
                 hold_reason=reason,
                 open_blockers=sorted_refs(blockers.get(pk, ())),
+            )
+    return found
+
+
+def links(issue_ids: Collection[int]) -> dict[int, IssueLinks]:
+    """How issues hang together; three queries. Ids that do not exist are left out."""
+    found: dict[int, IssueLinks] = {}
+    for ids in batched(issue_ids, _IDS_PER_QUERY):
+        blockers: dict[int, list[tuple[int, str]]] = {}
+        waits = Dependency.objects.filter(issue_id__in=ids).order_by("blocker_id")
+        for blocked, blocker, key in waits.values_list("issue_id", "blocker_id", "blocker__key"):
+            blockers.setdefault(blocked, []).append((blocker, key))
+        counted = Issue.objects.filter(parent_id__in=ids).values_list("parent_id").annotate(n=Count("pk"))
+        children = dict(counted.order_by())
+        for pk, position in Issue.objects.filter(pk__in=ids).values_list("pk", "position"):
+            found[pk] = IssueLinks(
+                position=position, children=children.get(pk, 0), blockers=tuple(blockers.get(pk, ()))
             )
     return found
 

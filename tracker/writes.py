@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tracker import limits
 from tracker.base import CodeHost, Tracker
-from tracker.public_errors import InvalidError, NotProposableError
+from tracker.public_errors import ChangedError, InvalidError, NotProposableError
 from tracker.public_types import AgentState, CloseReason, IssueDraft, Ref, Write, WriteKind
 
 PAYLOAD_MAX_CHARS = 300_000
@@ -69,6 +69,7 @@ _FIELDS: dict[WriteKind, tuple[_Field, ...]] = {
         _Field("parent", _is_key, _KEY),
         _Field("child", _is_key, _KEY),
         _Field("after", _is_key, _KEY, is_needed=False),
+        _Field("replace", _is_flag, "true or false", is_needed=False),
     ),
     WriteKind.SET_BLOCKERS: (_REF, _Field("blockers", _is_keys, f"a list, each {_KEY}")),
     WriteKind.SET_STATE: (_REF, _Field("state", _is_state, "an AgentState")),
@@ -89,6 +90,11 @@ _FIELDS: dict[WriteKind, tuple[_Field, ...]] = {
         _Field("outlived", _is_text, "the number of a pull request", is_needed=False),
     ),
     WriteKind.MARK_READY: (_REF, _Field("head", _is_text, "a text")),
+    WriteKind.EDIT: (
+        _REF,
+        *(_Field(name, _is_text, "a text") for name in ("title", "body")),
+        _Field("was", _is_text, "a digest", is_needed=False),
+    ),
 }
 _REFERENCES = ("ref", "parent", "child", "after", "blockers")
 
@@ -170,7 +176,8 @@ def perform(  # noqa: C901 - one line for each kind of write
         case WriteKind.CREATE_ISSUE:
             _create(tracker=tracker, scope=scope, key=key, payload=payload, value=value)
         case WriteKind.LINK_CHILD:
-            tracker.link_child(ref("parent"), ref("child"), ref("after") if "after" in payload else None)
+            after = ref("after") if "after" in payload else None
+            tracker.link_child(ref("parent"), ref("child"), after, replace=payload.get("replace", False))
         case WriteKind.SET_BLOCKERS:
             tracker.set_blockers(ref("ref"), {Ref(scope, blocker) for blocker in payload["blockers"]})
         case WriteKind.SET_STATE:
@@ -192,6 +199,8 @@ def perform(  # noqa: C901 - one line for each kind of write
             _propose(tracker=tracker, ref=ref("ref"), payload=payload, value=value)
         case WriteKind.MARK_READY:
             _code_host(tracker).mark_ready(ref("ref"), head=payload["head"])
+        case WriteKind.EDIT:
+            _edit(tracker=tracker, ref=ref("ref"), payload=payload, value=value)
 
 
 def _code_host(tracker: Tracker) -> CodeHost:
@@ -208,6 +217,16 @@ def _propose(*, tracker: Tracker, ref: Ref, payload: Mapping[str, Any], value: d
         value["key"] = host.open_change(ref, **texts, outlived=payload.get("outlived", "")).key
     except NotProposableError as error:
         value["refused"] = str(error)
+
+
+def _edit(*, tracker: Tracker, ref: Ref, payload: Mapping[str, Any], value: dict[str, Any]) -> None:
+    """What somebody wrote meanwhile stays; the wisher tells people."""
+    try:
+        edited = tracker.edit(ref, title=payload["title"], body=payload["body"], was=payload.get("was", ""))
+    except ChangedError as error:
+        value["refused"] = str(error)
+    else:
+        value |= {"title": edited.title, "body": edited.body}
 
 
 def _create(*, tracker: Tracker, scope: str, key: str, payload: Mapping[str, Any], value: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from agentgrid.demo.stage import HERE, TITLE, DemoFailedError, Stage
+from agentgrid.demo.stage import HERE, TITLE, DemoFailedError, Stage, free_port
 from tracker.public_testing import FakeGithub
 
 REPOSITORY = "acme/textkit"
@@ -33,7 +32,7 @@ def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     plain = Stage(folder=folder, say=say)
     plain.empty()
     (folder / "github").mkdir()
-    port, secret = _free_port(), secrets.token_urlsafe(24)
+    port, secret = free_port(), secrets.token_urlsafe(24)
     with FakeGithub.start(git_root=folder / "github") as github:
         app = github.world.add_app()
         github.world.add_user(PERSON)
@@ -162,10 +161,3 @@ class _Play:
             "webhooks": {"sent": len(world.deliveries), "events": len({one.guid for one in world.deliveries})},
             "agents": [{name: one[name] for name in ("issue", "state", "executions")} for one in tree["agents"]],
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -17,7 +17,10 @@ from bench.perf.figures import PerfError
 
 django.setup()
 
-MODULES = ("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls", "adapter_start")
+MODULES = (
+    *("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls", "adapter_start"),
+    *("ingest", "readers", "resume_children", "conditional"),
+)
 
 
 def main(module: str, params: str) -> None:

@@ -25,9 +25,9 @@ class Benchmark:
     broker: str = "filesystem"
     workers: tuple[str, ...] = ()
     slots: int = 4
-    full: Mapping[str, int] = field(default_factory=dict)
+    full: Mapping[str, int | str] = field(default_factory=dict)
     """Parameters of a real measurement."""
-    quick: Mapping[str, int] = field(default_factory=dict)
+    quick: Mapping[str, int | str] = field(default_factory=dict)
     """Parameters that only show that everything works."""
     seconds: int = 300
     """The measurement is given up after this time."""
@@ -62,6 +62,52 @@ def _resume_query(database: str) -> Benchmark:
     )
 
 
+def _ingest(database: str) -> Benchmark:
+    name = f"events.ingest.{database}"
+    return Benchmark(
+        name=name,
+        module="ingest",
+        figures=(name,),
+        unit="lines/s",
+        what="an agent's lines from spool file to rows, parsing included, beside bare parsing and inserting",
+        database=database,
+        full={"lines": 30_000, "rounds": 5},
+        quick={"lines": 600, "rounds": 1},
+    )
+
+
+def _readers(database: str) -> Benchmark:
+    name = f"events.readers.{database}"
+    return Benchmark(
+        name=name,
+        module="readers",
+        figures=(f"{name}.missed", f"{name}.doubled", f"{name}.rate"),
+        unit="events",
+        what="readers of the whole log by cursor beside slow writers: missed, seen twice",
+        database=database,
+        full={"writers": 6, "readers": 4, "events": 500},
+        quick={"writers": 3, "readers": 2, "events": 20},
+    )
+
+
+def _conditional(of: str, name: str, what: str, database: str) -> Benchmark:
+    return Benchmark(
+        name=f"{name}.{database}",
+        module="conditional",
+        figures=(f"{name}.{database}",),
+        unit="acts/s",
+        what=f"{what}, beside the bare conditional UPDATE",
+        database=database,
+        full={"of": of, "pairs": 1_000, "rounds": 5},
+        quick={"of": of, "pairs": 20, "rounds": 1},
+    )
+
+
+_PAIRS = (
+    ("locks", "locks.acquire_release", "locks taken and given back"),
+    ("budget", "budget.reserve_settle", "a run set aside on a path of four envelopes and settled"),
+)
+
 BENCHMARKS = (
     _dispatch("filesystem"),
     _dispatch("sqs"),
@@ -89,6 +135,20 @@ BENCHMARKS = (
     ),
     _resume_query("sqlite"),
     _resume_query("postgres"),
+    _ingest("sqlite"),
+    _ingest("postgres"),
+    _readers("sqlite"),
+    _readers("postgres"),
+    *(_conditional(*pair, database) for pair in _PAIRS for database in ("sqlite", "postgres")),
+    Benchmark(
+        name="resume.children",
+        module="resume_children",
+        figures=("resume.children.queries", "resume.children.ms"),
+        unit="statements",
+        what="resuming a parent with a hundred children, from the nudge to the queued run, beside one with ten",
+        full={"few": 10, "many": 100},
+        quick={"few": 2, "many": 6},
+    ),
     Benchmark(
         name="intake",
         module="intake",

@@ -32,7 +32,7 @@ _SILENCE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 def measure(
-    benchmark: Benchmark, *, params: Mapping[str, int], database: str, place: Path | None = None
+    benchmark: Benchmark, *, params: Mapping[str, int | str], database: str, place: Path | None = None
 ) -> list[Figure]:
     """Carry out one benchmark on an installation of its own.
 
@@ -122,7 +122,7 @@ def _worker(name: str, *, broker: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broker_url: str) -> dict[str, str]:
-    many = str(max(1000, *benchmark.full.values()))
+    many = str(max(1000, *(number for number in benchmark.full.values() if isinstance(number, int))))
     environment = processes.base_environment(folder) | {
         "DJANGO_SETTINGS_MODULE": "agentgrid.settings",
         "AGENTGRID_READ_DOTENV": "False",
@@ -135,6 +135,8 @@ def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broke
         # What is measured is the machinery, not the caps.
         "AGENTGRID_MAX_LIVE": many,
         "AGENTGRID_MAX_LIVE_PER_REPOSITORY": many,
+        "AGENTGRID_MAX_CHILDREN": many,
+        "AGENTGRID_MAX_OPEN_DESCENDANTS": many,
         "LOG_LEVEL": "WARNING",
     }
     if database_url:

@@ -114,7 +114,7 @@ def _split(ways: Sequence[_Way]) -> dict[str, float]:
 
 
 def _way(agent: AgentView, run: ExecutionView) -> _Way:
-    exit_event = next((e for e in grid_events.read_stream(f"execution:{run.id}") if e.kind == "agent.exited"), None)
+    exit_event = next((e for e in grid_events.read_stream(f"execution:{run.id}") if e.kind == "agent.done"), None)
     if exit_event is None:
         raise PerfError(f"execution {run.id} has no event of its agent's exit")
     return _Way(

@@ -1,25 +1,33 @@
 from coordinator.admin import (
     agents,
     commands,
+    conflicts,
     deliveries,
     envelopes,
     feedback,
     library,
+    locks,
     messages,
+    plans,
     records,
     spending,
+    threads,
     upgrades,
 )
 
 __all__ = [
     "agents",
     "commands",
+    "conflicts",
     "deliveries",
     "envelopes",
     "feedback",
     "library",
+    "locks",
     "messages",
+    "plans",
     "records",
     "spending",
+    "threads",
     "upgrades",
 ]

@@ -65,16 +65,37 @@ class RoomFilter(admin.SimpleListFilter):
         return figures.filter(used__gte=at_least)
 
 
+class TightFilter(admin.SimpleListFilter):
+    """Envelopes of which most is spent, and trees that spend without progress."""
+
+    title = "warning"
+    parameter_name = "tight"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        """Both."""
+        return [("spent", "nearly spent"), ("idle", "no progress")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        """By what stands in the row."""
+        column = {"spent": "warned_at", "idle": "breaker_opened_at"}.get(self.value() or "")
+        return queryset if column is None else queryset.filter(**{f"{column}__isnull": False})
+
+
 @admin.register(Envelope)
 class EnvelopeAdmin(ActingAdmin):
     """Scopes: what they may use, hold in reserve and have used."""
 
-    list_display = ("key", "kind", "status", "above", "of_agent", "places", "executions", "wall", "money", "tokens")
-    list_filter = ("kind", PausedFilter, RoomFilter)
+    list_display = (
+        *("key", "kind", "status", "above", "of_agent", "places"),
+        *("executions", "wall", "money", "tokens", "tool_calls", "children"),
+    )
+    list_filter = ("kind", PausedFilter, RoomFilter, TightFilter)
     list_select_related = ("parent", "agent__issue", "agent__repository")
     list_defer = ("agent__summary", "agent__spec", "agent__issue__body")
     search_fields = ("key__exact",)
-    search_help_text = "Exactly: fleet, repository:1, tree:12 or agent:12 (numbers of repositories and issues)"
+    search_help_text = (
+        "Exactly: fleet, fleet:day:2026-11-28, repository:1, tree:12 or agent:12 (numbers of repositories and agents)"
+    )
     ordering = ("id",)
     acts = (
         pause_act("this scope", lambda row: row.key),
@@ -84,7 +105,7 @@ class EnvelopeAdmin(ActingAdmin):
     )
     readonly_fields = [
         *("status", "above", "below", "of_agent", "agents", "places"),
-        *("executions", "wall", "money", "tokens", "ledger", "spend"),
+        *("executions", "wall", "money", "tokens", "tool_calls", "children", "tight", "progress", "ledger", "spend"),
     ]
     fields = ["key", "kind", *readonly_fields]
 
@@ -145,6 +166,35 @@ class EnvelopeAdmin(ActingAdmin):
         """Tokens used."""
         return used(row.tokens_reserved, row.tokens_spent, row.tokens_limit)
 
+    @admin.display(description="calls of tools", ordering="tool_calls_spent")
+    def tool_calls(self, row: Envelope) -> str:
+        """Calls used."""
+        return used(row.tool_calls_reserved, row.tool_calls_spent, row.tool_calls_limit)
+
+    @admin.display(description="agents below", ordering="children_spent")
+    def children(self, row: Envelope) -> str:
+        """Agents taken on, at any depth."""
+        words = f"{row.children_spent} of {'any' if row.children_limit is None else row.children_limit}"
+        return words if row.is_counted else f"{words}; itself waits for room"
+
+    @admin.display(description="nearly spent")
+    def tight(self, row: Envelope) -> str:
+        """What is nearly spent, and since when."""
+        return f"{line(row.warning)} since {row.warned_at:%Y-%m-%d %H:%M}" if row.warned_at else "-"
+
+    @admin.display(description="money since work was accepted")
+    def progress(self, row: Envelope) -> str:
+        """Of a tree: what it spent since then, and whether it is stopped for that."""
+        if row.progress_limit_micros is None:
+            return "-"
+        since = dollars(row.usd_spent_micros - row.progress_mark_micros)
+        words = f"{since} of {dollars(row.progress_limit_micros)}"
+        return (
+            f"{words}; nothing starts in it since {row.breaker_opened_at:%Y-%m-%d %H:%M}"
+            if row.breaker_opened_at
+            else words
+        )
+
     @admin.display(description="last model calls")
     def spend(self, row: Envelope) -> str:
         """Movements of money, at most the last 200."""
@@ -160,26 +210,29 @@ class EnvelopeAdmin(ActingAdmin):
                 pill(entry.kind),
                 entry.executions,
                 f"{entry.wall_seconds} s",
+                entry.tool_calls,
                 link("grid_execution", entry.execution_id, str(entry.execution_id)[:8]),
             )
             for entry in entries
         )
         every = list_link("coordinator_ledgerentry", "all entries", q=row.key)
-        return format_html("{}{}", every, table(("at", "what", "executions", "wall time", "execution"), cells))
+        return format_html(
+            "{}{}", every, table(("at", "what", "executions", "wall time", "tool calls", "execution"), cells)
+        )
 
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
     """Movements on envelopes, the latest first."""
 
-    list_display = ("id", "at", "kind", "scope", "executions", "wall_seconds", "run")
+    list_display = ("id", "at", "kind", "scope", "executions", "wall_seconds", "tool_calls", "run")
     list_filter = ("kind", "envelope__kind")
     list_select_related = ("envelope",)
     search_fields = ("^execution_id", "envelope__key__exact")
     search_help_text = "Start of an execution's id, or exactly a scope (fleet, tree:12)"
     ordering = ("-id",)
     readonly_fields = ("scope", "run")
-    fields = ("id", "at", "kind", "scope", "executions", "wall_seconds", "run")
+    fields = ("id", "at", "kind", "scope", "executions", "wall_seconds", "tool_calls", "run")
 
     @admin.display(description="scope", ordering="envelope__key")
     def scope(self, row: LedgerEntry) -> str:

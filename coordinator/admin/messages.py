@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from coordinator import inbox_rules
 from coordinator.admin.display import ReadOnlyAdmin, block, line, link, pill
+from coordinator.admin.threads import speaker
 from coordinator.models import Message
+from coordinator.public_types import MessageKind
 
 _PILLS = {
     "queued": "waiting",
@@ -20,39 +23,50 @@ _PILLS = {
 class MessageAdmin(ReadOnlyAdmin):
     """Each is told once, or said why not."""
 
-    list_display = ("id", "of", "who", "said", "status", "way", "run", "created_at")
-    list_filter = ("state", "channel", "agent__repository")
-    list_select_related = ("agent__issue",)
-    list_defer = ("agent__spec", "agent__summary", "agent__issue__body")
-    search_fields = ("^execution_id", "agent__path__exact", "sender__exact")
+    list_display = ("id", "of", "who", "kind", "said", "status", "way", "run", "created_at")
+    list_filter = ("state", "channel", "post__kind", "agent__repository")
+    list_select_related = ("agent__issue", "post__thread")
+    list_defer = ("agent__spec", "agent__summary", "agent__issue__body", "post__data", "post__thread__data")
+    search_fields = ("^execution_id", "agent__path__exact", "post__sender__exact")
     search_help_text = "Start of an execution's id, or exactly: a path, a sender (cli:root, agent:12)"
     date_hierarchy = "created_at"
     ordering = ("-id",)
-    readonly_fields = ("of", "who", "words", "status", "way", "run", "why_not")
-    fields = ("id", "of", "who", "words", "status", "way", "run", "why_not", "created_at", "delivered_at", "seen_at")
+    readonly_fields = ("of", "who", "where", "kind", "words", "status", "way", "run", "why_not")
+    fields = (
+        "id", "of", "who", "where", "kind", "words", "status", "way", "run", "why_not",
+        "created_at", "delivered_at", "seen_at",
+    )  # fmt: skip
 
     @admin.display(description="to", ordering="agent")
     def of(self, row: Message) -> str:
         """Whom it is for."""
         return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
 
-    @admin.display(description="from", ordering="sender")
+    @admin.display(description="from", ordering="post__sender")
     def who(self, row: Message) -> str:
         """Who says it; of an agent, the way there."""
-        door, _, name = row.sender.partition(":")
-        if door == "agent" and name.isdecimal():
-            return link("coordinator_agent", int(name), line(row.sender))
-        return line(row.sender) or "-"
+        return speaker(row.post.sender)
+
+    @admin.display(description="thread", ordering="post__thread")
+    def where(self, row: Message) -> str:
+        """The thread, or nothing for words to this agent alone."""
+        thread = row.post.thread
+        return link("coordinator_thread", thread.pk, line(thread.subject, 80)) if thread is not None else "-"
+
+    @admin.display(description="kind", ordering="post__kind")
+    def kind(self, row: Message) -> str:
+        """What it is."""
+        return row.post.kind
 
     @admin.display(description="text")
     def said(self, row: Message) -> str:
         """The beginning of it."""
-        return line(row.text, 100)
+        return line(row.post.text, 100)
 
     @admin.display(description="text")
     def words(self, row: Message) -> str:
         """All of it."""
-        return block(row.text)
+        return block(inbox_rules.as_text(MessageKind(row.post.kind), row.post.data, row.post.text))
 
     @admin.display(description="state", ordering="state")
     def status(self, row: Message) -> str:

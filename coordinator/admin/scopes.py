@@ -11,13 +11,13 @@ from django.db.models import Q, QuerySet
 
 from coordinator import public_api
 from coordinator.admin.acts import Act
-from coordinator.models import Agent
-from coordinator.public_types import ENDED
+from coordinator.models import Agent, Envelope
+from coordinator.public_types import ENDED, ScopeKind
 
 MAX_REASON = 300
 MAX_EXECUTIONS = 1_000_000
 MAX_WALL_SECONDS = 366 * 24 * 3600
-MAX_USD, MAX_TOKENS = 1_000_000, 10**12
+MAX_USD, MAX_TOKENS, MAX_TOOL_CALLS = 1_000_000, 10**12, 10**9
 
 type ScopeOf = Callable[[Any], str]
 """Key of a row's scope."""
@@ -45,12 +45,20 @@ class LimitsForm(forms.Form):
     tokens = forms.IntegerField(
         min_value=1, max_value=MAX_TOKENS, required=False, help_text="Tokens of models in all, those used included."
     )
+    tool_calls = forms.IntegerField(
+        min_value=1, max_value=MAX_TOOL_CALLS, required=False, help_text="Calls of tools in all, those made included."
+    )
+    children = forms.IntegerField(
+        min_value=1, max_value=MAX_EXECUTIONS, required=False, help_text="Agents below it in all, at any depth."
+    )
 
     def clean(self) -> dict[str, Any]:
         """One limit at least."""
         answers: dict[str, Any] = super().clean() or {}
         if not self.errors and not any(answers.values()):
-            raise forms.ValidationError("Give a new limit for executions, wall seconds, US dollars or tokens.")
+            raise forms.ValidationError(
+                "Give a new limit for executions, wall seconds, US dollars, tokens, tool calls or children."
+            )
         return answers
 
 
@@ -62,10 +70,11 @@ class CancelForm(forms.Form):
 
 def within(keys: Sequence[str]) -> QuerySet[Agent]:
     """The agents under these scopes that have not ended."""
-    here = Q(envelope__key__in=keys)
-    above = Q(envelope__parent__key__in=keys) | Q(envelope__parent__parent__key__in=keys)
-    fleet = Q(envelope__parent__parent__parent__key__in=keys)
-    return Agent.objects.filter(here | above | fleet).exclude(state__in=sorted(ENDED))
+    inside = Q(pk__in=[])
+    for row in Envelope.objects.filter(key__in=list(keys)).select_related("parent"):
+        top = row.parent if row.kind == ScopeKind.DAY and row.parent is not None else row
+        inside |= Q(envelope=top) | Q(envelope__ancestors__startswith=top.lineage)
+    return Agent.objects.filter(inside).exclude(state__in=sorted(ENDED))
 
 
 def pause_act(what: str, scope_of: ScopeOf, *, name: str = "pause", reach: ReachOf | None = None) -> Act:
@@ -131,6 +140,8 @@ def raise_limit_act(scope_of: ScopeOf) -> Act:
             wall_seconds=answers["wall_seconds"],
             usd_micros=int(usd * 1_000_000) if usd else None,
             tokens=answers.get("tokens"),
+            tool_calls=answers.get("tool_calls"),
+            children=answers.get("children"),
         )
         money = "any money" if view.usd_limit_micros is None else f"${view.usd_limit_micros / 1_000_000:,.2f}"
         return (

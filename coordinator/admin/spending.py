@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils.html import format_html
 
 from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
-from coordinator.models import ModelCall, SpendEntry
+from coordinator.models import GatewayProcess, ModelCall, SpendEntry
 
 
 def dollars(micros: int | None) -> str:
@@ -38,6 +38,21 @@ class PriceFilter(admin.SimpleListFilter):
             case "metered":
                 return settled.filter(is_estimated=False)
         return queryset
+
+
+@admin.register(GatewayProcess)
+class GatewayProcessAdmin(ReadOnlyAdmin):
+    """Processes that carry model calls, and when each last said that it lives."""
+
+    list_display = ("id", "host", "pid", "started_at", "heartbeat_at")
+    ordering = ("-started_at",)
+    readonly_fields = ("carries",)
+    fields = ("id", "host", "pid", "started_at", "heartbeat_at", "carries")
+
+    @admin.display(description="calls under way")
+    def carries(self, row: GatewayProcess) -> int:
+        """How many calls would be settled if it died now."""
+        return ModelCall.objects.filter(owner=row.pk, state=ModelCall.State.RESERVED).count()
 
 
 @admin.register(ModelCall)

@@ -12,15 +12,16 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import budgets, capability, ledger_sql, profiles, spending
-from coordinator.gateway import pricing, wanted
+from coordinator import capability, days, ledger_sql, profiles, spending
+from coordinator.gateway import owner, pricing, wanted
 from coordinator.gateway.pricing import Metered
 from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
-from coordinator.models import Agent, Envelope, ModelCall
+from coordinator.models import Agent, ModelCall
 from coordinator.public_types import Usage
 from grid import public_agents as grid_agents
 from grid import public_api as grid
+from grid import public_events as grid_events
 from grid.public_toolkit import Tiers
 from grid.public_types import Caller
 
@@ -34,6 +35,8 @@ MAX_REFUSALS = 3
 """Models outside its capability that an execution may ask for before it is stopped."""
 _MAX_REFUSED_ROWS = 100
 """Of one execution; further refusals are answered, and not written down."""
+DAY_SLOT_SECONDS = 5
+"""A divisor of a day: nobody pays from yesterday's budget."""
 TIERS_SECONDS = 5
 """After a change of the tiers, until every call feels it."""
 OVER_BUDGET, MODEL_REFUSED = "over_budget", "model_refused"
@@ -47,6 +50,8 @@ class Refusal:
 
     reason: Refused
     message: str
+    scope: str = ""
+    """Key of the envelope that has no room, if that is why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,7 @@ def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitte
         return _refuse(caller, agent, route.provider, asked.model, Refused.MODEL, why)
     taken = _take(caller, agent, route.provider, asked, tiers)
     if isinstance(taken, Refusal):
-        return _refuse(caller, agent, route.provider, asked.model, taken.reason, taken.message)
+        return _refuse(caller, agent, route.provider, asked.model, taken.reason, taken.message, scope=taken.scope)
     return taken
 
 
@@ -122,18 +127,20 @@ def settle(admitted: Admitted, ended: Ended) -> None:
     elif metered is not None:
         usd = pricing.cost(admitted.provider, admitted.wanted.model, metered, admitted.wanted.price_context)
     with transaction.atomic():
-        done = spending.settle(
+        rows = spending.settle(
             admitted.call_id,
             usd_micros=usd,
             usage=metered.usage if metered else None,
             status_code=ended.status,
             reason=ended.reason,
         )
-        if not done:
+        if not rows:
             return
         caller = admitted.caller
         row = ModelCall.objects.get(pk=admitted.call_id)
-        grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", _result(row, ended))])
+        told = {**_result(row, ended), "rows": rows}
+        if not grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", told)]):
+            spending.tell(row, "its run ended before it did", rows)  # the run's stream is closed, the agent's is not
         spending.note_warning(admitted.path, execution_id=caller.execution_id, fence=caller.fence)
 
 
@@ -145,10 +152,9 @@ def _agent(caller: Caller) -> Agent | None:
 
 
 @functools.lru_cache(maxsize=10_000)
-def _path(envelope_id: int) -> tuple[int, ...]:
-    """Ids of the envelopes above an agent's, and its own; an envelope never gets another parent."""
-    envelope = Envelope.objects.select_related("parent__parent__parent").get(pk=envelope_id)
-    return tuple(row.pk for row in budgets.path_of(envelope))
+def _path(envelope_id: int, repository_id: int, slot: int) -> tuple[int, ...]:
+    """Ids of the levels above an agent's envelope, today's days, and its own; read once in each slot of time."""
+    return days.ids(envelope_id, repository_id=repository_id, at=timezone.now())
 
 
 @functools.lru_cache(maxsize=1)
@@ -178,10 +184,12 @@ def _outside(agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> str:
 def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> Admitted | Refusal:
     """Set a call's cost aside and record that it is made."""
     guess = pricing.estimate(provider, asked)
-    path = _path(agent.envelope_id)
-    call = ModelCall(agent=agent, execution_id=caller.execution_id, provider=provider, model=asked.model)
+    path = _path(agent.envelope_id, agent.repository_id, int(timezone.now().timestamp() // DAY_SLOT_SECONDS))
+    call = ModelCall(
+        agent=agent, execution_id=caller.execution_id, owner=owner.here(), provider=provider, model=asked.model
+    )
     with transaction.atomic():
-        short = spending.reserve(
+        taken = spending.reserve(
             path=path,
             call=call,
             usd_micros=guess.usd_micros,
@@ -189,15 +197,17 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tie
             likely_usd_micros=guess.likely_usd_micros,
             likely_tokens=guess.likely_tokens,
         )
-        if short is not None:
-            return _short(short)
+        if isinstance(taken, spending.Shortage):
+            return _short(taken)
         # Counted while the reservation holds the envelopes: nobody else can add one in between.
         busy = _too_many(caller, f"{provider}:{asked.model}", tiers)
         if busy:
             transaction.set_rollback(True)
             return Refusal(reason=Refused.BUSY, message=busy)
         if not grid_agents.record_call(
-            caller.execution_id, fence=caller.fence, events=[("llm.requested", _requested(call, asked))]
+            caller.execution_id,
+            fence=caller.fence,
+            events=[("llm.requested", {**_requested(call, asked), "rows": taken})],
         ):
             transaction.set_rollback(True)
             return Refusal(reason=Refused.TOKEN, message="this run has ended")
@@ -207,9 +217,9 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tie
 def _short(short: spending.Shortage) -> Refusal:
     if not short.is_final:
         reason = Refused.PAUSED if short.is_pause else Refused.BUSY
-        return Refusal(reason=reason, message=f"{short.words}; try again later")
+        return Refusal(reason=reason, message=f"{short.words}; try again later", scope=short.scope)
     message = f"the budget for models is used up: {short.words}. This run is stopped; commits made so far are kept"
-    return Refusal(reason=Refused.BUDGET, message=message)
+    return Refusal(reason=Refused.BUDGET, message=message, scope=short.scope)
 
 
 def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
@@ -228,12 +238,14 @@ def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     return ""
 
 
-def _refuse(caller: Caller, agent: Agent, provider: str, model: str, reason: Refused, message: str) -> Refusal:
+def _refuse(
+    caller: Caller, agent: Agent, provider: str, model: str, reason: Refused, message: str, *, scope: str = ""
+) -> Refusal:
     """Write a refusal down, and stop a run that will not take it."""
     refused = ModelCall.objects.filter(execution_id=caller.execution_id, state=ModelCall.State.REFUSED)
     with transaction.atomic():
         if refused.count() < _MAX_REFUSED_ROWS:
-            ModelCall.objects.create(
+            row = ModelCall.objects.create(
                 agent=agent,
                 execution_id=caller.execution_id,
                 provider=provider,
@@ -242,10 +254,17 @@ def _refuse(caller: Caller, agent: Agent, provider: str, model: str, reason: Ref
                 reason=f"{reason}: {message}"[:300],
                 ended_at=timezone.now(),
             )
-            body = {"provider": provider, "model": model[:200], "code": str(reason), "reason": message[:300]}
-            grid_agents.record_call(
-                caller.execution_id, fence=caller.fence, events=[("llm.refused", {**body, "metered": True})]
-            )
+            body = {
+                "provider": provider,
+                "model": model[:200],
+                "code": str(reason),
+                "reason": message[:300],
+                "scope": scope,
+            }
+            rows = [grid_events.row(row)]
+            told = {**body, "metered": True, "rows": rows}
+            if not grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.refused", told)]):
+                spending.tell(row, "refused when its run was over", rows)
         if reason == Refused.BUDGET:
             grid.request_stop([caller.execution_id], reason=OVER_BUDGET)
         elif reason == Refused.MODEL and refused.filter(reason__startswith=f"{reason}:").count() >= MAX_REFUSALS:

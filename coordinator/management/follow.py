@@ -17,6 +17,7 @@ from coordinator.management import words
 from coordinator.management.output import cell, joined, row
 from coordinator.public_types import ENDED, AgentState, AgentView, Answer
 from grid import public_events as grid_events
+from grid.public_events import Position
 from grid.public_types import EventView
 
 POLL_SECONDS = 0.3
@@ -36,6 +37,8 @@ class Seen:
 
     event: EventView
     agent: AgentView | None
+    position: Position | None = None
+    """Where a reader goes on behind it; None for one of the backlog."""
 
 
 class Follower:
@@ -46,11 +49,19 @@ class Follower:
         stream: Only this stream's.
         path: Only the agents at and below this place in the tree.
         backlog: How many of the last events `poll` gives first.
+        after: Begin behind this place in the log instead of at its end; without a backlog, and not of one stream.
     """
 
-    def __init__(self, *, root: str = "", stream: str = "", path: str = "", backlog: int = 0) -> None:
+    def __init__(
+        self, *, root: str = "", stream: str = "", path: str = "", backlog: int = 0, after: Position | None = None
+    ) -> None:
         self._root, self._stream, self._path = root, stream, path
-        self._position = grid_events.end_of_events()
+        self._seq, self._known, self._backlog = 0, set[int](), list[Seen]()
+        self._places: dict[int, Position] = {}
+        if after is not None:
+            self.position = after
+            return
+        self.position = grid_events.end_of_events()
         last = grid_events.latest_events(root=root, stream=stream, limit=_SEARCHED if path else max(1, backlog))
         self._seq = last[-1].seq if last else 0
         # What is committed between the two reads comes in both.
@@ -67,14 +78,17 @@ class Follower:
             events = grid_events.read_stream(self._stream, after_seq=self._seq, limit=BATCH)
             self._seq = events[-1].seq if events else self._seq
             return events
-        found = grid_events.read_events(after=self._position, root=self._root, limit=BATCH)
+        found = grid_events.read_events(after=self.position, root=self._root, limit=BATCH)
         if found:
-            self._position = found[-1][0]
+            self.position = found[-1][0]
+        self._places = {event.id: place for place, event in found}
         return [event for _, event in found if event.id not in self._known]
 
     def _named(self, events: Sequence[EventView]) -> list[Seen]:
         owners = public_api.agents_of_streams({event.stream for event in events}) if events else {}
-        seen = [Seen(event=event, agent=owners.get(event.stream)) for event in events]
+        seen = [
+            Seen(event=event, agent=owners.get(event.stream), position=self._places.get(event.id)) for event in events
+        ]
         return [item for item in seen if self._is_wanted(item.agent)]
 
     def _is_wanted(self, agent: AgentView | None) -> bool:

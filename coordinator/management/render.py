@@ -11,6 +11,7 @@ from coordinator.management import money
 from coordinator.management.output import Cell, cell, joined, table
 from coordinator.overview import SILENT_SECONDS, Running
 from coordinator.public_types import AgentState, AgentView, Answer, Cost, Decision, EnvelopeView, ScopeKind
+from grid.public_bus import BusView
 from grid.public_types import ExecutionView, HostView
 
 STATE_STYLES: Mapping[str, str] = {
@@ -151,7 +152,7 @@ def envelopes(
 ) -> list[Text]:
     """Scopes with what they hold, a line each; `origin` says where a level's limits come from."""
     headers = [
-        *("scope", "live", "executions", "wall time", "models", "tokens", ""),
+        *("scope", "live", "executions", "wall time", "models", "tokens", "tool calls", "children", ""),
         *(["limits from"] if origin else []),
     ]
     rows: list[list[Cell]] = []
@@ -163,10 +164,38 @@ def envelopes(
             _used(view.wall_spent_seconds, view.wall_reserved_seconds, view.wall_limit_seconds, unit="s"),
             money.spent(view),
             money.tokens_spent(view),
-            Text("paused", style="yellow") if view.paused_at else Text(),
+            _used(view.tool_calls_spent, view.tool_calls_reserved, view.tool_calls_limit),
+            f"{view.children_spent:,}{_of(view.children_limit)}",
+            _condition(view),
         ]
         rows.append([*row, cell(origin.get(view.kind, ""), "dim")] if origin else row)
     return table(rows, headers=headers)
+
+
+def _condition(view: EnvelopeView) -> Text:
+    if view.paused_at:
+        return Text("paused", style="yellow")
+    if view.breaker_opened_at:
+        return Text("no progress", style="red")
+    return Text("nearly spent", style="yellow") if view.warned_at else Text()
+
+
+def warnings(views: Sequence[EnvelopeView], *, names: Mapping[str, str]) -> list[Text]:
+    """What scopes are warned of or stopped for, a line each."""
+    lines = [
+        cell(f"{names.get(view.key, view.key)}: nearly spent, {view.warning}", "yellow")
+        for view in views
+        if view.warned_at
+    ]
+    return lines + [
+        cell(
+            f"{names.get(view.key, view.key)}: {money.dollars(view.since_progress_micros)} spent since work was accepted last; "
+            "nothing starts until somebody nudges it or raises a limit",
+            "red",
+        )
+        for view in views
+        if view.breaker_opened_at
+    ]
 
 
 def origins(limits: Mapping[str, int], origin: Mapping[str, str], path: Sequence[EnvelopeView]) -> dict[str, str]:
@@ -184,7 +213,8 @@ def origins(limits: Mapping[str, int], origin: Mapping[str, str], path: Sequence
             for name in ("tree_concurrency", "tree_executions", "tree_wall_seconds")
         )
         + (", raised by hand" if raised else ""),
-        ScopeKind.AGENT: "none of its own",
+        ScopeKind.AGENT: "its profile and its share",
+        ScopeKind.DAY: "AGENTGRID_DAY_*, AGENTGRID_REPOSITORY_DAY_*, day_*",
     }
     return {str(kind): text for kind, text in levels.items()}
 
@@ -242,3 +272,11 @@ def _agent(agent: AgentView, runs: Sequence[ExecutionView], *, now: datetime, co
     lines = [head, joined(cell(", ".join(facts), "dim"), cell(f"; {where}", "dim"))]
     words = why(agent, now=now)
     return [*lines, cell(words, "italic")] if words else lines
+
+
+def bus(found: BusView) -> Text:
+    """Where the bus stands, in one line."""
+    if not found.events_behind:
+        return cell(f"{found.queue} has every event", "green")
+    behind = f"{found.queue} is {found.events_behind} events behind, the oldest is {found.seconds_behind:.0f} s old"
+    return cell(behind, "yellow")

@@ -18,6 +18,16 @@ _DETAILS = frozenset(
         "llm.requested",
         "llm.result",
         "budget.told",
+        "budget.reserved",
+        "budget.settled",
+        "budget.progress",
+        "budget.lowered",
+        "budget.limits",
+        "budget.opened",
+        "message.delivered",
+        "message.seen",
+        "message.waits",
+        "message.woke",
     }
 )
 """What an agent says and does: shown when following, left out of a timeline."""
@@ -121,6 +131,45 @@ def _nearly_spent(body: Mapping[str, Any]) -> list[str]:
     return [f"budget nearly used up: {_short(body.get('percent', '?'))} %, {_short(body.get('used', ''))}"]
 
 
+def _set_aside(body: Mapping[str, Any]) -> list[str]:
+    return [f"set aside for a run: {_short(body.get('wall_seconds'))} s, {_short(body.get('tool_calls'))} tool calls"]
+
+
+def _used(body: Mapping[str, Any]) -> list[str]:
+    return [f"the run used {_short(body.get('wall_seconds'))} s, {_short(body.get('tool_calls'))} tool calls"]
+
+
+def _raised(body: Mapping[str, Any]) -> list[str]:
+    limits = ", ".join(f"{name} {_short(value)}" for name, value in body.items() if name != "scope")
+    return [f"limits of {_short(body.get('scope', ''))} are now {limits}"]
+
+
+def _breaker(body: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{'nothing more starts' if body.get('is_open') else 'runs may start again'}: {_short(body.get('why', ''))}"
+    ]
+
+
+def _told(body: Mapping[str, Any]) -> list[str]:
+    where = f" in thread {_short(body['thread'])}" if body.get("thread") else ""
+    kind = f" [{_short(body['kind'])}]" if body.get("kind") not in (None, "chat") else ""
+    return [f"{_short(body.get('sender', 'somebody'))} says{where}{kind}: {_short(body.get('text', ''))}".rstrip(": ")]
+
+
+def _opened(body: Mapping[str, Any]) -> list[str]:
+    return [
+        f"thread {_short(body.get('thread', '?'))} opened by {_short(body.get('by', '?'))}: {_short(body.get('subject', ''))}"
+    ]
+
+
+def _closed(body: Mapping[str, Any]) -> list[str]:
+    return [f"thread {_short(body.get('thread', '?'))} closed by {_short(body.get('by', '?'))}{_because(body)}"]
+
+
+def _in_and_out(what: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    return lambda body: [f"{_short(body.get('who', '?'))} {what} thread {_short(body.get('thread', '?'))}"]
+
+
 def _approved(body: Mapping[str, Any]) -> list[str]:
     return [f"text approved by {_short(body.get('by') or 'an operator')}"]
 
@@ -136,7 +185,7 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "task.started": _execution,
     "task.ended": _execution,
     "agent.spawned": _spawned,
-    "agent.exited": _exited,
+    "agent.done": _exited,
     "agent.message": _message,
     "agent.error": _error,
     "tool.requested": _tool,
@@ -144,6 +193,16 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "llm.result": _model,
     "llm.refused": _refused_model,
     "budget.warned": _nearly_spent,
+    "message.told": _told,
+    "thread.posted": _told,
+    "thread.opened": _opened,
+    "thread.closed": _closed,
+    "thread.joined": _in_and_out("joined"),
+    "thread.left": _in_and_out("left"),
+    "budget.reserved": _set_aside,
+    "budget.settled": _used,
+    "budget.raised": _raised,
+    "budget.breaker": _breaker,
 }
 
 

@@ -20,11 +20,16 @@ NOT_NEGATIVE = (
     & Q(usd_spent_micros__gte=0)
     & Q(tokens_reserved__gte=0)
     & Q(tokens_spent__gte=0)
+    & Q(tool_calls_reserved__gte=0)
+    & Q(tool_calls_spent__gte=0)
+    & Q(children_spent__gte=0)
 )
 
 
 class Envelope(models.Model):
-    """One level of the path fleet → repository → tree → agent. A limit of NULL means none at this level.
+    """One level of the path fleet → repository → tree → root agent → … → agent. A limit of NULL means none at this level.
+
+    Beside the path stand the days of fleet and repository: `fleet:day:2026-11-28` is a level like any other, for one day.
 
     Pause, concurrency and money share the row on purpose: a launch passes all three gates of a level in one
     conditional UPDATE, so a pause that commits first is never overtaken.
@@ -33,6 +38,8 @@ class Envelope(models.Model):
     key = models.CharField(max_length=60, unique=True)
     kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in ScopeKind])
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    ancestors = models.CharField(max_length=500, blank=True, db_index=True)
+    """Ids of the envelopes above it, the fleet's first, each with a `/` behind it: the whole path in one read."""
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True)
     rest_until = models.DateTimeField(null=True, blank=True)
@@ -56,6 +63,26 @@ class Envelope(models.Model):
     tokens_spent = models.BigIntegerField(default=0)
     unpriced_tokens = models.BigIntegerField(default=0)
     """Of the tokens spent, those of models whose price nobody knows: they are no free ones."""
+    tool_calls_limit = models.BigIntegerField(null=True, blank=True)
+    tool_calls_reserved = models.BigIntegerField(default=0)
+    tool_calls_spent = models.BigIntegerField(default=0)
+    children_limit = models.PositiveIntegerField(null=True, blank=True)
+    """Agents taken on below it, at any depth."""
+    children_spent = models.IntegerField(default=0)
+    is_counted = models.BooleanField(default=True)
+    """Of an agent's: it counts among the children of every level above. False: there was no room, and it may not run."""
+    warned_at = models.DateTimeField(null=True, blank=True)
+    """When most of one of its limits was spent; once, and again after a raise."""
+    warning = models.CharField(max_length=200, blank=True)
+    """Which limit that was, in words."""
+    warning_told_at = models.DateTimeField(null=True, blank=True)
+    """When its agent and the one above were told of it."""
+    progress_limit_micros = models.BigIntegerField(null=True, blank=True)
+    """Of a tree: the money it may spend without work that is accepted, see `coordinator.breaker`."""
+    progress_mark_micros = models.BigIntegerField(default=0)
+    """What it had spent when work was accepted last, or a person looked."""
+    breaker_opened_at = models.DateTimeField(null=True, blank=True)
+    """Of a tree: nothing is started in it since then, because money went and no work came."""
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=NOT_NEGATIVE, name="envelope_not_negative")]
@@ -63,6 +90,16 @@ class Envelope(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def path_ids(self) -> list[int]:
+        """Ids of the envelopes from the fleet down to this one."""
+        return [*(int(part) for part in self.ancestors.split("/") if part), self.pk]
+
+    @property
+    def lineage(self) -> str:
+        """How `ancestors` of everything below it begins."""
+        return f"{self.ancestors}{self.pk}/"
 
 
 class LedgerEntry(models.Model):
@@ -74,11 +111,13 @@ class LedgerEntry(models.Model):
         RESERVE = "reserve"
         SETTLE = "settle"
 
-    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="entries")
+    # No index of its own: each of a launch's entries would be on another page of it (docs/decisions/0019).
+    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="entries", db_index=False)
     execution_id = models.UUIDField()
     kind = models.CharField(max_length=8, choices=Kind.choices)
     executions = models.PositiveIntegerField()
     wall_seconds = models.PositiveBigIntegerField()
+    tool_calls = models.PositiveBigIntegerField(default=0)
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -101,7 +140,7 @@ class SpendEntry(models.Model):
         RESERVE = "reserve"
         SETTLE = "settle"
 
-    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="spend_entries")
+    envelope = models.ForeignKey(Envelope, on_delete=models.PROTECT, related_name="spend_entries", db_index=False)
     call_id = models.UUIDField()
     """Of a `ModelCall`."""
     kind = models.CharField(max_length=8, choices=Kind.choices)

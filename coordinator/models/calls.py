@@ -23,6 +23,8 @@ class ModelCall(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey("coordinator.Agent", on_delete=models.PROTECT, related_name="model_calls")
     execution_id = models.UUIDField()
+    owner = models.UUIDField(null=True, blank=True)
+    """The `GatewayProcess` that carries it: when that one is dead, nobody else will settle it."""
     provider = models.CharField(max_length=20)
     model = models.CharField(max_length=200)
     state = models.CharField(max_length=10, choices=State.choices)
@@ -58,3 +60,20 @@ class ModelCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} {self.model} {self.state}"
+
+
+class GatewayProcess(models.Model):
+    """A process that carries model calls, as long as it says that it lives."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(max_length=100)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "gateway processes"
+        ordering: ClassVar = ["-started_at"]
+
+    def __str__(self) -> str:
+        return f"{self.pid} on {self.host}"

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class Message(models.Model):
-    """Words for an agent, and how far they have come."""
+    """A post on its way to one agent, and how far it has come."""
 
     class State(models.TextChoices):
         """`queued` waits for a run or its next tool call; `seen`: it was in a prompt or a tool's answer."""
@@ -22,9 +22,7 @@ class Message(models.Model):
         UNDELIVERABLE = "undeliverable"
 
     agent = models.ForeignKey("coordinator.Agent", on_delete=models.CASCADE, related_name="messages")
-    sender = models.CharField(max_length=150)
-    """`cli:root`, `admin:ann`, `github:mona`, or `agent:12`."""
-    text = models.TextField()
+    post = models.ForeignKey("coordinator.Post", on_delete=models.CASCADE, related_name="deliveries")
     state = models.CharField(max_length=14, choices=State.choices, default=State.QUEUED)
     channel = models.CharField(max_length=20, blank=True)
     """How it got there: `live` (the running program took it), `tool` (with a tool's answer), `prompt` (the next run's)."""
@@ -32,12 +30,20 @@ class Message(models.Model):
     """The run it was delivered to."""
     reason = models.CharField(max_length=300, blank=True)
     """Why it could not be delivered."""
+    wakes = models.BooleanField(default=False)
+    """It asks for something, and its agent is still to be looked at because of it."""
     created_at = models.DateTimeField(db_default=Now())
     delivered_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["agent", "state", "id"], name="message_waiting")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["post", "agent"], name="post_once_per_agent"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["agent", "state", "id"], name="message_waiting"),
+            models.Index(fields=["state", "wakes", "id"], name="message_by_state"),
+        ]
         ordering: ClassVar = ["pk"]
 
     def __str__(self) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
-from coordinator import messages, spending
+from coordinator import messages, speakers, spending
 from coordinator.models import Agent
 from coordinator.public_errors import CoordinatorError
-from coordinator.toolbox import registry
+from coordinator.toolbox import locking, registry
 from coordinator.toolbox.context import Call, open_call
-from coordinator.toolbox.hooks import DOOR, REQUESTED, RESULT, hooks_for
+from coordinator.toolbox.hooks import DOOR, FREE, REQUESTED, RESULT, hooks_for
 from grid import public_agents as grid_agents
 from grid.public_errors import GridError
 from grid.public_toolkit import Tool, ToolkitError, call
@@ -26,6 +26,7 @@ from tracker.public_errors import TrackerError
 log = logging.getLogger(__name__)
 OVER = "your run is over: its tools are closed"
 _FAULT = "the grid could not carry this out; it is recorded. Try again in a moment, or go on without it"
+_SPENT = "all calls of tools that this run may make are used; it is being stopped: commit what is good, and call finish"
 _SAID = 12_000
 
 
@@ -68,14 +69,15 @@ def answer(caller: Caller, name: str, arguments: Mapping[str, Any]) -> Reply:
     """
     call_id = uuid.uuid4().hex[:12]
     opened = open_call(caller)
-    asked = {"name": name[:100], "id": call_id, "door": DOOR, "args": dict(arguments)}
+    door = locking.DOOR if name in locking.NAMES else DOOR
+    asked = {"name": name[:100], "id": call_id, "door": door, "args": dict(arguments)}
     if opened is None or not grid_agents.record_call(
         caller.execution_id, fence=caller.fence, events=[(REQUESTED, asked)]
     ):
         return Reply(status=Status.OVER, value=OVER)
     status, value = _carry_out(opened, name, arguments, call_id)
     said = value if isinstance(value, str) else {"value": value}
-    body = {"name": name[:100], "id": call_id, "door": DOOR, "ok": status == Status.OK}
+    body = {"name": name[:100], "id": call_id, "door": door, "ok": status == Status.OK}
     shown = {"text": said[:_SAID]} if isinstance(said, str) else said
     grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[(RESULT, {**body, **shown})])
     return Reply(status=status, value=value, notes=_notes(opened, name))
@@ -85,6 +87,8 @@ def _carry_out(opened: Call, name: str, arguments: Mapping[str, Any], call_id: s
     allowed = {tool.name: tool for tool in registry.allowed(opened.capability)}
     if name not in allowed:
         return Status.UNKNOWN, f"there is no tool {name[:60]!r} for you; you have {', '.join(allowed) or 'none'}"
+    if name not in FREE and grid_agents.is_over_tool_calls(opened.caller.execution_id):
+        return Status.REFUSED, _SPENT
     hooks = hooks_for(opened.caller.profile)
     try:
         return Status.OK, _at_once(call(allowed[name], arguments, context=opened, hooks=hooks, call_id=call_id))
@@ -110,8 +114,11 @@ def _at_once[T](coroutine: Coroutine[Any, Any, T]) -> T:
 
 def _notes(opened: Call, name: str) -> tuple[str, ...]:
     """What is told with a tool's answer; `read_inbox` has told the messages itself."""
-    agent = Agent.objects.select_related("envelope__parent__parent__parent").get(pk=opened.agent_id)
+    if name in locking.NAMES:
+        # Who asks for locks is as a rule no model but the program around it, which has nobody to pass notes on to.
+        return ()
+    agent = Agent.objects.select_related("envelope").get(pk=opened.agent_id)
     waiting = [] if name == "read_inbox" else messages.with_answer(agent, execution_id=opened.caller.execution_id)
-    told = [f"Message from {messages.sender_of(row, agent)}:\n{row.text}" for row in waiting]
+    told = [f"Message from {item.source}:\n{item.words}" for item in speakers.items(waiting, agent)]
     warning = spending.warning_for(agent)
     return (*told, *([warning] if warning else []))

@@ -19,13 +19,14 @@ STRANGER = "there is no such agent among your children; get_children lists them,
 _LONGEST_NUMBER = 18
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
+    """A number as models like to write it, as a name."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Name = Annotated[
     str,
-    BeforeValidator(_as_text),
+    BeforeValidator(as_text),
     Field(max_length=40, description="'parent', or the number of one of your children as get_children shows it"),
 ]
 

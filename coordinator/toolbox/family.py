@@ -32,6 +32,10 @@ class Child(BaseModel):
     acceptance: list[str] = Field(default=[], description="Shell commands that must exit 0 on its work.")
     profile: str = Field(default="", description="Name of the profile to run under; empty: the usual one.")
     prompt: str = Field(default="", description="Name of a prompt of the library; empty: the usual one.")
+    footprint: list[str] = Field(
+        default=[],
+        description="Paths and patterns that it will change; those of one tree that overlap run one after the other.",
+    )
 
 
 def spawn_agents(call: Call, children: Annotated[list[Child], Field(min_length=1, max_length=100)]) -> dict[str, Any]:

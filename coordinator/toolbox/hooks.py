@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from coordinator.toolbox import locking
 from coordinator.toolbox.context import Call
 from grid import public_events as grid_events
 from grid.public_toolkit import Answer, Hook, ToolCall, ToolRefusedError, build
 
 DOOR = "grid"
 REQUESTED, RESULT = "tool.requested", "tool.result"
-FREE = frozenset({"finish", "report_state", "read_inbox"})
+FREE = frozenset({"finish", "report_state", "read_inbox", *locking.NAMES})
 """Work past any limit: an agent must be able to end well."""
 
 

@@ -1,3 +1,3 @@
-from grid.admin import events, executions, hosts, inbox
+from grid.admin import events, executions, hosts, inbox, locks
 
-__all__ = ["events", "executions", "hosts", "inbox"]
+__all__ = ["events", "executions", "hosts", "inbox", "locks"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 
 from grid.admin.display import ReadOnlyAdmin, json_block, line, link, list_link, plain, shown, table
@@ -13,7 +15,7 @@ TIMELINE_ROWS = 200
 
 def timeline(stream: str) -> str:
     """The last events of a stream, oldest first."""
-    rows = list(Event.objects.filter(stream=stream).order_by("-seq")[:TIMELINE_ROWS])[::-1]
+    rows = list(Event.objects.filter(stream=stream).defer("rows").order_by("-seq")[:TIMELINE_ROWS])[::-1]
     cells = (
         (
             link("grid_event", row.pk, str(row.seq)),
@@ -40,8 +42,8 @@ class EventAdmin(ReadOnlyAdmin):
     search_fields = ("stream__exact", "root__exact", "kind__exact")
     search_help_text = "Exactly: stream (execution:…, agent:5), root (tree:3) or kind"
     ordering = ("-id",)
-    readonly_fields = ("of_stream", "of_root", "body_json")
-    fields = ("id", "of_stream", "seq", "of_root", "kind", "at", "body_json")
+    readonly_fields = ("of_stream", "of_root", "body_json", "rows_json")
+    fields = ("id", "of_stream", "seq", "of_root", "kind", "v", "at", "body_json", "rows_json")
 
     @admin.display(description="stream", ordering="stream")
     def of_stream(self, row: Event) -> str:
@@ -64,6 +66,15 @@ class EventAdmin(ReadOnlyAdmin):
     def body_json(self, row: Event) -> str:
         """Whole body."""
         return json_block(row.body)
+
+    @admin.display(description="rows that it made or changed")
+    def rows_json(self, row: Event) -> str:
+        """What a replay builds from it."""
+        return json_block(row.rows) if row.rows else "-"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        """Without the rows, which a list has no use for; a page of one event reads them."""
+        return super().get_queryset(request).defer("rows")
 
 
 @admin.register(EventStream)

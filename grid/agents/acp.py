@@ -82,6 +82,8 @@ class _Options(OneshotOptions):
     """Where that API is, when not at its provider's."""
     instructions: Instructions = ""
     """Put before the prompt."""
+    ask_locks: bool = False
+    """Where the grid offers locks: take those of the files that the agent asks permission to change, and refuse what others have."""
 
     @field_validator("argv")
     @classmethod
@@ -194,6 +196,8 @@ class AcpParser:
         if data.get("allowed") is True:
             return []
         title = text(data.get("title"), 200) or text(data.get("toolCallId"), 200) or "unknown"
+        if locked := text(data.get("locked"), 500):
+            return [event("agent.error", text=f"denied: {title}: {locked}", tool=title, locked=True)]
         self._denied = self._denied or title
         words = f"denied: {title} ({text(data.get('kind'), 60)})"
         return [event("agent.error", text=words, tool=title, denied=True)]
@@ -257,7 +261,7 @@ class AcpAdapter:
 
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
         """The grid's tools by MCP, no kind of call beyond the profile's, and the gateway where the option `api` says which."""
-        given = offers.with_instructions(offers.with_grid_server(options, wiring), wiring)
+        given = offers.with_locks(offers.with_instructions(offers.with_grid_server(options, wiring), wiring), wiring)
         if wiring.tools is not None:
             allowed = [*offers.translated(_OUR_KINDS, wiring.tools), "think"]
             # What was not asked for is cut down in silence: left out means all kinds.

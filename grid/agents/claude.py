@@ -6,11 +6,13 @@ Checked with Claude Code 2.1.329.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from grid import gridctl
 from grid.agents import offers
 from grid.agents.base import BASE_FILES, Launch, Parser, RunFiles, Verdict, Wired, Wiring, base_environment
 from grid.agents.claude_stream import ClaudeParser
@@ -53,6 +55,8 @@ class _Options(OneshotOptions):
     mcp: McpServers = Field(default_factory=dict, max_length=10)
     instructions: Instructions = ""
     """Added to Claude Code's own system prompt."""
+    ask_locks: bool = False
+    """Edit and Write take the grid's locks first, by a hook. Hooks cost `--bare`: requests grow from 5 to 36 KB, mostly cached."""
     state_dir: Folder = ""
     """A folder that outlives the run and keeps its session; without one nothing is kept."""
     resume: SessionId | None = None
@@ -65,9 +69,24 @@ class _Options(OneshotOptions):
         return self
 
 
-def _arguments(options: _Options) -> list[str]:
+_HOOKS_FILE = ".agentgrid/claude-hooks.json"
+_CHANGING = "Edit|Write|MultiEdit|NotebookEdit"
+_HOOK_SECONDS = 70
+"""Above what `gridctl` waits for the grid."""
+
+
+def _hooks(files: RunFiles) -> bytes:
+    """Settings with a hook before each call that changes a file: `gridctl guard` takes the lock, exit code 2 forbids the call."""
+    command = shlex.join([str(files.home / gridctl.FOLDER / "gridctl"), "guard", "--root", str(files.workspace)])
+    hook = {"type": "command", "command": command, "timeout": _HOOK_SECONDS}
+    return json.dumps({"hooks": {"PreToolUse": [{"matcher": _CHANGING, "hooks": [hook]}]}}, indent=1).encode()
+
+
+def _arguments(options: _Options, files: RunFiles) -> list[str]:
     names = list(dict.fromkeys(tool.partition("(")[0] for tool in options.tools))
-    argv = [options.program, "-p", "--bare", "--output-format", "stream-json", "--verbose", "--model", options.model]
+    # `--bare` reads nothing of the workspace and calls no hooks; `--restricted` calls those of `--settings` and no others.
+    alone = ["--restricted", "--settings", str(files.home / _HOOKS_FILE)] if options.ask_locks else ["--bare"]
+    argv = [options.program, "-p", *alone, "--output-format", "stream-json", "--verbose", "--model", options.model]
     # Nobody is there to be asked: what is not allowed is denied.
     argv += ["--permission-mode", "dontAsk", "--tools", ",".join(names)]
     argv += ["--allowedTools", *options.tools, *(f"mcp__{name}__*" for name in options.mcp)]
@@ -105,7 +124,7 @@ class ClaudeAdapter:
     def wired(self, *, options: Mapping[str, Any], wiring: Wiring) -> Wired:
         """Models of Anthropic through the gateway, the grid's tools by MCP, no built-in tool beyond the profile's."""
         given = offers.with_model(options, wiring, providers=("anthropic",))
-        given = offers.with_instructions(offers.with_grid_server(given, wiring), wiring)
+        given = offers.with_locks(offers.with_instructions(offers.with_grid_server(given, wiring), wiring), wiring)
         if wiring.tools is not None:
             allowed = offers.translated(_OUR_TOOLS, wiring.tools)
             if not allowed:
@@ -132,10 +151,14 @@ class ClaudeAdapter:
             # By default a refused key is tried ten times, for minutes.
             "CLAUDE_CODE_MAX_RETRIES": "2",
         }
+        placed = dict(BASE_FILES)
+        if given.ask_locks:
+            placed[_HOOKS_FILE] = _hooks(files)
+            env["ENABLE_TOOL_SEARCH"] = "false"  # else tools of MCP servers have to be searched for
         if given.base_url:
             env["ANTHROPIC_BASE_URL"] = given.base_url
         return Launch(
-            argv=tuple(_arguments(given)), env=env, prompt=prompt.encode("utf-8", "replace"), files=dict(BASE_FILES)
+            argv=tuple(_arguments(given, files)), env=env, prompt=prompt.encode("utf-8", "replace"), files=placed
         )
 
     def parser(self) -> Parser:

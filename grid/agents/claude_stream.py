@@ -11,6 +11,8 @@ from grid.agents.sessions import beyond
 
 _ALIVE = frozenset({"connected", "pending"})
 """States of an MCP server at the start with which its tools are there or still may come."""
+_HOOK = "PreToolUse:"
+"""How the answer of a call begins that a hook forbade; a run has no hooks but ours."""
 _MAX_REMEMBERED = 10_000
 """Message ids and open tool calls kept of one run; a real run has hundreds."""
 _SYNTHETIC = "<synthetic>"
@@ -30,6 +32,8 @@ class ClaudeParser:
         self._names: dict[str, str] = {}
         self._servers: dict[str, str] = {}
         self._denied = ""
+        self._blocked: set[str] = set()
+        """Calls that our own hook forbade because of a lock: the model was told why, and goes on."""
         self._error = ""
         self._readers = {
             "system": self._system,
@@ -122,14 +126,18 @@ class ClaudeParser:
             if block.get("type") == "tool_result":
                 call = text(block.get("tool_use_id"), 200)
                 ok, name = block.get("is_error") is not True, self._names.pop(call, "")
-                events.append(event("tool.result", name=name, id=call, ok=ok, text=_words(block.get("content"))))
+                words = _words(block.get("content"))
+                if not ok and words.startswith(_HOOK):
+                    self._blocked.add(call)
+                events.append(event("tool.result", name=name, id=call, ok=ok, text=words))
         return events
 
     def _result(self, data: dict[str, Any]) -> list[ParsedEvent]:
         """May come more than once; `modelUsage` and `total_cost_usd` count a resumed session from its beginning."""
         self.result = data
         for denial in _items(data.get("permission_denials")):
-            self._deny(mapping(denial).get("tool_name"))
+            if text(mapping(denial).get("tool_use_id"), 200) not in self._blocked:
+                self._deny(mapping(denial).get("tool_name"))
         models = mapping(data.get("model_usage_since_last_result", data.get("modelUsage")))
         usage, self._counted = beyond(_model_usage(models), self._counted), {}
         cost = sum(amount(mapping(used).get("costUSD")) for used in models.values())

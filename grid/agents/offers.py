@@ -8,6 +8,7 @@ from typing import Any
 from grid.agents.base import TOKEN_ENV, Wired, Wiring
 from grid.agents.errors import InvalidOptionsError
 
+ACQUIRE_LOCK = "acquire_lock"
 GRID_SERVER = "grid"
 """Name of our own server of tools in the configuration of every agent."""
 
@@ -55,6 +56,13 @@ def with_instructions(options: Mapping[str, Any], wiring: Wiring) -> dict[str, A
     """The profile's instructions before those of the options."""
     words = "\n\n".join(filter(None, (wiring.instructions.strip(), str(options.get("instructions", "")).strip())))
     return {**options, "instructions": words} if words else dict(options)
+
+
+def with_locks(options: Mapping[str, Any], wiring: Wiring) -> dict[str, Any]:
+    """Whether the agent's file tools ask the grid for locks: where its capability holds the tool, unless the options say no."""
+    if bool(wiring.mcp_url) and ACQUIRE_LOCK in wiring.grid_tools:
+        return {"ask_locks": True, **options}
+    return {**options, "ask_locks": False} if options.get("ask_locks") is True else dict(options)
 
 
 def lowest(given: Any, *others: int | None) -> Any:

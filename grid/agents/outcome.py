@@ -14,12 +14,14 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from grid.agents import validation
 from grid.agents.base import OUTCOME_FILE
 from grid.agents.bounds import clean_json
 from grid.agents.errors import InvalidOutcomeError
+from grid.locks.patterns import parse
+from grid.public_errors import LockPatternError
 from grid.public_types import ChildProposal, Outcome, OutcomeKind
 
 MAX_BYTES = 256 * 1024
@@ -28,6 +30,16 @@ MAX_CHILDREN = 100
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
 _Name = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,59})?$")]
 _Command = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+
+
+def _place(text: str) -> str:
+    try:
+        return parse(text).text
+    except LockPatternError as error:
+        raise ValueError(str(error)) from error
+
+
+_Footprint = Annotated[str, AfterValidator(_place)]
 
 
 class _Child(BaseModel):
@@ -40,6 +52,16 @@ class _Child(BaseModel):
     acceptance: list[_Command] = Field(default_factory=list, max_length=20)
     profile: _Name = ""
     prompt: _Name = ""
+    footprint: list[_Footprint] = Field(default_factory=list, max_length=50)
+
+
+class _Resolution(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    conflict: Annotated[int, Field(ge=1, le=2**53)]
+    choice: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,20}$")]
+    order: list[Annotated[int, Field(ge=1, le=2**53)]] = Field(default_factory=list, max_length=2)
+    reason: Annotated[str, StringConstraints(max_length=1_000)] = ""
 
 
 class _Report(BaseModel):
@@ -49,6 +71,7 @@ class _Report(BaseModel):
     summary: Annotated[str, StringConstraints(max_length=20_000)] = ""
     children: list[_Child] = Field(default_factory=list, max_length=MAX_CHILDREN)
     comment: Annotated[str, StringConstraints(max_length=65_536)] = ""
+    resolutions: list[_Resolution] = Field(default_factory=list, max_length=20)
 
     @model_validator(mode="after")
     def _children_fit(self) -> _Report:
@@ -60,7 +83,7 @@ class _Report(BaseModel):
         return self
 
 
-_KNOWN_KEYS = frozenset(_Report.model_fields) | frozenset(_Child.model_fields)
+_KNOWN_KEYS = frozenset(_Report.model_fields) | frozenset(_Child.model_fields) | frozenset(_Resolution.model_fields)
 
 
 def _check_keys(children: list[_Child]) -> None:
@@ -107,10 +130,17 @@ def parse_outcome(data: bytes) -> Outcome:
             acceptance=tuple(child.acceptance),
             profile=child.profile,
             prompt=child.prompt,
+            footprint=tuple(dict.fromkeys(child.footprint)),
         )
         for child in report.children
     )
-    return Outcome(kind=report.outcome, summary=report.summary, children=children, comment=report.comment)
+    return Outcome(
+        kind=report.outcome,
+        summary=report.summary,
+        children=children,
+        comment=report.comment,
+        resolutions=tuple(one.model_dump() for one in report.resolutions),
+    )
 
 
 def encode_outcome(value: dict[str, Any]) -> bytes:
@@ -127,11 +157,17 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
             "body": child.body,
             "blocked_by": list(child.blocked_by),
             "acceptance": list(child.acceptance),
-            **{name: value for name, value in (("profile", child.profile), ("prompt", child.prompt)) if value},
+            **{name: value for name, value in _optional(child) if value},
         }
         for child in outcome.children
     ]
-    return {"outcome": outcome.kind, "summary": outcome.summary, "children": children, "comment": outcome.comment}
+    more = {"resolutions": [dict(one) for one in outcome.resolutions]} if outcome.resolutions else {}
+    shown = {"outcome": outcome.kind, "summary": outcome.summary, "children": children, "comment": outcome.comment}
+    return {**shown, **more}
+
+
+def _optional(child: ChildProposal) -> tuple[tuple[str, Any], ...]:
+    return ("profile", child.profile), ("prompt", child.prompt), ("footprint", list(child.footprint))
 
 
 def read_outcome_file(workspace: Path) -> Outcome | None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from grid import executions, launching, phases, processes, specs, wiring, workspaces
+from grid import changing, conversations, executions, launching, phases, processes, specs, wiring, workspaces
 from grid.agents import outcome, registry
 from grid.agents.base import Verdict
 from grid.agents.errors import InvalidOutcomeError
@@ -17,7 +17,7 @@ from grid.models import Execution
 from grid.phases import Ended, Kind, Phase
 from grid.processes import ShimState
 from grid.public_errors import GridError
-from grid.public_types import ON_HOST, Check, Outcome, OutcomeKind, Result, State
+from grid.public_types import CONTINUED, ON_HOST, Check, Outcome, OutcomeKind, Result, State
 from grid.sandboxes import network
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,11 @@ def _after_agent(row: Execution, watch: Watch, ended: Ended, *, lease_at: float)
         Verdict(ok=True, outcome=finished, reason="")
         if finished is not None
         else registry.get(watch.spec.agent.adapter).verdict(
-            parser=watch.parser, ended=ended, outcome_file=report, changed=harvest.changed
+            parser=watch.parser,
+            ended=ended,
+            outcome_file=report,
+            # What the conversation brought forth before it was stopped is where this run began.
+            changed=harvest.changed or executions.left_work(watch.spec.continues),
         )
     )
     verdict = _connected(row, watch, verdict)
@@ -124,7 +128,7 @@ def _finished(row: Execution, state: State | None, report: Outcome | InvalidOutc
     if state != State.OVER_BUDGET or not isinstance(report, Outcome) or report.kind != OutcomeKind.DONE:
         return None
     ours = Execution.objects.filter(pk=row.pk, token=row.token, state__in=sorted(ON_HOST))
-    ours.filter(stop_reason=State.OVER_BUDGET).update(stop_reason="")
+    changing.change(ours.filter(stop_reason=State.OVER_BUDGET), kind="task.stop-taken-back", stop_reason="")
     return report
 
 
@@ -204,6 +208,8 @@ def _message(watch: Watch, report: Outcome | None) -> str:
 
 
 def _end(row: Execution, state: State, reason: str, result: Result, *, keep_workspace: bool = False) -> None:
+    if state in CONTINUED:
+        _keep_conversation(row)  # before the row says that it is over: the next run may start at once
     if not executions.end(row.pk, token=row.token, state=state, reason=reason, result=result):
         log.warning("fenced at the end", extra={"action": "end", "execution_id": str(row.pk)})
         return
@@ -212,3 +218,14 @@ def _end(row: Execution, state: State, reason: str, result: Result, *, keep_work
         run_dir = conf().run_dir(row.pk)
         for name in ("workspace", "verify", "home"):
             workspaces.remove(run_dir / name)
+
+
+def _keep_conversation(row: Execution) -> None:
+    """A conversation that cannot be kept makes the next run begin a new one, no more."""
+    try:
+        conversations.keep(conf().run_dir(row.pk), adapter=row.agent)
+    except OSError as error:
+        log.warning(
+            "conversation not kept",
+            extra={"action": "end", "execution_id": str(row.pk), "error": str(error)[:200]},
+        )

@@ -6,7 +6,6 @@ It may die at any moment: what it knows is in the database and in the run direct
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from uuid import UUID
@@ -15,9 +14,9 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models.functions import Now
 
-from grid import delivery, executions, launching, lifecycle, phases, processes, specs
+from grid import executions, launching, phases, processes, specs
 from grid.conf import conf
-from grid.host import finish, identity, walls
+from grid.host import finish, identity, orders, walls
 from grid.host.errands import Errands
 from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
@@ -28,11 +27,9 @@ from grid.sandboxes import network
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.05
-SILENT_BEATS = 2
 POLLS_PER_TICK = 8
 """About 8 MiB of one spool; a chatty agent must not starve the others."""
 MAX_BEAT_SECONDS = 5.0
-STOP_RETRY_SECONDS = 2.0
 MAX_FAILURES = 6
 CONTAINERS_SECONDS = 60.0
 SUSPICION_SECONDS = 10.0
@@ -162,15 +159,7 @@ class HostLoop:
             if execution_id not in ours or execution_id not in rows:
                 self._fence(watch)
             elif execution_id not in self.errands and watch.ended is None and processes.boottime() < deadline:
-                self._renew(watch, at)
-
-    def _renew(self, watch: Watch, at: float) -> None:
-        """Tell one shim that its lease goes on; end one that is silent for too long."""
-        answer = processes.command(watch.run_dir, {"op": "renew", "at": at}, timeout=0.05 if watch.unanswered else 0.3)
-        watch.unanswered = 0 if answer else watch.unanswered + 1
-        if watch.unanswered >= SILENT_BEATS and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
-            log.warning("a stopped shim", extra={"action": "end_shim", "execution_id": str(watch.id)})
-            self.errands.send(watch.id, processes.end_shim, watch.run_dir)
+                orders.renew(watch, at, errands=self.errands)
 
     def _keep_nursery(self) -> None:
         """Have a warm nursery before the next launch needs it; an unused one ends by itself."""
@@ -248,6 +237,7 @@ class HostLoop:
         try:
             watch.catch_up(polls=POLLS_PER_TICK)
             watch.note_refusals()
+            watch.is_over_calls()
         except FencedError:
             self._fence(watch)
             return
@@ -265,40 +255,15 @@ class HostLoop:
             if processes.boottime() >= watch.retry_at:
                 self.errands.send(watch.id, self._finish, watch, watch.ended)
         elif row is not None:
-            self._deliver_stop(watch, row)
-            self._hand_over(watch, row)
-
-    def _deliver_stop(self, watch: Watch, row: Execution) -> None:
-        reason = row.stop_reason or ("interrupted" if self.draining.is_set() else "")
-        hurry = self.kill_at is not None and processes.boottime() > self.kill_at
-        wanted = f"kill {reason}" if hurry else reason
-        now = processes.boottime()
-        if not reason or watch.stop_sent == wanted or now < watch.retry_at:
-            return
-        watch.retry_at = now + STOP_RETRY_SECONDS
-        if row.state == State.RUNNING:
-            lifecycle.move(row.pk, old={State.RUNNING}, new=State.STOPPING, reason=reason, token=row.token)
-        answer = processes.command(watch.run_dir, {"op": "kill" if hurry else "stop", "reason": reason}, timeout=0.5)
-        if answer:
-            watch.stop_sent, watch.retry_at = wanted, 0.0
-
-    def _hand_over(self, watch: Watch, row: Execution) -> None:
-        """Write messages for a running program to its input; those that came after its last phase wait for the next run."""
-        if row.inbox_count == watch.handed_over or watch.phase.kind != phases.Kind.AGENT or watch.stop_sent:
-            return
-        post = functools.partial(processes.command, watch.run_dir, timeout=0.5)
-        if processes.boottime() >= watch.retry_at and delivery.hand_over(watch.id, fence=watch.token, post=post):
-            watch.handed_over = row.inbox_count
-        elif not watch.retry_at:
-            watch.retry_at = processes.boottime() + STOP_RETRY_SECONDS
+            orders.deliver_stop(watch, row, is_draining=self.draining.is_set(), kill_at=self.kill_at)
+            orders.hand_over(watch, row)
 
     def _finish(self, watch: Watch, ended: Ended) -> None:
         finish.phase_ended(watch, ended, lease_at=self.renewed_at)
 
     def _fence(self, watch: Watch) -> None:
         """Not ours any more: the agent dies, nothing is written."""
-        if watch.ended is None:
-            processes.command(watch.run_dir, {"op": "kill", "reason": "fenced"}, timeout=0.5)
+        orders.fence(watch)
         self.watches.pop(watch.id, None)
 
     def _fill(self, free: int) -> None:

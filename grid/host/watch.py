@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from grid import bearers, event_log, launching, phases, processes, returning
+from grid import bearers, event_log, launching, phases, processes, returning, tool_calls
 from grid.agents import registry
 from grid.conf import conf
 from grid.event_log import Draft
@@ -55,6 +55,8 @@ class Watch:
         self.has_walls, self.refused_bytes = row.sandbox != "process", 0
         self.handed_over = 0
         """Of `Execution.inbox_count`."""
+        self.own_calls, self.looked_at_calls = 0, 0
+        """Of tools, by the agent's own output; how many there were when somebody last looked whether they are too many."""
         self.unanswered = 0
         self.failures = 0
         self.retry_at = 0.0
@@ -91,6 +93,13 @@ class Watch:
         self.unstored = []
         return True
 
+    def is_over_calls(self) -> bool:
+        """Whether the run has called more tools than it may, and was asked to stop for it; a look at each new call."""
+        if self.own_calls == self.looked_at_calls:
+            return False
+        self.looked_at_calls = self.own_calls
+        return tool_calls.look(self.id, own=self.own_calls, cap=self.spec.limits.tool_calls)
+
     def note_refusals(self) -> None:
         """Make an event of everything that the egress proxy refused since the last look."""
         if not self.has_walls or self.refused_bytes == (size := network.refused_bytes(conf(), self.id)):
@@ -112,7 +121,11 @@ class Watch:
             if self.phase.kind != phases.Kind.AGENT:
                 drafts: list[Draft] = [("agent.output", {"stream": kind, "lines": [line[:EVENT_CHARS]]})]
             else:
-                drafts = [(event.kind, dict(event.body)) for event in self.parser.feed(kind, line)]
+                # Nothing that an agent says is a row of a table of ours.
+                drafts = [(event.kind, _without_rows(event.body)) for event in self.parser.feed(kind, line)]
+                # Read again after a restart, known lines are counted again: the number needs no place of its own.
+                asked = [body for kind_, body in drafts if kind_ == tool_calls.REQUESTED]
+                self.own_calls += sum(tool_calls.is_own(body.get("name")) for body in asked)
         elif kind == "start":
             drafts = [
                 ("agent.spawned", {"phase": self.phase.name, "pid": record.get("agent"), "shim": record.get("shim")})
@@ -122,11 +135,9 @@ class Watch:
             if (self.run_dir / processes.ENDED_FROM_OUTSIDE).exists():
                 self.ended = Ended(reason="shim_failed", error="it did not answer and was ended from outside")
             body = {"phase": self.phase.name, "end": self.ended.in_words(), "seconds": self.ended.seconds}
-            drafts = [
-                ("agent.exited", {**body, "max_rss_kib": record.get("max_rss_kib"), "swept": record.get("swept")})
-            ]
+            drafts = [("agent.done", {**body, "max_rss_kib": record.get("max_rss_kib"), "swept": record.get("swept")})]
         else:
-            facts = {name: value for name, value in record.items() if name not in ("n", "at", "t")}
+            facts = {name: value for name, value in record.items() if name not in ("n", "at", "t", "rows")}
             drafts = [(f"shim.{kind}"[:40], facts)]
         return drafts if is_new else []
 
@@ -143,6 +154,10 @@ class Watch:
                 stream=self.stream, root=self.root, first_seq=last - len(drafts) + 1, events=drafts
             )
         self.recorded = record
+
+
+def _without_rows(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "rows"}
 
 
 def ended_of(record: dict[str, Any]) -> Ended:

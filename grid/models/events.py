@@ -17,7 +17,11 @@ class Event(models.Model):
     root = models.CharField(max_length=200)
     kind = models.CharField(max_length=40)
     at = models.DateTimeField(db_default=Now())
+    v = models.PositiveSmallIntegerField(db_default=1)
+    """Version of the body's schema, as `grid.events.catalogue` counts them."""
     body = models.JSONField(default=dict)
+    rows = models.JSONField(null=True, blank=True)
+    """Rows of state tables that this event made or changed (`grid.events.rows`); for replay, shown to nobody."""
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["stream", "seq"], name="event_seq_once_per_stream")]

@@ -39,6 +39,7 @@ _WHOLE = (
     "toolset",
     "add_tools",
     "remove_tools",
+    "talks_to",
     "instructions",
     "prompt",
     "budget_share",
@@ -63,6 +64,15 @@ class _Limits(Strict):
 class _Budget(Strict):
     usd: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     tokens: _Count | None = None
+    tool_calls: _Count | None = None
+    wall_seconds: _Count | None = None
+    executions: _Count | None = None
+    children: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Agents below it, at any depth."""
+
+
+LIMITS, BUDGETS = tuple(_Limits.model_fields), tuple(_Budget.model_fields)
+"""Names below `limits` and `budget`."""
 
 
 class ProfileFile(Strict):
@@ -79,6 +89,7 @@ class ProfileFile(Strict):
     toolset: Name | None = None
     add_tools: Names = ()
     remove_tools: Names = ()
+    talks_to: Names = ()
     mixins: Annotated[tuple[_Mixin, ...], Field(max_length=20, strict=False)] = ()
     instructions: _Text = ""
     prompt: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9_.-]{0,59})?$")] = ""
@@ -109,6 +120,8 @@ class FrozenProfile:
     tools: tuple[str, ...] | None = None
     """Local tools; None: all."""
     grid_tools: tuple[str, ...] = ()
+    talks_to: tuple[str, ...] = ()
+    """Profiles whose agents it may write to, beside its parent and children, within its tree; they may answer."""
     mixins: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
     """One key each: name and options, the first outermost."""
     instructions: str = ""
@@ -116,7 +129,8 @@ class FrozenProfile:
     """Template of the prompt library."""
     limits: Mapping[str, int] = field(default_factory=dict)
     budget: Mapping[str, int] = field(default_factory=dict)
-    """`usd_micros` (millionths of a US dollar) and `tokens`, of one agent."""
+    """Of one agent and all below it: `usd_micros` (millionths of a US dollar), `tokens`, `tool_calls`, `wall_seconds`,
+    `executions`, `children`."""
     budget_share: int | None = None
     """Percent of its parent's budget that it may get."""
     sandbox: str = ""
@@ -196,6 +210,7 @@ def materialise(
         tier=said.get("tier") or "",
         tools=tools,
         grid_tools=grid_tools,
+        talks_to=said.get("talks_to", ()),
         mixins=tuple({name: options} for name, options in merged.mixins.items()),
         instructions=said.get("instructions", ""),
         prompt=said.get("prompt", ""),

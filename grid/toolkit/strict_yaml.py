@@ -60,7 +60,7 @@ class UnreadableError(Exception):
         self.problem = problem
 
 
-def read(data: bytes, *, max_bytes: int) -> Document:
+def read(data: bytes, *, max_bytes: int, max_depth: int = _MAX_DEPTH, max_values: int = _MAX_VALUES) -> Document:
     """Read one document; its value is None when the file says nothing.
 
     Raises:
@@ -74,7 +74,7 @@ def read(data: bytes, *, max_bytes: int) -> Document:
         line = data.count(b"\n", 0, error.start) + 1
         raise _unreadable(line, "this is not UTF-8; save the file in that encoding") from error
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, max_depth=max_depth, max_values=max_values)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -94,8 +94,9 @@ def read(data: bytes, *, max_bytes: int) -> Document:
 class _Loader(yaml.BaseLoader):
     """Refuses early, event by event, before anything is built from it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, max_depth: int, max_values: int) -> None:
         super().__init__(text)
+        self._max_depth, self._max_values = max_depth, max_values
         self._depth = 0
         self._values = 0
 
@@ -112,10 +113,10 @@ class _Loader(yaml.BaseLoader):
             self._depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             self._depth -= 1
-        if self._depth > _MAX_DEPTH:
-            raise _refused(event, f"nested more than {_MAX_DEPTH} levels deep; make it flatter")
-        if self._values > _MAX_VALUES:
-            raise _refused(event, f"more than {_MAX_VALUES:,} values; make the file shorter")
+        if self._depth > self._max_depth:
+            raise _refused(event, f"nested more than {self._max_depth} levels deep; make it flatter")
+        if self._values > self._max_values:
+            raise _refused(event, f"more than {self._max_values:,} values; make the file shorter")
         return event
 
 

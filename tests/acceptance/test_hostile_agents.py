@@ -81,7 +81,7 @@ def arena(
     peaks: dict[str, float],
 ) -> Iterator[Arena]:
     """All of them on one stack and most at once: also that none of them disturbs another."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), slots=24, extra_env=FAST)
+    stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), slots=24, extra_env=FAST, is_forked=False)
     try:
         shutil.copy(migrated_sqlite, stack.state_dir / "agentgrid.sqlite3")
         stack.prepare_broker().start()

@@ -281,3 +281,62 @@ def test_a_cancel_in_the_middle_of_a_shell_command_leaves_no_process(model, grid
         time.sleep(0.1)
     assert not sleeping()
     assert not [process for process in stack.processes() if Path(process.name()).name in PINS]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex"])
+def test_a_run_that_a_shutdown_took_goes_on_with_its_conversation(model, grid, tmp_path, name) -> None:
+    """The worker is stopped in the middle of a command; the next run begins with what was said and done before."""
+    needs(name)
+    gate = tmp_path / "gate"
+    steps: list[Json] = [
+        {"text": "I write it.", "calls": [{"shell": "echo hello > hello.txt"}]},
+        {"text": "I wait.", "calls": [{"shell": f"touch {gate}; while [ -e {gate} ]; do sleep 0.1; done"}]},
+        *[{"text": "All is done."}] * 3,  # it had changed everything before it was stopped
+    ]
+    upstream = model(steps)
+    stack = grid(upstream)
+    title = submit(stack, make_git_repository(tmp_path / "app"), name)
+    stack.wait_until(gate.exists, "the agent waits in a command", timeout=90)
+    stack.terminate("executions")
+    stack.wait_until(lambda: [run[1] for run in executions(stack, name)].count("interrupted"), "it was interrupted")
+    gate.unlink()
+    before = len(upstream.requests)
+    stack.start("executions")
+    assert ended(stack, [title])[title][0] == "done", executions(stack, name)
+    ((first, _, _, _), (second, state, _, _)) = sorted(executions(stack, name), key=lambda run: run[1] == "succeeded")
+    assert state == "succeeded"
+    (resumed,) = events(stack, second, "agent.resumed")
+    assert resumed["from"].replace("-", "") == first and resumed["session"]
+    asked = json.dumps(upstream.requests[before]["body"])
+    assert "I write it." in asked and "You were stopped in the middle of this work" in asked
+    assert asked.count("I wait.") == 1
+
+
+def test_an_edit_of_a_file_that_another_agent_has_locked_is_blocked(model, grid, tmp_path) -> None:
+    needs("claude")
+    change = {"file_path": "README.md", "old_string": "hello", "new_string": "bye", "replace_all": False}
+    upstream = model(
+        [
+            {"text": "I read it.", "calls": [{"tool": "Read", "input": {"file_path": "README.md"}}]},
+            {"text": "I change it.", "calls": [{"tool": "Edit", "input": change}]},
+            {"text": "Somebody has it; I leave it.", "calls": [{"shell": "echo x > other.txt"}]},
+            {"text": "Done elsewhere."},
+        ]
+    )
+    stack = grid(upstream)
+    repository = make_git_repository(tmp_path / "app")
+    go = tmp_path / "go"
+    hold = f"gridctl acquire_lock --path README.md && until [ -e {go} ]; do sleep 0.2; done; echo held > held.txt"
+    holder = "Hold the file"
+    stack.manage("submit", "--repo", str(repository), "--title", holder, "--agent", "command", "--command", hold)
+    held = "SELECT 1 FROM grid_filelock WHERE state = 'held' AND pattern = 'README.md'"
+    stack.wait_until(lambda: rows(stack, held), "the file is locked", timeout=60)
+    title = submit(stack, repository, "claude")
+    states = ended(stack, [title])
+    go.touch()
+    assert states[title][0] == "done", states
+    ((execution, *_),) = executions(stack, "claude")
+    blocked = [body for body in events(stack, execution, "tool.result") if not body.get("ok")]
+    assert len(blocked) == 1
+    assert "README.md is locked by agent" in json.dumps(blocked[0])
+    assert ended(stack, [holder])[holder][0] == "done"

@@ -53,6 +53,33 @@ def test_a_dedupe_key_finds_its_issue_after_it_was_edited_and_closed(world: Trac
     assert world.tracker.create(world.scope, IssueDraft(title="First"), "key").ref == first.ref
 
 
+def test_an_edit_replaces_the_texts_and_the_issue_is_still_found_by_its_key(world: TrackerWorld) -> None:
+    first = world.tracker.create(world.scope, IssueDraft(title="First", body="Old text"), "key")
+    for _ in range(2):
+        answered = world.tracker.edit(first.ref, title="  Second ", body="New *text*.")
+        assert (answered.title, answered.body.strip()) == ("Second", "New *text*.")
+    issue = world.tracker.get(first.ref)
+    assert (issue.title, issue.body.strip(), issue.is_open) == ("Second", "New *text*.", True)
+    assert world.tracker.create(world.scope, IssueDraft(title="First"), "key").ref == first.ref
+    world.tracker.edit(first.ref, title="Third", body="")
+    assert world.tracker.get(first.ref).body.strip() == ""
+
+
+def test_an_edit_keeps_the_limits_of_texts(world: TrackerWorld) -> None:
+    first = create(world, "First", body="text")
+    for title, body, field in (("", "x", "title"), ("x" * 257, "x", "title"), ("x", "x" * 65_537, "body")):
+        with pytest.raises(InvalidError) as caught:
+            world.tracker.edit(first.ref, title=title, body=body)
+        assert caught.value.field == field
+    assert world.tracker.get(first.ref).title == "First"
+
+
+def test_a_person_s_issue_is_edited_without_a_line_of_ours(world: TrackerWorld) -> None:
+    ref = world.person_opens(title="Theirs", author="alice")
+    world.tracker.edit(ref, title="Theirs", body="by the plan")
+    assert world.tracker.get(ref).body == "by the plan"
+
+
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\x00b", "two\nlines", "\ud800"])
 def test_a_bad_dedupe_key_is_refused(world: TrackerWorld, key: str) -> None:
     with pytest.raises(InvalidError) as caught:

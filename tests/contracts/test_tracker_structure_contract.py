@@ -76,6 +76,23 @@ def test_a_child_has_one_parent_until_a_person_unlinks_it(world: TrackerWorld) -
     assert (world.tracker.parent(child), world.tracker.children(parent)) == (other, [])
 
 
+def test_a_child_moves_to_another_parent_when_that_is_asked_for(world: TrackerWorld) -> None:
+    parent, other, child, beside, below = issues(world, 5)
+    world.tracker.link_child(parent, child)
+    world.tracker.link_child(child, below)
+    world.tracker.link_child(other, beside)
+    for _ in range(2):
+        world.tracker.link_child(other, child, replace=True)
+    assert (world.tracker.children(parent), world.tracker.children(other)) == ([], [beside, child])
+    assert (world.tracker.parent(child), world.tracker.children(child)) == (other, [below])
+    world.tracker.link_child(parent, child, replace=True)
+    world.tracker.link_child(parent, beside, after=child, replace=True)
+    assert world.tracker.children(parent) == [child, beside]
+    with pytest.raises(InvalidError):
+        world.tracker.link_child(below, child, replace=True)
+    assert world.tracker.parent(child) == parent
+
+
 def test_an_issue_cannot_contain_itself(world: TrackerWorld) -> None:
     a, b, c = issues(world, 3)
     link_chain(world, [a, b, c])

@@ -30,7 +30,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from agentgrid.supervisor import ProcessSpec, stack
+from agentgrid.supervisor import ProcessSpec, spawn, stack
 from tests.services import commands, loaded
 from tests.services.servers import free_port
 
@@ -46,6 +46,8 @@ class Stack:
         broker: `gridfs`, or a BROKER_URL.
         slots: Agents at a time.
         extra_env: Laid over the environment of every process and command.
+        is_forked: Fork the processes from one that has loaded everything, see `loaded`. False where their memory is
+            measured: they share pages then, and have those of libraries that they never load.
     """
 
     def __init__(
@@ -56,15 +58,19 @@ class Stack:
         broker: str = "gridfs",
         slots: int = 4,
         extra_env: Mapping[str, str] | None = None,
+        is_forked: bool = True,
     ) -> None:
         self.folder = folder
+        self.is_forked = is_forked
         self.state_dir = folder / "state"
         self.state_dir.mkdir(parents=True)
+        self.is_replayed = False
+        """Whether its event log is to build its state again when its test went well; set by `new_stack`."""
         self.python = sys.executable
         self.port = free_port()
         self.broker_kind = urlsplit(broker).scheme or broker
         self.env = _environment(self.state_dir, database=database, broker=broker, slots=slots) | dict(extra_env or {})
-        self._processes: dict[str, loaded.Forked] = {}
+        self._processes: dict[str, loaded.Forked | subprocess.Popen[bytes]] = {}
         self._sessions: set[int] = set()
         """Of processes started here: what a forked one's command line and environment say is its template's."""
         self._expected_to_end: set[str] = set()
@@ -118,14 +124,18 @@ class Stack:
 
     def _spawn(self, spec: ProcessSpec) -> None:
         assert not self.is_running(spec.name), f"{spec.name} runs already"
-        environment = {**self.env, **spec.environment}
-        python, _, module, *arguments = spec.command
-        assert python == sys.executable
-        template = self._template(environment)
         with (self.folder / f"{spec.name}.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
             self._expected_to_end.discard(spec.name)
-            streams = (nothing.fileno(), log.fileno(), log.fileno())
-            started = template.start(module, *arguments, environment=environment, streams=streams)
+            started: loaded.Forked | subprocess.Popen[bytes]
+            if self.is_forked:
+                environment = {**self.env, **spec.environment}
+                _, _, module, *arguments = spec.command
+                streams = (nothing.fileno(), log.fileno(), log.fileno())
+                started = self._template(environment).start(
+                    module, *arguments, environment=environment, streams=streams
+                )
+            else:
+                started = spawn(spec, environment=self.env, output=log.fileno())
         self._processes[spec.name] = started
         self._sessions.add(started.pid)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import redis
+from pytest_django import DjangoDbBlocker
 
+from tests.services import replays
 from tests.services.stack import Stack
 
 _FAILED = pytest.StashKey[bool]()
@@ -21,15 +23,25 @@ _next_redis_database = iter(range(1, 64))
 def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
     """Makes stacks, e.g. `new_stack(database="postgres", broker="sqs", slots=2, extra_env={…})`; cleans up behind them.
 
+    When a test went well, the event log of each must build its state again; `is_replayed=False` for a test that breaks its
+    database on purpose.
+
     `database`: sqlite, postgres or a URL. `broker`: gridfs, sqs, redis or a URL. The servers are started when needed.
     Database and broker are ready to use; `migrated=False` leaves both empty.
     """
     stacks: list[Stack] = []
+    blocker: DjangoDbBlocker = request.getfixturevalue("django_db_blocker")
 
-    def create(*, database: str = "sqlite", broker: str = "gridfs", migrated: bool = True, **options: Any) -> Stack:
-        tables = (
-            request.getfixturevalue(f"migrated_{database}") if migrated and database in ("sqlite", "postgres") else ""
-        )
+    def create(
+        *,
+        database: str = "sqlite",
+        broker: str = "gridfs",
+        migrated: bool = True,
+        is_replayed: bool = True,
+        **options: Any,
+    ) -> Stack:
+        is_ours = database in ("sqlite", "postgres")
+        tables = request.getfixturevalue(f"migrated_{database}") if migrated and is_ours else ""
         if database == "postgres":
             database = request.getfixturevalue("new_postgres_database")(template=tables)
         if broker == "redis":
@@ -38,6 +50,7 @@ def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
             broker = request.getfixturevalue("sqs_url")
         # Not tmp_path: sockets below it would exceed the 107 bytes that their paths may have.
         created = Stack(Path(tempfile.mkdtemp(prefix="ag-")), database=database, broker=broker, **options)
+        created.is_replayed = is_replayed and bool(tables)
         stacks.append(created)
         if database == "sqlite" and tables:
             shutil.copy(tables, created.state_dir / "agentgrid.sqlite3")
@@ -45,13 +58,18 @@ def new_stack(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
 
     yield create
     failed = request.node.stash.get(_FAILED, False)
+    problems: list[str] = []
     for created in stacks:
         try:
             created.close()
+            if not failed and created.is_replayed:
+                with blocker.unblock():
+                    problems += _replayed(request, created)
         finally:
             if failed:
                 _show_logs(created)
             shutil.rmtree(created.folder, ignore_errors=True)
+    assert not problems, "\n".join(["the event log does not build the same state again:", *problems[:40]])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,6 +79,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed:
         item.stash[_FAILED] = True
     return report
+
+
+def _replayed(request: pytest.FixtureRequest, stack_: Stack) -> list[str]:
+    """The standing check of the event log, see `tests.services.replays`."""
+    if "DATABASE_URL" not in stack_.env:
+        new_database = replays.copied(request.getfixturevalue("migrated_sqlite"))
+    else:
+        template = request.getfixturevalue("migrated_postgres")
+        make = request.getfixturevalue("new_postgres_database")
+        new_database = lambda _folder: make(template=template)  # noqa: E731
+    return replays.differences(stack_, new_database=new_database)
 
 
 def _fresh_redis(url: str) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from tracker import labels, limits
 from tracker.conf import conf
-from tracker.github import attempts, markers, mirror, wire
+from tracker.github import attempts, markers, mirror, wire, written
 from tracker.github.desk import Desk
 from tracker.github.wire import RemoteIssue
 from tracker.models import Issue
-from tracker.public_types import IssueDraft
+from tracker.public_errors import ChangedError
+from tracker.public_types import IssueDraft, Ref
 
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _LOOK_THROUGH = 500
@@ -45,6 +47,27 @@ def create(desk: Desk, draft: IssueDraft, dedupe_key: str, *, rest: timedelta) -
     with attempts.creating(desk.repository, name), desk.calling(write=True):
         made = desk.session.repo.create_issue(title, marked, labels=[*names, *labels.of_state(state)])
     return _keep(desk, wire.issue(wire.raw(made), us=desk.us), dedupe_key, name)
+
+
+def edit(desk: Desk, ref: Ref, *, title: str, body: str, was: str = "") -> RemoteIssue:
+    """Replace an issue's texts; the line by which one of ours is found again stays.
+
+    Raises:
+        InvalidError: A text breaks a limit.
+        ChangedError: See `tracker.base.Tracker.edit`.
+    """
+    title, body = limits.title(title), limits.body(body)
+    remote, row = desk.issue(ref), mirror.find(desk.repository, ref.key)
+    marked = markers.with_key_of(remote.body, _pinging_nobody(body))
+    if (remote.title, remote.body) != (title, marked):
+        if was and was != limits.text_digest(title=remote.title, body=markers.without_key(remote.body)):
+            raise ChangedError(f"somebody has changed the texts of {ref}; they were left as they are")
+        with desk.calling(write=True):
+            desk.handle(ref.key).edit(title=title, body=marked)
+        remote = replace(remote, title=title, body=marked)
+    if row:
+        written.texts(row, title=title, body=markers.without_key(marked))
+    return remote
 
 
 def _pinging_nobody(body: str) -> str:

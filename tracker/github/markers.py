@@ -65,6 +65,23 @@ def without_key(body: str) -> str:
     return body[: len(body) - (len(body[-500:]) - found.start())] if found else body
 
 
+def with_key_of(present: str, body: str) -> str:
+    """A new text for an issue, with our line where the present one has it.
+
+    Raises:
+        InvalidError: No room is left for the line.
+    """
+    found = _KEY.search(present[-500:])
+    if found is None:
+        return body
+    line = found[0].strip()
+    made = f"{body.rstrip()}\n\n{line}" if body.strip() else line
+    if len(made) > limits.BODY_MAX_CHARS:
+        room = limits.BODY_MAX_CHARS - len(line) - 2
+        raise InvalidError(f"The body has {len(body)} characters; GitHub and our marker leave {room}.", field="body")
+    return made
+
+
 def has_key(body: str, *, dedupe_key: str, secret: bytes) -> bool:
     """Whether the text carries our signed line of this key."""
     found = _KEY.search(body[-500:])

@@ -47,7 +47,7 @@ def parent(desk: Desk, ref: Ref) -> RemoteIssue | None:
 # --- children ------------------------------------------------------------------------------------------------------
 
 
-def link_child(desk: Desk, parent_ref: Ref, child_ref: Ref, after_ref: Ref | None) -> None:
+def link_child(desk: Desk, parent_ref: Ref, child_ref: Ref, after_ref: Ref | None, *, replaces: bool = False) -> None:
     """Make a child the last one of its parent, or the one next to its sibling.
 
     Raises:
@@ -58,7 +58,7 @@ def link_child(desk: Desk, parent_ref: Ref, child_ref: Ref, after_ref: Ref | Non
     order = [remote.id for remote in present]
     child_id, after_id = child.remote_id or 0, _sibling(parent_ref, child_ref, after_ref, present)
     if child_id not in order:
-        _add_child(desk, parent_ref, child_ref, child_id, siblings=len(order))
+        _add_child(desk, parent_ref, child_ref, child_id, siblings=len(order), replaces=replaces)
         order.append(child_id)
     place = order.index(child_id)
     if after_id is not None and (place == 0 or order[place - 1] != after_id):
@@ -79,7 +79,7 @@ def _sibling(parent_ref: Ref, child_ref: Ref, after_ref: Ref | None, present: li
     return found
 
 
-def _add_child(desk: Desk, parent_ref: Ref, child_ref: Ref, child_id: int, *, siblings: int) -> None:
+def _add_child(desk: Desk, parent_ref: Ref, child_ref: Ref, child_id: int, *, siblings: int, replaces: bool) -> None:
     if siblings >= limits.CHILDREN_MAX:
         raise InvalidError(
             f"{parent_ref} has {siblings} sub-issues of {limits.CHILDREN_MAX}, closed ones included; group them.",
@@ -87,7 +87,9 @@ def _add_child(desk: Desk, parent_ref: Ref, child_ref: Ref, child_id: int, *, si
         )
     try:
         with desk.calling(write=True):
-            desk.handle(parent_ref.key).add_sub_issue(child_id)
+            # PyGithub's own call knows nothing of `replace_parent`.
+            wish = {"sub_issue_id": child_id, **({"replace_parent": True} if replaces else {})}
+            desk.session.json("POST", f"{desk.issue_url(parent_ref.key)}/sub_issues", wish)
     except InvalidError as refusal:
         found = parent(desk, child_ref)
         if found is None and _HAS_PARENT.search(str(refusal)):

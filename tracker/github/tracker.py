@@ -130,12 +130,17 @@ class GithubTracker:
             row = creating.create(desk, draft, dedupe_key, rest=self._listings_lag)
         return queries.issue_view(queries.with_parts(Issue.objects.filter(pk=row.pk)).get())
 
-    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None) -> None:
+    def edit(self, ref: Ref, *, title: str, body: str, was: str = "") -> IssueView:
+        """See `Tracker.edit`."""
+        with self._desk(ref) as desk:
+            return _view(desk, creating.edit(desk, ref, title=title, body=body, was=was))
+
+    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None, *, replace: bool = False) -> None:
         """See `Tracker.link_child`."""
         self._same_scope(parent, [child], field="child")
         self._same_scope(parent, [after] if after else [], field="after")
         with self._desk(parent) as desk:
-            structure.link_child(desk, parent, child, after)
+            structure.link_child(desk, parent, child, after, replaces=replace)
 
     def set_blockers(self, ref: Ref, blockers: Collection[Ref]) -> None:
         """See `Tracker.set_blockers`."""

@@ -45,6 +45,12 @@ def reopened(row: Issue) -> None:
         pass
 
 
+def texts(row: Issue, *, title: str, body: str) -> None:
+    """It has these texts."""
+    with _writing(row, title=title, body=body):
+        pass
+
+
 def label(row: Issue, name: str, *, present: bool) -> None:
     """It has this label now, or has it no longer."""
     with _writing(row):

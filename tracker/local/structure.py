@@ -12,7 +12,7 @@ from tracker.models import Dependency, Issue
 from tracker.public_errors import InvalidError
 
 
-def link_child(*, parent: Issue, child: Issue, after: Issue | None) -> None:
+def link_child(*, parent: Issue, child: Issue, after: Issue | None, replaces: bool = False) -> None:
     """Make `child` the last child of `parent`, or the one next to its sibling `after`.
 
     Raises:
@@ -26,9 +26,12 @@ def link_child(*, parent: Issue, child: Issue, after: Issue | None) -> None:
             return
         siblings = [sibling for sibling in siblings if sibling.pk != child.pk]
     else:
-        _check_new_child(parent=parent, child=child, siblings=len(siblings))
+        _check_new_child(parent=parent, child=child, siblings=len(siblings), replaces=replaces)
+        before = child.parent
         rows.touch(child, parent=parent)
         rows.touch(parent)
+        if before is not None:
+            rows.touch(before)
     place = len(siblings) if after is None else [sibling.pk for sibling in siblings].index(after.pk) + 1
     siblings.insert(place, child)
     for position, sibling in enumerate(siblings):
@@ -67,8 +70,8 @@ def set_blockers(*, issue: Issue, blockers: Collection[Issue]) -> None:
     rows.touch(issue, now=now)
 
 
-def _check_new_child(*, parent: Issue, child: Issue, siblings: int) -> None:
-    if child.parent_id is not None:
+def _check_new_child(*, parent: Issue, child: Issue, siblings: int, replaces: bool) -> None:
+    if child.parent_id is not None and not replaces:
         raise InvalidError(f"#{child.key} already has another parent; unlink it there first.", field="child")
     ancestors = _ancestors(parent)
     if child.pk in ancestors:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from tracker import labels, limits, queries
 from tracker.local import rows, structure
 from tracker.models import Comment, Issue, IssueAssignee, IssueLabel, Reaction, Repository
-from tracker.public_errors import InvalidError, NotFoundError
+from tracker.public_errors import ChangedError, InvalidError, NotFoundError
 from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraft, IssueView, Page, Ref, Trust
 
 OPERATOR = "operator"
@@ -107,13 +107,25 @@ class LocalTracker:
             scope=scope, draft=draft, author=rows.OURSELVES, dedupe_key=dedupe_key, writing=self._writing
         )
 
-    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None) -> None:
+    def edit(self, ref: Ref, *, title: str, body: str, was: str = "") -> IssueView:
+        """See `Tracker.edit`."""
+        title, body = limits.title(title), limits.body(body)
+        with self._writing(ref.scope):
+            issue = self._issue(ref)
+            if (issue.title, issue.body) != (title, body):
+                if was and was != limits.text_digest(title=issue.title, body=issue.body):
+                    raise ChangedError(f"somebody has changed the texts of {ref}; they were left as they are")
+                rows.touch(issue, title=title, body=body)
+            return _view(issue)
+
+    def link_child(self, parent: Ref, child: Ref, after: Ref | None = None, *, replace: bool = False) -> None:
         """See `Tracker.link_child`."""
         with self._writing(parent.scope):
             structure.link_child(
                 parent=rows.issue(parent),
                 child=rows.same_scope(parent, child, field="child"),
                 after=rows.same_scope(parent, after, field="after") if after else None,
+                replaces=replace,
             )
 
     def set_blockers(self, ref: Ref, blockers: Collection[Ref]) -> None:

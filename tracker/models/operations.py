@@ -26,6 +26,7 @@ class Operation(models.Model):
         REOPEN = WriteKind.REOPEN, "reopen"
         OPEN_CHANGE = WriteKind.OPEN_CHANGE, "open pull request"
         MARK_READY = WriteKind.MARK_READY, "mark ready for review"
+        EDIT = WriteKind.EDIT, "edit texts"
 
     class State(models.TextChoices):
         PENDING = "pending", "pending"

@@ -65,6 +65,7 @@ def _document(overview: Overview) -> dict[str, Any]:
         "envelopes": overview.envelopes,
         "policy_errors": [{"repository": row.scope, "error": error} for row, error in overview.policy_errors],
         "repositories": overview.repositories,
+        "bus": overview.bus,
     }
 
 
@@ -87,8 +88,15 @@ def _lines(overview: Overview) -> list[Text]:
     if hosts and not overview.has_working_host:
         hosts.append(cell(_ALL_SILENT, "red"))
     section("Hosts", hosts, empty=_NO_HOST)
-    shown = [view for view in overview.envelopes if view.paused_at or view.live or view.executions_spent]
-    section("Budgets", render.envelopes(shown, names=overview.scope_names) if shown else [])
+    shown = [
+        view
+        for view in overview.envelopes
+        if view.paused_at or view.live or view.executions_spent or view.warned_at or view.breaker_opened_at
+    ]
+    warned = render.warnings(overview.envelopes, names=overview.scope_names)
+    section("Budgets", [*render.envelopes(shown, names=overview.scope_names), *warned] if shown else [])
+    if overview.bus:
+        section("Event bus", [render.bus(overview.bus)])
     return lines[:-1]
 
 

@@ -17,6 +17,7 @@ from acp.schema import (
 )
 from pydantic import BaseModel
 
+from grid.agents.acp_client.locks import CHANGING, PathLocks, places
 from grid.agents.acp_client.permissions import decide
 from grid.agents.bounds import bounded
 
@@ -43,9 +44,10 @@ class GridClient:
     There is no file system and no terminal on offer: the agent works in the workspace with its own tools.
     """
 
-    def __init__(self, allowed: Collection[str]) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed: Collection[str], locks: PathLocks | None = None) -> None:
+        self._allowed, self._locks = allowed, locks
         self._kinds: dict[str, str] = {}
+        self._places: dict[str, set[str]] = {}
 
     async def session_update(self, session_id: str, update: BaseModel, **_: Any) -> None:
         """Print an update, and remember of which kind a tool call is."""
@@ -53,6 +55,8 @@ class GridClient:
         name = data.get("sessionUpdate")
         if name in ("tool_call", "tool_call_update") and data.get("kind"):
             self._kinds[data["toolCallId"]] = data["kind"]
+        if name in ("tool_call", "tool_call_update") and self._locks is not None:
+            self._places.setdefault(data["toolCallId"], set()).update(places(data))
         if name not in _SKIPPED:
             # The name first: it must survive when a giant update is cut down.
             print_line({"sessionUpdate": name} | data)
@@ -62,7 +66,11 @@ class GridClient:
     ) -> RequestPermissionResponse:
         """Allow or refuse one tool call, and print which."""
         kind = tool_call.kind or self._kinds.get(tool_call.tool_call_id)
-        answer = decide(kind, [(option.option_id, option.kind) for option in options], self._allowed)
+        offered = [(option.option_id, option.kind) for option in options]
+        answer = decide(kind, offered, self._allowed)
+        locked = await self._locked(kind, tool_call) if answer.allowed else ""
+        if locked:
+            answer = decide(kind, offered, ())
         print_line(
             {
                 "type": "permission",
@@ -70,11 +78,19 @@ class GridClient:
                 "kind": kind or "other",
                 "toolCallId": tool_call.tool_call_id,
                 "title": tool_call.title,
+                **({"locked": locked} if locked else {}),
             }
         )
         if answer.option_id is None:
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=answer.option_id))
+
+    async def _locked(self, kind: str | None, tool_call: ToolCallUpdate) -> str:
+        """Why the files of a call that changes some may not be changed now; empty: it has their locks."""
+        if self._locks is None or kind not in CHANGING:
+            return ""
+        known = self._places.get(tool_call.tool_call_id, set())
+        return await self._locks.ask(sorted(known | places(plain(tool_call))))
 
     async def read_text_file(self, **_: Any) -> None:
         """Not offered."""

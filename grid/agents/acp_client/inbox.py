@@ -60,11 +60,16 @@ class Inbox:
         """Collect messages from now on; a thread, as standard input may be a file or a pipe."""
         threading.Thread(target=self._read, args=(lines,), name="inbox", daemon=True).start()
 
+    def add(self, words: str) -> None:
+        """Something of this program's own for the agent, at the end of its turn."""
+        with self._lock:
+            self._waiting.append(("", words))
+
     def take(self) -> str:
         """All that wait, as words for the agent, and tell that it has them; empty: none."""
         with self._lock:
             taken, self._waiting = self._waiting, []
-        for key, _ in taken:
+        for key in filter(None, (key for key, _ in taken)):
             print_line({"type": "inbox", "id": key, "state": "seen"})
         return "\n\n".join(words for _, words in taken)
 

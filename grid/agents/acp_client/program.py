@@ -25,6 +25,7 @@ from acp.schema import ClientCapabilities, HttpHeader, HttpMcpServer, Implementa
 
 from grid.agents.acp_client.client import GridClient, plain, print_line
 from grid.agents.acp_client.inbox import Inbox, Lines, read_prompt
+from grid.agents.acp_client.locks import PathLocks
 
 Status = Literal["ok", "failed", "interrupted"]
 
@@ -81,10 +82,11 @@ async def _run(config: dict[str, Any], servers: list[HttpMcpServer], prompt: str
         )
     except OSError as error:
         raise _SetupError(f"cannot start '{config['argv'][0]}': {error.strerror}") from error
-    client = cast(acp.Client, GridClient(frozenset(config["allow"])))
+    inbox = Inbox()
+    locks = PathLocks(str(Path.cwd()), tell=inbox.add) if config.get("ask_locks") else None
+    client = cast(acp.Client, GridClient(frozenset(config["allow"]), locks))
     connection = acp.connect_to_agent(client, process.stdin, process.stdout)
     try:
-        inbox = Inbox()
         inbox.listen(lines)
         ending = await _converse(connection, config.get("mode") or "", servers, prompt, stopping, inbox)
     except acp.RequestError as error:

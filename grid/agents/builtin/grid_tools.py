@@ -68,6 +68,20 @@ class GridServer:
             await asyncio.sleep(wait)
         return [self._tool(item) for item in listed if item.get("name") in wanted]
 
+    async def ask(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a tool for the program itself, not for the model.
+
+        Raises:
+            ToolUnavailableError: No answer, or one that is none.
+            ToolRefusedError: The tool or the server says no.
+            GridLostError: The token is not, or no longer, good.
+        """
+        answer = await self._request("tools/call", {"name": name, "arguments": dict(arguments)})
+        value = answer.get("structuredContent")
+        if answer.get("isError") or not isinstance(value, dict):
+            _result(name, {**answer, "isError": True})
+        return dict(value or {})
+
     async def _listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         cursor: str | None = None

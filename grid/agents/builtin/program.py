@@ -17,6 +17,7 @@ from pydantic_ai.models import Model
 from grid.agents.base import TOKEN_ENV
 from grid.agents.builtin.grid_tools import GridLostError, GridServer
 from grid.agents.builtin.inbox import Inbox
+from grid.agents.builtin.locks import GridLocks, usable
 from grid.agents.builtin.loop import Ending, report_or_none, run
 from grid.agents.builtin.models import ModelUnavailableError, build_model
 from grid.agents.builtin.options import KEY_VARIABLES, SCRIPTED, Options, read_options
@@ -46,23 +47,23 @@ def main(argv: list[str]) -> int:
         report.result(status="failed", outcome=None, error=str(error), usage={})
         return 1
     report.emit("start", model=options.model, pid=os.getpid())
-    workspace = Workspace(Path.cwd())
+    workspace, locks = Workspace(Path.cwd()), GridLocks()
     session = Session(
         options=options,
         workspace=workspace,
         report=report,
         command_env=_command_env(environment),
         tools=local_tools(options.tools),
-        hooks=mixins.build_all(options.mixins, mixins.Services(record=_recorder(report))),
+        hooks=mixins.build_all(options.mixins, mixins.Services(record=_recorder(report), locks=locks)),
     )
-    ending = asyncio.run(_work(session, model, prompt, rest, token=environment.get(TOKEN_ENV, "")))
+    ending = asyncio.run(_work(session, model, prompt, rest, token=environment.get(TOKEN_ENV, ""), locks=locks))
     outcome = report_or_none(session, ending.status)
     report.result(status=ending.status, outcome=outcome, error=ending.error, usage=ending.usage)
     workspace.close()
     return _EXIT_CODES[ending.status]
 
 
-async def _work(session: Session, model: Model, prompt: str, rest: bytes, *, token: str) -> Ending:
+async def _work(session: Session, model: Model, prompt: str, rest: bytes, *, token: str, locks: GridLocks) -> Ending:
     """Listen to signals and messages, reach the grid's tools, run the loop."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,6 +74,8 @@ async def _work(session: Session, model: Model, prompt: str, rest: bytes, *, tok
     server = GridServer(url=session.options.grid_url, token=token)
     try:
         session.tools = [*session.tools, *await server.tools(session.options.grid_tools)]
+        if usable(session.options.grid_tools):
+            locks.connect(server)
         return await run(model=model, prompt=prompt, session=session)
     except GridLostError as lost:
         return Ending(status="failed", error=str(lost), usage={})

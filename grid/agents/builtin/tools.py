@@ -33,6 +33,9 @@ class Child(BaseModel):
     body: Annotated[str, Field(description="All that somebody needs who knows nothing but the repository.")]
     blocked_by: Annotated[list[str], Field(description="Keys of proposed children that must be done first.")] = []
     acceptance: Annotated[list[str], Field(description="Shell commands that exit 0 when it is done.")] = []
+    footprint: Annotated[list[str], Field(description="Paths and patterns that it will change.")] = []
+    profile: Annotated[str, Field(description="Name of the profile to run under; empty: the usual one.")] = ""
+    prompt: Annotated[str, Field(description="Name of a prompt of the library; empty: the usual one.")] = ""
 
 
 async def list_files(

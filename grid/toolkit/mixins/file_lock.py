@@ -62,4 +62,5 @@ class FileLock(Hook):
 
 def _in_words(path: str, blocker: Blocker) -> str:
     until = f" until {blocker.until}" if blocker.until else ""
-    return f"{path} is locked by {blocker.holder}{until}; work on something else first, or try again later"
+    advice = blocker.advice or "work on something else first, or try again later"
+    return f"{path} is locked by {blocker.holder}{until}; {advice}"

@@ -17,6 +17,8 @@ class Blocker:
     """Who holds it, in words for a model: `agent 12 ("Add the parser")`."""
     until: str = ""
     """When that ends by itself, in words: `12:31 UTC`."""
+    advice: str = ""
+    """What to do now; empty: the usual."""
 
 
 class Locks(Protocol):

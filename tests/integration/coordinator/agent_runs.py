@@ -37,6 +37,12 @@ def running(agent: Agent) -> Running:
     """Launch an agent, and claim its execution."""
     dispatch.nudge(agent.pk, source=Source.OPERATOR)
     agent.refresh_from_db()
+    return claimed(agent)
+
+
+def claimed(agent: Agent) -> Running:
+    """Claim the execution that is queued for an agent."""
+    agent.refresh_from_db()
     assert agent.execution_id is not None, agent.decision
     Host.objects.get_or_create(name="nowhere", defaults={"slots": 50})
     row = executions.claim(agent.execution_id, host="nowhere")

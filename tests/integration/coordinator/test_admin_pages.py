@@ -19,19 +19,25 @@ from django.utils import timezone
 from coordinator import models
 from coordinator.models import (
     Agent,
+    AppliedPlan,
     AuditEntry,
     Command,
+    Conflict,
     Definition,
     Envelope,
     Feedback,
+    GatewayProcess,
     LedgerEntry,
     Message,
     ModelCall,
     Nudge,
+    Post,
     Prompt,
     RepositoryPolicy,
     SpendEntry,
     SweepSlot,
+    Thread,
+    ThreadMember,
     UpgradeRequest,
 )
 from coordinator.policy_file import dump_policy, parse_policy
@@ -69,10 +75,30 @@ def fill(count: int) -> None:
         for row in repositories
     )
     home = Repository.objects.earliest("pk")  # filters by repository list them all, which a test of lists must not hide
-    top = Envelope.objects.create(key=f"repository:{tree}", kind="repository", parent=fleet, paused_at=now)
-    middle = Envelope.objects.create(key=f"tree:{tree}", kind="tree", parent=top, paused_by=HOSTILE_MARKUP)
+    top = Envelope.objects.create(
+        key=f"repository:{tree}", kind="repository", parent=fleet, ancestors=fleet.lineage, paused_at=now
+    )
+    middle = Envelope.objects.create(
+        key=f"tree:{tree}",
+        kind="tree",
+        parent=top,
+        ancestors=top.lineage,
+        paused_by=HOSTILE_MARKUP,
+        warned_at=now,
+        warning=HOSTILE,
+        progress_limit_micros=1,
+        breaker_opened_at=now,
+    )
+    GatewayProcess.objects.create(host=HOSTILE_MARKUP, pid=tree)
     envelopes = Envelope.objects.bulk_create(
-        Envelope(key=f"agent:{tree}.{n}", kind="agent", parent=middle, paused_at=now, paused_by=HOSTILE)
+        Envelope(
+            key=f"agent:{tree}.{n}",
+            kind="agent",
+            parent=middle,
+            ancestors=middle.lineage,
+            paused_at=now,
+            paused_by=HOSTILE,
+        )
         for n in range(count)
     )
     issues = Issue.objects.bulk_create(
@@ -167,17 +193,68 @@ def fill(count: int) -> None:
         )
         for row in agents
     )
+    talks = Thread.objects.bulk_create(
+        Thread(kind="chat", subject=HOSTILE_MARKUP, root=agents[0], opened_by=HOSTILE_MARKUP, data={"x": HOSTILE})
+        for _ in agents
+    )
+    ThreadMember.objects.bulk_create(
+        ThreadMember(thread=talk, agent=row) for talk, row in zip(talks, agents, strict=True)
+    )
+    ThreadMember.objects.bulk_create(ThreadMember(thread=talk, person=HOSTILE_MARKUP) for talk in talks)
+    said = Post.objects.bulk_create(
+        Post(thread=talk, sender=HOSTILE_MARKUP[:150], kind="blocked", text=HOSTILE, data={"on": HOSTILE})
+        for talk in talks
+    )
     Message.objects.bulk_create(
-        Message(agent=row, sender=HOSTILE_MARKUP[:150], text=HOSTILE, execution_id=uuid4(), reason=HOSTILE[:300])
-        for row in agents
+        Message(agent=row, post=words, execution_id=uuid4(), reason=HOSTILE[:300])
+        for row, words in zip(agents, said, strict=True)
     )
     UpgradeRequest.objects.bulk_create(
         UpgradeRequest(agent=row, wish={"tier": HOSTILE}, reason=HOSTILE, answer=HOSTILE, answered_by=HOSTILE)
         for row in agents
     )
+    Conflict.objects.bulk_create(
+        Conflict(
+            kind="lock",
+            repository="r1",
+            patterns=[HOSTILE, HOSTILE_MARKUP],
+            requester=row,
+            holder=agents[0],
+            arbiter=row,
+            waiter=row,
+            pair=f"{row.pk}:0",
+            thread_id=1,
+            facts={"reason": HOSTILE, "holder": {"patch": HOSTILE}},
+            detail={"x": HOSTILE},
+            state="decided",
+            choice="sequence",
+            order=[row.pk, agents[0].pk],
+            decided_by=HOSTILE_MARKUP,
+            words=HOSTILE,
+            reason=HOSTILE,
+            default_at=timezone.now(),
+        )
+        for row in agents
+    )
+    AppliedPlan.objects.bulk_create(
+        AppliedPlan(
+            agent=row,
+            tree=agents[0],
+            revision=row.pk,
+            actor=HOSTILE_MARKUP[:150],
+            base=f"0-{row.pk}",
+            digest="x",
+            changes=[{"kind": HOSTILE_MARKUP, "id": "a1", "goal": HOSTILE}],
+            todo={"new": [{"name": HOSTILE}]},
+            error=HOSTILE[:1000],
+        )
+        for row in agents
+    )
     SweepSlot.objects.bulk_create(SweepSlot(name=f"{HOSTILE_MARKUP[:30]} {tree}.{n}") for n in range(count))
     for row in agents[:2]:
-        grid_events.append_events(stream=row.stream, root=row.root_key, events=[("note", {"text": HOSTILE})])
+        grid_events.append_events(
+            stream=row.stream, root=row.root_key, events=[("agent.wish-not-met", {"why": HOSTILE})]
+        )
 
 
 def page(model: Any, kind: str, *args: Any) -> str:

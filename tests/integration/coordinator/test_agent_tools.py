@@ -139,7 +139,7 @@ def test_what_belongs_to_others_is_answered_for_like_what_does_not_exist(web, ru
     answers = [web.rest(run.headers, name, **{key: who}, **rest) for who in [*foreign, *unknown]]
     assert {status for status, _ in answers} == {422}
     assert len({answer["error"] for _, answer in answers}) == 1, answers
-    assert not Message.objects.filter(sender=f"agent:{run.agent_id}").exists()
+    assert not Message.objects.filter(post__sender=f"agent:{run.agent_id}").exists()
     assert not UpgradeRequest.objects.exclude(state="open").exists()
     assert not Nudge.objects.filter(agent__in=[grandchild, other], source="parent").exists()
 
@@ -229,7 +229,7 @@ def test_children_are_spawned_shown_and_talked_to(web, run):
     told = web.rest(run.headers, "get_children")[1]
     assert told["result"]["children"][0]["says"] == "testing, 2 of 5"
     assert told["notes"] == [f"Message from agent {child['agent']}, one of your children:\nhalf way"]
-    row = Message.objects.get(text="half way")
+    row = Message.objects.get(post__text="half way")
     assert (row.state, row.channel, row.execution_id) == ("seen", "tool", run.execution_id)
     assert web.rest(run.headers, "nudge", agent=child["agent"])[1]["result"]["reason"].startswith("execution")
 

@@ -230,7 +230,7 @@ def test_a_budget_is_raised_for_the_scope_that_is_named(tmp_path: Path) -> None:
         (("raise", "--tree", "1"), "--executions"),
         (("raise", "--executions", "5"), "--tree"),
         (("show", "--executions", "5"), "budget raise"),
-        (("raise", "--tree", "1", "--wall-seconds", "1"), "give more"),
+        (("raise", "--tree", "1", "--wall-seconds", "1"), "give no less than that"),
     ):
         said = run("budget", *args)
         assert said.code == 2

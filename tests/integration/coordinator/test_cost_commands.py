@@ -35,7 +35,7 @@ def pay(agent: Agent, usd: int | None, tokens: int) -> None:
     """One settled call of the gateway."""
     call = ModelCall(agent=agent, execution_id=uuid4(), provider="anthropic", model="m")
     path = [row.pk for row in budgets.path_of(agent.envelope)]
-    assert spending.reserve(path=path, call=call, usd_micros=usd, tokens=tokens) is None
+    assert not isinstance(spending.reserve(path=path, call=call, usd_micros=usd, tokens=tokens), spending.Shortage)
     assert spending.settle(call.pk, usd_micros=usd, usage=Usage(input_tokens=tokens))
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coordinator import control, messages, sweeps
+from coordinator import control, dispatch, messages, sweeps
 from coordinator.models import Agent, Message
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, LimitExceededError
-from grid import bearers
+from coordinator.public_types import Source
+from grid import bearers, executions
 from grid.models import Execution, InboxItem
-from grid.public_types import OutcomeKind, State
+from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.factories import make_agent, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running
 from tests.integration.coordinator.command_rows import run as command
@@ -73,13 +74,38 @@ def test_a_program_that_listens_gets_it_at_once_and_says_when_it_was_seen(agent)
     assert Message.objects.get().state == "seen"
 
 
+def test_what_a_tools_answer_has_told_is_not_handed_over_as_well(agent):
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    run = running(Agent.objects.get(pk=agent.pk))
+    told = messages.tell(agent.pk, sender="cli:ann", text="once")
+    bearers.record(run.execution_id, fence=run.fence, events=[("message.refused", {"id": str(told.id)})])
+    sweeps.apply_events()
+    looked_at = Message.objects.select_related("post__thread").get(state="queued")
+    assert len(messages.with_answer(run.agent, execution_id=run.execution_id)) == 1
+    receipt = messages.hand_over(run.agent, looked_at)
+    assert (receipt.state, receipt.how) == ("seen", "the running agent got it with a tool's answer")
+    assert Message.objects.get().state == "seen"
+
+
+def test_a_program_has_no_say_about_messages_of_others(agent):
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    running(Agent.objects.get(pk=agent.pk))
+    told = messages.tell(agent.pk, sender="cli:ann", text="stop at the parser")
+    other = running(make_agent(Path(agent.repository.source), title="Another"))
+    name = {"id": str(told.id)}
+    claims = [("agent.inbox", {**name, "state": "seen"}), ("message.refused", name)]
+    assert bearers.record(other.execution_id, fence=other.fence, events=claims)
+    sweeps.apply_events()
+    assert Message.objects.get().state == "delivered"
+
+
 def test_what_a_program_did_not_take_or_see_is_told_otherwise(agent):
     Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
     run = running(Agent.objects.get(pk=agent.pk))
     refused, unseen = (messages.tell(agent.pk, sender="cli:ann", text=text) for text in ("one", "two"))
     bearers.record(run.execution_id, fence=run.fence, events=[("message.refused", {"id": str(refused.id)})])
     sweeps.apply_events()
-    assert [row.text for row in messages.with_answer(run.agent, execution_id=run.execution_id)] == ["one"]
+    assert [row.post.text for row in messages.with_answer(run.agent, execution_id=run.execution_id)] == ["one"]
     end(run, OutcomeKind.BLOCKED)
     assert "two" in prompt_of(again(run)).partition("## Messages")[2]
     assert Message.objects.get(pk=unseen.id).channel == "prompt"
@@ -115,7 +141,7 @@ def test_only_what_can_be_read_is_taken_and_only_so_much(agent, monkeypatch):
 def test_an_agent_that_has_ended_is_told_nothing_and_the_sender_learns_it(agent):
     messages.tell(agent.pk, sender="cli:ann", text="too late")
     control.cancel(agent.pk, actor="cli:ann")
-    assert sweeps.housekeeping()["messages"] == 1
+    assert sweeps.sweep()["messages"] == 1
     assert Message.objects.get().state == "expired"
     said = command("tell", "1", "hello", "--json")
     assert said.code == 1 and said.json["state"] == "undeliverable"
@@ -124,4 +150,22 @@ def test_an_agent_that_has_ended_is_told_nothing_and_the_sender_learns_it(agent)
 def test_the_command_says_how_it_gets_there(agent):
     said = command("tell", "1", "use tabs")
     assert said.code == 0 and "waits: it is told by a run" in said.out
-    assert Message.objects.get().sender.startswith("cli:")
+    assert Message.objects.get().post.sender.startswith("cli:")
+
+
+def test_what_a_run_saw_in_its_last_moment_is_not_told_again(agent):
+    """The program's word and the run's end come in one batch of events."""
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    run = running(Agent.objects.get(pk=agent.pk))
+    told = messages.tell(agent.pk, sender="cli:ann", text="use tabs")
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)  # waits for the run to end, and starts the next one then
+    seen = ("agent.inbox", {"id": str(told.id), "state": "seen"})
+    assert bearers.record(run.execution_id, fence=run.fence, events=[seen])
+    result = Result(outcome=Outcome(kind=OutcomeKind.BLOCKED, summary="stuck"), head=run.agent.base, changed=False)
+    assert executions.end(run.execution_id, token=run.fence, state=State.SUCCEEDED, reason="ended", result=result)
+    sweeps.apply_events()
+    following = run.agent.execution_id
+    assert following != run.execution_id
+    assert "use tabs" not in Execution.objects.get(pk=following).prompt
+    row = Message.objects.get()
+    assert (row.state, row.channel, row.execution_id) == ("seen", "live", run.execution_id)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from coordinator import dispatch, invariants, prompt_library, queries
+from coordinator import budgets, dispatch, invariants, lifecycle, prompt_library, queries, soft_limits
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import AgentState, Source
 from grid import public_events as grid_events
@@ -140,6 +141,31 @@ def test_a_split_is_worked_on_merged_and_resumed(grid_here, repository: Path):
     assert [r.mode for r in queries.executions_of(agent.pk)] == ["resume", "work"]
     assert not any(tracker.get_issue(pk).is_open for pk in tracker.children_ids(agent.issue_id))
     assert invariants.violations() == []
+
+
+def test_ends_and_adoptions_take_rows_in_the_order_of_launches(grid_here, repository: Path, monkeypatch):
+    """Agents, then envelopes, then streams: who takes them crosswise has PostgreSQL end one of two transactions."""
+    taken: list[tuple[str, object]] = []
+
+    def note(module: object, name: str, what: Callable[..., object]) -> None:
+        real = getattr(module, name)
+
+        def noted(*args: object, **kwargs: object) -> object:
+            taken.append((name, what(*args)))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, noted)
+
+    note(dispatch, "locked", lambda agent_id: agent_id)
+    note(soft_limits, "note_progress", lambda envelope: envelope.key)
+    note(budgets, "hold", lambda envelope: envelope.key)
+    note(lifecycle, "record", lambda agent, *events: events[0][0])
+    agent = splitting_agent(repository, child="echo a > a.part", children=parts("a"))
+    start(agent)
+    grid_here.until(lambda: fresh(agent).state == AgentState.DONE)
+    child = Agent.objects.get(parent=agent)
+    assert taken[taken.index(("note_progress", child.stream)) - 1] == ("locked", agent.pk)
+    assert taken[taken.index(("record", "agent.children-made")) - 1] == ("hold", agent.stream)
 
 
 def test_children_run_under_the_profile_and_the_prompt_that_their_parent_names(grid_here, repository: Path):

@@ -59,3 +59,30 @@ def test_work_without_a_report_waits_for_money_and_goes_on_from_its_commits(
     assert Agent.objects.get(pk=agent.pk).state == AgentState.DONE
     assert git(repository, "show", f"{agent.branch}:hi.txt") == "hi"
     assert git(repository, "show", f"{agent.branch}:more.txt") == "more"
+
+
+def test_a_run_that_calls_more_tools_than_it_may_is_stopped_and_keeps_its_commits(
+    grid_here, repository: Path, settings
+):
+    settings.COORDINATOR_TOOL_CALLS = 3
+    steps = [
+        {"call": "write_file", "args": {"path": "hi.txt", "content": "hi"}},
+        {"call": "run_command", "args": {"command": COMMIT}},
+        {"call": "list_files", "args": {}},
+        {"call": "run_command", "args": {"command": "sleep 60"}},
+        {"call": "finish", "args": {"outcome": "done", "summary": "never said"}},
+    ]
+    agent = make_agent(repository)
+    spec = {"adapter": "builtin", "options": {"model": "scripted", "script": json.dumps({"steps": steps})}}
+    Agent.objects.filter(pk=agent.pk).update(spec=spec)
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)
+    grid_here.until_quiet()
+    run, row = Execution.objects.get(subject=agent.subject), Agent.objects.get(pk=agent.pk)
+    assert (run.state, row.state, row.attempts) == ("over_budget", AgentState.BLOCKED, 0)
+    assert "it called 4 tools, and the run might call 3" in row.blocked_reason
+    assert git(repository, "cat-file", "-t", "HEAD") == "commit"
+    assert row.head
+    envelope = agent.envelope
+    envelope.refresh_from_db()
+    assert (envelope.tool_calls_spent, envelope.tool_calls_reserved) == (4, 0)
+    assert invariants.violations() == []

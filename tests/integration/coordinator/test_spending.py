@@ -48,7 +48,8 @@ def new_call(agent: Agent, execution_id: UUID | None = None) -> ModelCall:
 
 def reserve(agent: Agent, path: list[Envelope], usd: int | None = 10, tokens: int = 10, **likely: int) -> UUID | None:
     call = new_call(agent)
-    return None if spending.reserve(path=ids(path), call=call, usd_micros=usd, tokens=tokens, **likely) else call.pk
+    held = spending.reserve(path=ids(path), call=call, usd_micros=usd, tokens=tokens, **likely)
+    return None if isinstance(held, spending.Shortage) else call.pk
 
 
 @pytest.mark.django_db
@@ -99,7 +100,7 @@ def test_tokens_without_a_price_are_counted_as_such(agent):
 def test_a_model_without_a_price_is_refused_where_only_money_is_limited(agent):
     path = path_of(agent, usd_limit_micros=10_000_000)
     short = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=None, tokens=1)
-    assert short is not None
+    assert isinstance(short, spending.Shortage)
     assert short.is_final
     assert "price" in short.words
 
@@ -111,11 +112,11 @@ def test_near_the_limit_one_call_gets_what_is_left_and_the_next_one_waits(agent)
     assert first is not None
     assert tree().usd_reserved_micros == 100
     waits = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
-    assert waits is not None
+    assert isinstance(waits, spending.Shortage)
     assert not waits.is_final
     spending.settle(first, usd_micros=300, usage=Usage(input_tokens=1))
     refused = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
-    assert refused is not None
+    assert isinstance(refused, spending.Shortage)
     assert refused.is_final
     assert list(invariants.budgets_add_up()) == []  # beyond the limit by one call, which the law allows
 
@@ -136,7 +137,7 @@ def test_a_paused_level_sets_nothing_aside(agent):
     path = path_of(agent)
     budgets.pause("fleet", actor="me", now=timezone.now())
     short = spending.reserve(path=ids(path), call=new_call(agent), usd_micros=1, tokens=1)
-    assert short is not None
+    assert isinstance(short, spending.Shortage)
     assert (short.scope, short.is_final) == ("fleet", False)
 
 
@@ -149,7 +150,7 @@ def test_calls_of_ended_executions_and_dead_gateways_are_settled_by_the_sweep(ag
     calls = {}
     for name, (execution, seconds) in ages.items():
         call = new_call(agent, execution.pk)
-        assert spending.reserve(path=ids(path), call=call, usd_micros=10, tokens=10) is None
+        assert not isinstance(spending.reserve(path=ids(path), call=call, usd_micros=10, tokens=10), spending.Shortage)
         ModelCall.objects.filter(pk=call.pk).update(started_at=timezone.now() - timedelta(seconds=seconds))
         calls[name] = call.pk
     assert [violation.law for violation in invariants.model_calls_are_settled()] == ["2 a reservation is released once"]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import dispatch, invariants, profiles, public_api, upgrades
+from coordinator import budgets, dispatch, invariants, profiles, public_api, upgrades
 from coordinator.capability import ALL_TOOLS, Capability, allows_model, as_json, from_json, is_within
 from coordinator.models import Agent, AuditEntry, Message, RepositoryPolicy, UpgradeRequest
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
@@ -42,6 +42,20 @@ def launched(agent: Agent, profile: str = "") -> Agent:
     return fresh(agent)
 
 
+def last_run(agent: Agent) -> Execution:
+    run = fresh(agent).execution
+    assert run is not None
+    return run
+
+
+def over(agent: Agent) -> None:
+    """Its run has ended, and the next one may start."""
+    run = last_run(agent)
+    Execution.objects.filter(pk=run.pk).update(state="failed")
+    budgets.settle(execution_id=run.pk, executions=1, wall_seconds=1)
+    Agent.objects.filter(pk=agent.pk).update(is_applied=True)
+
+
 @pytest.fixture
 def root(repository: Path, db: None) -> Agent:
     return launched(make_agent(repository))
@@ -69,7 +83,7 @@ def test_a_parent_grants_what_it_holds_and_no_more(root: Agent, child: Agent) ->
     assert is_within(held(child), held(root))
     assert "run_command" in held(child).tools and "nudge" not in held(child).tools
     assert held(child).tier == 2
-    assert kinds(child)[-3:] == ["upgrade.requested", "upgrade.granted", "nudge.deferred"]
+    assert kinds(child)[-4:] == ["upgrade.requested", "message.told", "upgrade.granted", "nudge.deferred"]
     entry = AuditEntry.objects.get(action="upgrade_granted")
     assert (entry.actor, entry.target) == (root.stream, child.stream)
     assert list(invariants.capabilities_only_shrink()) == []
@@ -78,8 +92,7 @@ def test_a_parent_grants_what_it_holds_and_no_more(root: Agent, child: Agent) ->
 def test_a_grant_stays_when_the_agent_is_launched_again(root: Agent, child: Agent) -> None:
     asked = upgrades.request(child.pk, wish={"tools": ["run_command"]}, **CODES)
     upgrades.answer(asked.id, by="cli:me", is_granted=True)
-    Execution.objects.filter(subject=child.subject).update(state="failed")
-    Agent.objects.filter(pk=child.pk).update(is_applied=True)
+    over(child)
     launched(child, "micro")
     assert "run_command" in held(child).tools
     profile = grid.profile_of(fresh(child).execution_id)
@@ -175,15 +188,31 @@ def test_a_waiting_parent_is_started_to_answer_once(root: Agent, child: Agent) -
 def test_a_parent_that_runs_is_told(root: Agent, child: Agent) -> None:
     upgrades.request(child.pk, wish={"tier": 3}, **CODES)
     message = Message.objects.get()
-    assert (message.agent_id, message.sender) == (root.pk, child.stream)
-    assert "asks for more" in message.text
+    assert (message.agent_id, message.post.sender, message.post.kind) == (root.pk, child.stream, "upgrade_request")
+    assert "asks for more" in message.post.text and message.post.data["request"] == UpgradeRequest.objects.get().pk
     assert dispatch.nudge(root.pk, source=Source.SWEEP).answer == Answer.DEFERRED
+
+
+def test_the_answer_reaches_the_run_that_asked_and_the_next_one(root: Agent, child: Agent) -> None:
+    asked = upgrades.request(child.pk, wish={"tools": ["run_command"]}, **CODES)
+    upgrades.answer(asked.id, by=root.stream, is_granted=True, words="use it well")
+    words = f"Your request {asked.id} was granted by {root.stream}: tools run_command.\nuse it well"
+    assert Message.objects.get(agent=child).post.text == words
+    over(child)
+    launched(child, "micro")
+    assert words in last_run(child).prompt
+    second = upgrades.request(child.pk, wish={"tools": ["nudge"]}, **CODES)
+    upgrades.answer(second.id, by=root.stream, is_granted=False)
+    over(child)
+    launched(child, "micro")
+    prompt = last_run(child).prompt
+    assert f"Your request {second.id} for more was refused by {root.stream}" in prompt
 
 
 def test_an_agent_that_gave_up_for_want_of_more_goes_on_when_it_is_granted(root: Agent, child: Agent) -> None:
     asked = upgrades.request(child.pk, wish={"tier": 3}, **CODES)
-    Execution.objects.filter(subject=child.subject).update(state="succeeded")
-    Agent.objects.filter(pk=child.pk).update(state=AgentState.BLOCKED, is_applied=True)
+    over(child)
+    Agent.objects.filter(pk=child.pk).update(state=AgentState.BLOCKED)
     assert dispatch.nudge(child.pk, source=Source.SWEEP).decision["code"] == "blocked"
     upgrades.answer(asked.id, by=root.stream, is_granted=True)
     assert fresh(child).state == AgentState.QUEUED

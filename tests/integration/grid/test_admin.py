@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from grid import models
-from grid.models import Event, EventCursor, EventStream, Execution, Host, InboxItem
+from grid.models import Event, EventCursor, EventStream, Execution, FileLock, Host, InboxItem, LockSpace
 from grid.public_types import State
 from tests.integration.admin_pages import HOSTILE, HOSTILE_MARKUP, checked, links
 
@@ -68,6 +68,22 @@ def fill(count: int) -> Execution:
     EventStream.objects.bulk_create(EventStream(name=f"agent:{row.pk}", root="tree:1", seq=0) for row in rows)
     InboxItem.objects.bulk_create(
         InboxItem(execution=row, key=HOSTILE_MARKUP[:40], sender=HOSTILE[:150], text=HOSTILE) for row in rows
+    )
+    spaces = LockSpace.objects.bulk_create(
+        LockSpace(repository=f"{HOSTILE_MARKUP[:40]}{row.pk}"[:64], token=1) for row in rows
+    )
+    FileLock.objects.bulk_create(
+        FileLock(
+            repository=space.repository,
+            execution=row,
+            pattern=HOSTILE[:400],
+            key=HOSTILE[:400],
+            state="held",
+            token=1,
+            reason=HOSTILE[:300],
+            asked_at=timezone.now(),
+        )
+        for space, row in zip(spaces, rows, strict=True)
     )
     EventCursor.objects.bulk_create(EventCursor(name=f"reader {row.pk}") for row in rows)
     events = [Event(stream=row.stream, seq=1, root="tree:1", kind="x", body={"text": HOSTILE}) for row in rows]

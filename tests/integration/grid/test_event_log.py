@@ -6,11 +6,13 @@ import threading
 import time
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from grid import event_log
 from grid.event_log import Position
 from grid.models import Event
+
+pytestmark = pytest.mark.made_up_events
 
 
 @pytest.mark.django_db
@@ -75,3 +77,22 @@ def test_slow_and_fast_writers_lose_no_event_to_a_polling_reader():
     done.set()
     reader.join(20)
     assert len(seen) == len(set(seen)) == writers * per_writer == Event.objects.count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_events_at_once_are_stored_as_they_are():
+    """From some number on PostgreSQL gets them by COPY, with rules of its own for what a text may hold."""
+    texts = ["plain", "tab\tand\nline\\n", "\\N", "\\.", "é\u2028\U0001f600", '"quoted"', "", "a\\"]
+    events = [("x", {"text": texts[number % len(texts)], "n": number}) for number in range(200)]
+    event_log.append(stream="s", root="r\\t", events=events)
+    found = event_log.read_stream("s")
+    assert [(event.kind, event.body) for event in found] == events
+    assert {event.root for event in found} == {"r\\t"} and [event.seq for event in found] == list(range(1, 201))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_number_that_is_taken_undoes_all_of_a_burst():
+    event_log.append(stream="s", root="r", events=[("x", {})])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        event_log.insert_numbered(stream="s", root="r", first_seq=1, events=[("x", {})] * 100)
+    assert Event.objects.count() == 1

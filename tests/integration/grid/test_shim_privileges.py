@@ -25,7 +25,7 @@ HOST = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path; from grid import processes; from grid.shim import reaper
 if sys.argv[4] == "hide":
-    processes.set_not_dumpable()
+    reaper.prctl(reaper.PR_SET_DUMPABLE, 0)
 if sys.argv[4] == "without SETPCAP":
     reaper.prctl(reaper.PR_CAPBSET_DROP, 8)
 print(processes.start_shim(host_dir=Path(sys.argv[2]), spec_path=Path(sys.argv[3]), python=sys.executable).name, flush=True)

@@ -113,3 +113,12 @@ def test_a_host_that_takes_over_repeats_nothing(watch: Watch) -> None:
     successor = watched(Execution.objects.get(pk=watch.id), "agent")
     successor.catch_up(polls=8)
     assert said(watch) == ["one", "two", "three"]
+
+
+def test_a_bearer_token_that_an_agent_prints_is_in_no_event(watch: Watch) -> None:
+    """`env` prints it, and events go to pages, exports and queues of others."""
+    token = "agx_" + "t" * 43
+    spool(watch, f"AGENTGRID_TOKEN={token}", json.dumps({"said": token}))
+    watch.catch_up(polls=8)
+    assert said(watch)[0] == "AGENTGRID_TOKEN=agx_…"
+    assert all(token not in json.dumps(body) for body in Event.objects.values_list("body", flat=True))

@@ -64,6 +64,7 @@ def test_configured_secrets_never_appear(settings: Settings, monkeypatch: pytest
     settings.SECRET_KEY = 'key-with-"quote"-and-ü'
     settings.CELERY_BROKER_URL = "sqs://AKIAEXAMPLE:abc%2Fdef%2Bghi@sqs.example.com"
     settings.REDIS_URL = "redis://:redis-password@cache:6379/0"
+    settings.GRID_BUS_URL = "sqs://AKIAEXAMPLE:bus%2Fsecret@sqs.example.com/events.fifo"
     monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "database-password")
     settings.TRACKER_WEBHOOK_SECRET = "webhook-secret"
     settings.GATEWAY = {"anthropic": {"url": "https://api.anthropic.com", "key": "model-key"}}
@@ -73,6 +74,8 @@ def test_configured_secrets_never_appear(settings: Settings, monkeypatch: pytest
         "abc/def+ghi",
         "abc%2Fdef%2Bghi",
         "redis-password",
+        "bus/secret",
+        "bus%2Fsecret",
         "database-password",
         "webhook-secret",
     ]

@@ -48,7 +48,8 @@ def test_percentiles_of_a_known_sample():
 def test_names_choose_benchmarks_whole_by_prefix_or_by_figure():
     names = [benchmark.name for benchmark in BENCHMARKS]
     assert [one.name for one in select([])] == names
-    assert [one.name for one in select(["resume"])] == ["resume.query.sqlite", "resume.query.postgres"]
+    assert [one.name for one in select(["resume.query"])] == ["resume.query.sqlite", "resume.query.postgres"]
+    assert [one.name for one in select(["resume"])] == [one for one in names if one.startswith("resume.")]
     assert [one.name for one in select(["dispatch.sqs.p95", "memory.agent"])] == ["dispatch.sqs", "memory.agent"]
     with pytest.raises(PerfError, match=r"dispatch\.filesystem"):
         select(["resum"])
@@ -64,6 +65,20 @@ def test_the_names_of_the_figures_are_stable():
         "memory.agent",
         "resume.query.sqlite",
         "resume.query.postgres",
+        "events.ingest.sqlite",
+        "events.ingest.postgres",
+        "events.readers.sqlite.missed",
+        "events.readers.sqlite.doubled",
+        "events.readers.sqlite.rate",
+        "events.readers.postgres.missed",
+        "events.readers.postgres.doubled",
+        "events.readers.postgres.rate",
+        "locks.acquire_release.sqlite",
+        "locks.acquire_release.postgres",
+        "budget.reserve_settle.sqlite",
+        "budget.reserve_settle.postgres",
+        "resume.children.queries",
+        "resume.children.ms",
         "intake.rate",
         "intake.p99",
         "gateway.first_byte.p50",

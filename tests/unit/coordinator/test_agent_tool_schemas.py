@@ -37,7 +37,16 @@ def test_a_schema_stands_alone_and_every_client_can_read_it(name):
 
 def test_children_are_described_to_their_last_field():
     child = schemas.plain(TOOLS["spawn_agents"].schema)["properties"]["children"]["items"]
-    assert set(child["properties"]) == {"key", "title", "body", "blocked_by", "acceptance", "profile", "prompt"}
+    assert set(child["properties"]) == {
+        "key",
+        "title",
+        "body",
+        "blocked_by",
+        "acceptance",
+        "profile",
+        "prompt",
+        "footprint",
+    }
     assert child["required"] == ["key", "title"]
 
 

@@ -23,7 +23,11 @@ FLEET = FleetLimits(
     tree_executions=100,
     tree_wall_seconds=28_800,
 )
-UNCAPPED = {"memory_bytes", "processes"}
+UNCAPPED = {
+    *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_children"),
+    *("spend_without_progress_usd", "day_usd", "day_tokens", "day_executions"),
+}
+"""Where the fleet's 0 means no cap."""
 
 
 def test_without_a_file_the_fleets_limits_hold():

@@ -178,7 +178,7 @@ def test_durations_are_short(seconds: float, said: str) -> None:
         (event("nudge.deferred", reason="the fleet is paused"), ["not now: the fleet is paused"]),
         (event("task.ended", to="lost", reason="host gone"), ["execution lost: host gone"]),
         (event("agent.spawned", phase="verify-2"), ["acceptance command 2 started"]),
-        (event("agent.exited", phase="agent", end="exit 1", seconds=2.04), ["agent ended: exit 1 after 2.0 s"]),
+        (event("agent.done", phase="agent", end="exit 1", seconds=2.04), ["agent ended: exit 1 after 2.0 s"]),
         (event("agent.output", stream="err", lines=["a", "b\nc"]), ["! a", "! b", "! c"]),
         (event("agent.output", stream="out", text="x", truncated=True), ["| x", "[… cut]"]),
         (event("agent.message", text="one\ntwo"), ["> one", "> two"]),

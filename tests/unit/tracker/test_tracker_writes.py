@@ -12,7 +12,7 @@ from tracker.public_types import Write, WriteKind
 
 GOOD: dict[WriteKind, dict[str, Any]] = {
     WriteKind.CREATE_ISSUE: {"title": "T", "body": "B", "labels": ["x"], "parent": "1", "blockers": [{"from": "k"}]},
-    WriteKind.LINK_CHILD: {"parent": "1", "child": {"from": "k"}, "after": "2"},
+    WriteKind.LINK_CHILD: {"parent": "1", "child": {"from": "k"}, "after": "2", "replace": True},
     WriteKind.SET_BLOCKERS: {"ref": "1", "blockers": ["2", {"from": "k"}]},
     WriteKind.SET_STATE: {"ref": "1", "state": ""},
     WriteKind.UPSERT_COMMENT: {"ref": "1", "slot": "status", "data": {}, "markdown": "M"},
@@ -23,8 +23,9 @@ GOOD: dict[WriteKind, dict[str, Any]] = {
     WriteKind.REOPEN: {"ref": "1"},
     WriteKind.OPEN_CHANGE: {"ref": "1", "head": "agent/1-x", "base": "main", "title": "T", "body": "B"},
     WriteKind.MARK_READY: {"ref": "1", "head": "agent/1-x"},
+    WriteKind.EDIT: {"ref": "1", "title": "T", "body": "B"},
 }
-OPTIONAL = {"body", "labels", "parent", "blockers", "after", "data", "comment"}
+OPTIONAL = {"body", "labels", "parent", "blockers", "after", "replace", "data", "comment"}
 
 
 def write(kind: WriteKind, payload: dict[str, Any], **fields: str) -> Write:
@@ -53,6 +54,7 @@ def test_only_optional_fields_may_be_none_or_missing(kind: WriteKind, field: str
         (WriteKind.LINK_CHILD, "parent"),
         (WriteKind.SET_BLOCKERS, "blockers"),
         (WriteKind.OPEN_CHANGE, "body"),
+        (WriteKind.EDIT, "body"),
     }
     for payload in (without, {**without, field: None}):
         if is_optional:

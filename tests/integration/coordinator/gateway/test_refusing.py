@@ -134,7 +134,7 @@ def test_the_agent_is_warned_once_at_80_percent(world):
     world.limit(usd_limit_micros=2_400)  # each call costs 1,000
     for _ in range(2):
         assert world.message(max_tokens=1).status_code == 200
-    warned = Event.objects.filter(kind="budget.warned")
+    warned = Event.objects.filter(kind="budget.warned", stream__startswith="execution:")
     assert [event.body["percent"] for event in warned] == [83]
     assert "83 %" in spending.warning_for(world.agent)
     assert spending.warning_for(world.agent) == ""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from grid.agents import registry
-from grid.agents.base import ParsedEvent, RunFiles, Verdict
+from grid.agents.base import ParsedEvent, RunFiles, Verdict, Wiring
 from grid.agents.claude_stream import ClaudeParser
 from grid.agents.errors import InvalidOptionsError
 from grid.phases import Ended
@@ -298,7 +298,10 @@ def test_a_session_is_taken_up_where_it_was_kept() -> None:
     [
         ({}, "model: Field required"),
         ({"model": "--help"}, "model: String should match"),
-        ({"model": MODEL, "extra_args": ["--add-dir", "/"]}, "unknown key 'extra_args'; known keys: base_url,"),
+        (
+            {"model": MODEL, "extra_args": ["--add-dir", "/"]},
+            "unknown key 'extra_args'; known keys: ask_locks, base_url,",
+        ),
         ({"model": MODEL, "tool": ["Read"]}, "unknown key 'tool'; did you mean 'tools'?"),
         ({"model": MODEL, "tools": []}, "tools: List should have at least 1 item"),
         ({"model": MODEL, "tools": ["--dangerously-skip-permissions"]}, "tools.0: String should match"),
@@ -335,3 +338,35 @@ def test_a_whole_run_takes_the_options(tmp_path: Path) -> None:
     assert ran.verdict.ok, ran.verdict
     assert total(ran.events, "input_tokens") == 30
     assert total(ran.events, "output_tokens") == 7
+
+
+def test_an_edit_that_our_hook_forbade_does_not_fail_the_run() -> None:
+    """The model was told who has the lock, and goes on; a denial of another call counts as before."""
+    blocked = "PreToolUse:Edit hook error: [/h/bin/gridctl guard]: app.py is locked by agent 3: work on something else."
+    lines = [*WORK, assistant("msg_4", call("Edit", 3), fresh=1, cached=0), answer(3, blocked, is_error=True)]
+    denial = {"tool_name": "Edit", "tool_use_id": "toolu_3", "tool_input": {}}
+
+    assert judged([*lines, result(result="Went on elsewhere.", permission_denials=[denial])]).ok
+    other = {**denial, "tool_use_id": "toolu_9"}
+    assert judged([*lines, result(permission_denials=[denial, other])]).reason == "the tool 'Edit' was denied"
+
+
+@pytest.mark.parametrize(
+    ("grid_tools", "given", "asks"),
+    [
+        (("acquire_lock", "finish"), {}, True),
+        (("acquire_lock",), {"ask_locks": False}, False),
+        (("finish",), {}, False),
+        (("finish",), {"ask_locks": True}, False),
+    ],
+)
+def test_hooks_come_with_the_right_to_lock(grid_tools: tuple[str, ...], given: dict[str, Any], asks: bool) -> None:
+    wiring = Wiring(mcp_url="http://127.0.0.1:1/mcp", grid_tools=grid_tools)
+    wired = registry.get("claude").wired(options={"model": MODEL, **given}, wiring=wiring)
+    launch = registry.get("claude").launch(options=wired.options, files=FILES, prompt="x")
+
+    assert ("--bare" in launch.argv) != asks
+    assert ("--restricted" in launch.argv) == asks
+    assert (".agentgrid/claude-hooks.json" in launch.files) == asks
+    if asks:
+        assert str(FILES.home / ".agentgrid/claude-hooks.json") in launch.argv

@@ -125,7 +125,7 @@ def test_layers_hide_each_other_and_reach_through() -> None:
 
     assert (worker.sandbox, worker.prompt) == ("bwrap", "ours")
     assert worker.origin["prompt"] == "base (.agentgrid.yml)"
-    assert [list(mixin) for mixin in worker.mixins] == [["retry"]]
+    assert [list(mixin) for mixin in worker.mixins] == [["file_lock"], ["retry"]]
 
 
 def test_a_part_of_a_file_keeps_its_lines() -> None:
@@ -148,7 +148,7 @@ WRONG = [
         "add_tools:\n- read_file\n- raed_file",
         "(profile child:3): add_tools: unknown tool 'raed_file'; did you mean 'read_file'?",
     ),
-    ("remove_tools: [x]", "remove_tools: unknown tool 'x'; there are: answer_upgrade, "),
+    ("remove_tools: [x]", "remove_tools: unknown tool 'x'; there are: acquire_lock, answer_upgrade, "),
     ("mixins:\n- trace\n- rety: {}", "(profile child:3): mixins: unknown mixin 'rety'; did you mean 'retry'?"),
     ("mixins: [{retry: {attempt: 1}}]", "mixin 'retry': unknown option 'attempt'; did you mean 'attempts'?"),
     ("mixins: [{retry: false}]", "mixins: 'retry' is not there to be taken away; there are: none"),

@@ -1,0 +1,124 @@
+"""`events follow`: from any place in the log, on again later, through a restart of the database, until Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from agentgrid.supervisor import ROOT
+from coordinator.management import following
+from grid import event_log
+from grid.public_events import Position
+from tests.acceptance.test_database_restart import restart
+from tests.factories import make_git_repository
+from tests.integration.coordinator.command_rows import care, run, submitted
+
+pytestmark = pytest.mark.made_up_events
+
+
+def happen(*kinds: str, stream: str = "agent:7", root: str = "tree:7") -> None:
+    event_log.append(stream=stream, root=root, events=[(kind, {}) for kind in kinds])
+
+
+def follow(*args: str) -> list[dict[str, Any]]:
+    done = run("events", "follow", "--no-wait", "--json", *args)
+    assert done.code == 0, done.error
+    return done.records
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_reads_from_the_start_from_a_cursor_or_from_now():
+    happen("x.a", "x.b", "y.c", "x.d")
+    seen = follow("--from-start")
+    assert [one["kind"] for one in seen] == ["x.a", "x.b", "y.c", "x.d"]
+    assert [one["seq"] for one in seen] == [1, 2, 3, 4]
+    assert follow("--after", seen[-1]["cursor"]) == []
+    assert [one["kind"] for one in follow("--after", seen[1]["cursor"])] == ["y.c", "x.d"]
+    assert follow() == [], "only what happens from now"
+    assert [one["kind"] for one in follow("--from-start", "--kinds", "y.,x.d")] == ["y.c", "x.d"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_to_go_on_is_told_also_when_nothing_was_wanted():
+    happen("x.a", "x.b")
+    out, errors = io.StringIO(), io.StringIO()
+    call_command("events", "follow", "--no-wait", "--from-start", "--kinds", "none.", stdout=out, stderr=errors)
+    assert out.getvalue() == ""
+    place = errors.getvalue().strip().removeprefix("go on with: --after ")
+    assert follow("--after", place) == []
+    happen("x.c")
+    assert [one["kind"] for one in follow("--after", place)] == ["x.c"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_an_issue_it_shows_its_tree_only(tmp_path: Path):
+    agent = submitted(care(tmp_path))
+    happen("x.a", stream="agent:999", root="tree:999")
+    seen = follow(agent.issue, "--from-start")
+    assert seen and {one["root"] for one in seen} == {f"tree:{agent.root_id}"}
+    assert {one["issue"] for one in seen} <= {agent.issue, ""}
+
+
+@pytest.mark.parametrize("text", ["", "7", "0.-1", "a.b", "1.2.3", f"0.{2**63}", "9" * 30 + ".1", "1. 2"])
+def test_what_is_no_cursor_is_refused_with_an_example(text):
+    with pytest.raises(ArgumentTypeError, match=r"like 0\.1234"):
+        following.cursor(text)
+
+
+def test_cursors_survive_being_written():
+    for place in (Position(), Position(0, 5), Position(2**40, 2**62)):
+        assert following.cursor(following.written(place)) == place
+
+
+@pytest.mark.timeout(170)
+def test_it_goes_on_through_a_restart_of_the_database(new_stack, postgres_server, tmp_path):
+    stack = new_stack(database="postgres")
+    repository = make_git_repository(tmp_path / "app")
+    errors = tmp_path / "errors"
+
+    def submit(title: str) -> None:
+        stack.manage("submit", "--repo", str(repository), "--title", title, "--agent", "command", "--command", "true")
+
+    submit("Before")
+    with errors.open("w") as file:
+        follower = subprocess.Popen(
+            [sys.executable, "manage.py", "events", "follow", "--from-start", "--json"],
+            cwd=ROOT,
+            env=stack.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    try:
+        seen = [json.loads(follower.stdout.readline())]
+        restart(postgres_server)
+        submit("After")
+        # The numbers of trees may jump: the server gives some away that it had set aside.
+        while len({one["root"] for one in seen if one["root"].startswith("tree:")}) < 2:
+            seen.append(json.loads(follower.stdout.readline()))
+        follower.send_signal(signal.SIGINT)
+        rest = follower.stdout.read()
+        follower.wait(60)
+    finally:
+        follower.kill()
+        follower.wait()
+        follower.stdout.close()
+    seen += [json.loads(line) for line in rest.splitlines()]
+    assert follower.returncode == 130, errors.read_text()
+    assert "Traceback" not in errors.read_text()
+    place = errors.read_text().splitlines()[-1].removeprefix("go on with: --after ")
+    assert place == seen[-1]["cursor"]
+    rest = stack.manage("events", "follow", "--json", "--no-wait", "--after", place).stdout
+    seen += [json.loads(line) for line in rest.splitlines()]
+    whole = stack.manage("events", "follow", "--json", "--no-wait", "--from-start").stdout
+    assert seen == [json.loads(line) for line in whole.splitlines()], "nothing twice, nothing left out"

@@ -1,0 +1,86 @@
+"""What follows from the locks and footprints of others."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from coordinator.footprints import (
+    MOST_PATIENCE,
+    PATIENCE,
+    LockMode,
+    Neighbour,
+    Standing,
+    Verdict,
+    checked,
+    in_the_way,
+    in_words,
+    judge,
+    of,
+    waited,
+)
+from coordinator.public_errors import InvalidInputError
+from grid.public_paths import LockView
+
+NOW = datetime(2026, 11, 28, 8, 0, tzinfo=UTC)
+LOCK = LockView(
+    id=1,
+    repository="r1",
+    pattern="app.py",
+    mode="write",
+    state="held",
+    execution_id=UUID(int=1),
+    subject="issue:1",
+    token=3,
+    since=NOW,
+    until=NOW,
+)
+NOTHING, LOCKED, STALE = Standing(), Standing(locked=[LOCK]), Standing(stale=[LOCK])
+NO_TIME = timedelta()
+
+
+@pytest.mark.parametrize(
+    ("standing", "mode", "since", "expected"),
+    [
+        (NOTHING, LockMode.ENFORCED, NO_TIME, Verdict.TAKE),
+        (LOCKED, LockMode.OFF, NO_TIME, Verdict.TAKE),
+        (STALE, LockMode.OFF, NO_TIME, Verdict.TAKE),
+        (LOCKED, LockMode.ADVISORY, NO_TIME, Verdict.RECORD),
+        (STALE, LockMode.ADVISORY, NO_TIME, Verdict.RECORD),
+        (LOCKED, LockMode.ENFORCED, NO_TIME, Verdict.WAIT),
+        (LOCKED, LockMode.ENFORCED, PATIENCE, Verdict.ASK),
+        (LOCKED, LockMode.ENFORCED, MOST_PATIENCE, Verdict.RECORD),
+        (STALE, LockMode.ENFORCED, NO_TIME, Verdict.REFUSE),
+        (STALE, LockMode.ENFORCED, MOST_PATIENCE, Verdict.REFUSE),
+        (Standing(stale=[LOCK], locked=[LOCK]), LockMode.ENFORCED, NO_TIME, Verdict.REFUSE),
+    ],
+)
+def test_what_becomes_of_work(standing: Standing, mode: LockMode, since: timedelta, expected: Verdict) -> None:
+    assert judge(standing, mode=mode, waited=since) == expected
+
+
+def test_how_long_an_end_has_waited() -> None:
+    assert waited(NOW - PATIENCE, NOW) == PATIENCE
+    assert waited(NOW + PATIENCE, NOW) == NO_TIME, "a clock that was put back"
+    assert waited(None, NOW) == NO_TIME
+
+
+def test_a_footprint_is_read_leniently_and_checked_strictly() -> None:
+    assert of({"footprint": ["./src//a.py", "/etc", 5, "src/*"]}) == ("src/a.py", "src/*")
+    assert of({}) == of({"footprint": "src"}) == of({"footprint": None}) == ()
+    assert checked(["src/", "./src", "docs/*"]) == ["src", "docs/*"]
+    with pytest.raises(InvalidInputError, match="footprint: '/etc' is absolute"):
+        checked(["src", "/etc"])
+    with pytest.raises(InvalidInputError, match="at most 50"):
+        checked(f"f{number}" for number in range(51))
+
+
+def test_who_is_in_the_way() -> None:
+    parser = Neighbour(agent_id=1, name="1.1 The parser", patterns=("docs", "src/**"))
+    printer = Neighbour(agent_id=2, name="1.2 The printer", patterns=("out",))
+    found = in_the_way(["src/app.py"], [parser, printer])
+    assert [(other.agent_id, pattern) for other, pattern in found] == [(1, "src/**")]
+    assert in_words(found) == "1.1 The parser (src/**)"
+    assert in_words([]) == ""
