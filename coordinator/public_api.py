@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
 from coordinator import (
-    asked,
     auditing,
     board,
     budget_history,
     budget_rules,
     budgets,
     catalogue,
-    conflict_views,
-    conflict_words,
     control,
-    conversations,
     definitions,
     dispatch,
     inbound,
     invariants,
     limits,
-    locking,
-    messages,
     outbox,
-    plan_diff,
-    plans,
     profiles,
     prompt_library,
     queries,
@@ -38,29 +28,19 @@ from coordinator import (
     submissions,
     sweeps,
     sync,
-    thread_rows,
-    threads,
     upgrades,
-    vocabulary,
 )
 from coordinator import overview as overviews
 from coordinator.board import Difference
 from coordinator.budget_history import Movement
-from coordinator.conflict_views import ConflictView
 from coordinator.control import Touched
-from coordinator.locking import LockRow
-from coordinator.messages import Receipt
-from coordinator.models import Agent
-from coordinator.plans import Preview as PlanPreview
 from coordinator.public_types import (
     AgentView,
     Decision,
     EnvelopeView,
-    MessageKind,
     NudgeView,
     ScopeKind,
     Submission,
-    ThreadKind,
     Violation,
 )
 from coordinator.queries import Explanation
@@ -68,14 +48,10 @@ from coordinator.rebuild import Rebuilt
 from tracker.public_types import RepositoryView
 
 __all__ = [
-    "ConflictView",
     "Difference",
     "Explanation",
-    "LockRow",
     "Movement",
-    "PlanPreview",
     "Rebuilt",
-    "Receipt",
     "Touched",
 ]
 
@@ -97,18 +73,6 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
     """Ask for a look at an agent now; the answer is stored. Raises AgentNotFoundError."""
     return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)
-
-
-def tell(agent_id: int, *, actor: str, text: str, kind: MessageKind = MessageKind.CHAT) -> Receipt:
-    """Say something to an agent; the answer says how it gets there.
-
-    Raises AgentNotFoundError, InvalidInputError, LimitExceededError.
-    """
-    receipt = messages.tell(agent_id, sender=actor, text=text, kind=kind)
-    control.audit(actor, "tell", f"agent:{agent_id}", {"message": receipt.id, "state": receipt.state})
-    if kind in vocabulary.ASKING:
-        asked.wake([agent_id])
-    return receipt
 
 
 def retry(agent_id: int, *, actor: str) -> Decision | None:
@@ -220,50 +184,6 @@ def repair_board(repository_id: int, found: Sequence[Difference], *, actor: str)
     return board.repair(repository_id, found, actor=actor)
 
 
-# --- conversations ---------------------------------------------------------------------------------------------
-
-list_threads = conversations.list_threads
-get_thread = conversations.get_thread
-posts_of_thread = conversations.posts_of
-said_to = conversations.said_to
-join_thread = thread_rows.join
-leave_thread = thread_rows.leave
-close_thread = threads.close
-
-
-def open_thread(
-    agent_ids: Sequence[int], *, actor: str, subject: str, expires_at: datetime | None = None
-) -> conversations.ThreadView:
-    """Open a conversation with agents, as a person, who is in it. Raises AgentNotFoundError, InvalidInputError."""
-    members = [queries.row_of(pk) for pk in dict.fromkeys(agent_ids)]
-    thread = threads.open_thread(
-        kind=ThreadKind.CHAT, subject=subject, members=members, opened_by=actor, expires_at=expires_at
-    )
-    return conversations.get_thread(thread.pk)
-
-
-def bridge_agents(one: int, other: int, *, actor: str, subject: str = "") -> conversations.ThreadView:
-    """Let two agents of any trees write to each other, in this thread and directly, until it is closed."""
-    thread = threads.bridge(queries.row_of(one), queries.row_of(other), actor=actor, subject=subject)
-    return conversations.get_thread(thread.pk)
-
-
-def post_to_thread(
-    thread_id: int,
-    *,
-    actor: str,
-    text: str,
-    kind: MessageKind = MessageKind.CHAT,
-    data: Mapping[str, Any] | None = None,
-) -> conversations.PostView:
-    """Say something in a thread, as a person, who joins it by that.
-
-    Raises ThreadNotFoundError, NotAllowedError, InvalidInputError.
-    """
-    said = threads.post(thread_id, sender=actor, kind=kind, text=text, data=data)
-    return conversations.post_view(said.pk)
-
-
 # --- profiles, prompts, upgrades -------------------------------------------------------------------------------
 
 
@@ -286,30 +206,6 @@ prompt_versions = prompt_library.versions
 prompt_scope = prompt_library.tree_scope
 find_upgrades = upgrades.find
 answer_upgrade = upgrades.answer
-find_conflicts = conflict_views.find
-get_conflict = conflict_views.get
-decide_conflict = conflict_views.decide
-decision_of_conflict = conflict_words.decided_of
-
-
-# --- locks -----------------------------------------------------------------------------------------------------
-
-
-find_locks = locking.find
-release_lock = locking.release_by_hand
-
-
-# --- the plan --------------------------------------------------------------------------------------------------
-
-
-export_plan = plans.export
-preview_plan = plans.preview
-apply_plan = plans.apply
-plan_words = plan_diff.in_words
-plan_change = plan_diff.as_json
-plan_summary = plan_diff.summary
-
-
 # --- reads -----------------------------------------------------------------------------------------------------
 
 find_agent = queries.find
@@ -429,11 +325,6 @@ def record_audit(actor: str, action: str, target: str, detail: dict[str, object]
 
 
 check_limits = limits.require
-
-
-def count_agents() -> int:
-    """How many agents there are."""
-    return Agent.objects.count()
 
 
 def _period(name: str) -> float:

@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from coordinator import public_api
+from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
 from coordinator.admin.display import block, json_block, line, link, pill
 from coordinator.models import Agent, Conflict
@@ -39,7 +39,7 @@ class MergeForm(_WordsForm):
 def _decide(choice: str, name: str = "") -> Any:
     def act(row: Conflict, actor: str, answers: Mapping[str, Any]) -> str:
         named = answers.get(name) if name else None
-        done = public_api.decide_conflict(
+        done = public_teamwork.decide_conflict(
             row.pk, choice=choice, actor=actor, order=[named] if named else [], reason=answers["reason"]
         )
         return done.decision
@@ -138,7 +138,7 @@ class ConflictAdmin(ActingAdmin):
     @admin.display(description="decision")
     def decided(self, row: Conflict) -> str:
         """In a sentence."""
-        return line(public_api.decision_of_conflict(row), 300) or "-"
+        return line(public_teamwork.decision_of_conflict(row), 300) or "-"
 
     @admin.display(description="why")
     def why(self, row: Conflict) -> str:
@@ -148,7 +148,7 @@ class ConflictAdmin(ActingAdmin):
     @admin.display(description="steps")
     def steps(self, row: Conflict) -> str:
         """What is done of the decision."""
-        found = public_api.get_conflict(row.pk).steps
+        found = public_teamwork.get_conflict(row.pk).steps
         return line(", ".join(f"{name}: {'done' if done else 'to do'}" for name, done in found), 500) or "-"
 
     @admin.display(description="waits")

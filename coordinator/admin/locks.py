@@ -10,7 +10,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from coordinator import public_api
+from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
 from coordinator.admin.display import line, link, pill
 from coordinator.models import Agent
@@ -26,7 +26,7 @@ class ReasonForm(forms.Form):
 
 
 def _release(row: Any, actor: str, answers: Mapping[str, Any]) -> str:
-    done = public_api.release_lock(row.pk, actor=actor, reason=answers["reason"])
+    done = public_teamwork.release_lock(row.pk, actor=actor, reason=answers["reason"])
     return f"{done.pattern} is {done.state}"
 
 

@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.utils.html import format_html
 
-from coordinator import public_api
+from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
 from coordinator.admin.display import ReadOnlyAdmin, block, json_block, line, link, list_link, pill, table
 from coordinator.models import Agent, Post, Thread, ThreadMember
@@ -46,22 +46,26 @@ class CloseForm(forms.Form):
 
 def _post(row: Thread, actor: str, answers: Mapping[str, Any]) -> str:
     kind = MessageKind(answers["kind"])
-    said = public_api.post_to_thread(row.pk, actor=actor, text=answers["text"], kind=kind)
+    said = public_teamwork.post_to_thread(row.pk, actor=actor, text=answers["text"], kind=kind)
     states = ", ".join(f"{one.path} {one.state}" for one in said.deliveries) or "nobody is in it"
     return f"said: {states}"
 
 
 def _close(row: Thread, actor: str, answers: Mapping[str, Any]) -> str:
-    return "closed" if public_api.close_thread(row.pk, by=actor, reason=answers["reason"]) else "it was closed already"
+    return (
+        "closed"
+        if public_teamwork.close_thread(row.pk, by=actor, reason=answers["reason"])
+        else "it was closed already"
+    )
 
 
 def _join(row: Thread, actor: str, answers: Mapping[str, Any]) -> str:
-    public_api.join_thread(row.pk, person=actor)
+    public_teamwork.join_thread(row.pk, person=actor)
     return f"{actor} is in it"
 
 
 def _leave(row: Thread, actor: str, answers: Mapping[str, Any]) -> str:
-    return "left" if public_api.leave_thread(row.pk, person=actor) else f"{actor} was not in it"
+    return "left" if public_teamwork.leave_thread(row.pk, person=actor) else f"{actor} was not in it"
 
 
 def _inside(rows: Sequence[Thread]) -> QuerySet[Agent]:
@@ -167,7 +171,7 @@ class ThreadAdmin(ActingAdmin):
                 block(one.words),
                 format_html("{}", ", ".join(f"{to.path} {to.state}" for to in one.deliveries) or "-"),
             )
-            for one in public_api.posts_of_thread(row.pk, limit=SHOWN_POSTS)
+            for one in public_teamwork.posts_of_thread(row.pk, limit=SHOWN_POSTS)
         )
         every = list_link("coordinator_post", "all posts", thread__id__exact=row.pk)
         return format_html("{}{}", every, table(("no.", "at", "by", "kind", "what", "reached"), cells))

@@ -6,11 +6,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from coordinator import public_api
+from coordinator import public_api, public_teamwork
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, text, whole
 from coordinator.management.output import cell, table
-from coordinator.public_api import ConflictView
 from coordinator.public_errors import InvalidInputError
+from coordinator.public_teamwork import ConflictView
 
 _STYLES = {"open": "yellow", "decided": "cyan", "carried-out": "green", "failed": "red", "cancelled": "dim"}
 _LATE = timedelta(minutes=3)
@@ -48,7 +48,7 @@ class Command(GridCommand):
         if options["choice"] is None:
             raise InvalidInputError("say how: `conflict decide CONFLICT release|sequence|fork|merge_plan`")
         named = options["first"] if options["choice"] == "sequence" else options["merger"]
-        done = public_api.decide_conflict(
+        done = public_teamwork.decide_conflict(
             options["conflict"],
             choice=options["choice"],
             actor=actor(),
@@ -61,13 +61,13 @@ class Command(GridCommand):
 
     def _list(self, options: dict[str, Any]) -> int:
         agent_id = public_api.find_agent(options["issue"]).id if options["issue"] else None
-        found = public_api.find_conflicts(state="" if options["all"] else "standing", agent_id=agent_id)
+        found = public_teamwork.find_conflicts(state="" if options["all"] else "standing", agent_id=agent_id)
         self.out.document({"conflicts": found})
         self.out.lines(_table(found) if found else [cell("no two agents want the same", "dim")])
         return NOT_OK if any(_is_overdue(row) for row in found) else OK
 
     def _show(self, conflict_id: int) -> int:
-        row = public_api.get_conflict(conflict_id)
+        row = public_teamwork.get_conflict(conflict_id)
         self.out.document({"conflict": row})
         self.out.heading(f"conflict {row.id}: {row.what}")
         lines = [

@@ -190,9 +190,10 @@ def _written_whole(target: Path, root: str) -> int:
             os.fsync(file.fileno())
         scratch.replace(target)
     except OSError as error:
+        raise InvalidInputError(f"{target} cannot be written: {error.strerror}") from error
+    finally:  # after a Ctrl-C, or without the database, too
         with contextlib.suppress(OSError):
             scratch.unlink()
-        raise InvalidInputError(f"{target} cannot be written: {error.strerror}") from error
     return count
 
 

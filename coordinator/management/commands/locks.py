@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from coordinator import public_api
+from coordinator import public_teamwork
 from coordinator.management.base import OK, GridCommand, actor, repository, text, whole
 from coordinator.management.output import cell, table
-from coordinator.public_api import LockRow
 from coordinator.public_errors import InvalidInputError
+from coordinator.public_teamwork import LockRow
 from coordinator.untrusted import one_line
 
 _STYLES = {"held": "green", "waiting": "yellow"}
@@ -32,7 +32,7 @@ class Command(GridCommand):
     def answer(self, options: dict[str, Any]) -> int:
         if options["act"] == "list":
             chosen = repository(options["repository"]).id if options["repository"] else None
-            found = public_api.find_locks(repository_id=chosen)
+            found = public_teamwork.find_locks(repository_id=chosen)
             self.out.document({"locks": found})
             self.out.lines(_table(found) if found else [cell("nobody holds a lock", "dim")])
             return OK
@@ -41,7 +41,7 @@ class Command(GridCommand):
         reason = one_line(options["reason"], 300)
         if not reason:
             raise InvalidInputError("say why with --reason: its holder is told, and the audit keeps it")
-        done = public_api.release_lock(options["lock"], actor=actor(), reason=reason)
+        done = public_teamwork.release_lock(options["lock"], actor=actor(), reason=reason)
         self.out.document({"lock": done})
         self.out.line(cell(f"lock {done.id} on {done.pattern} is {done.state}", "green"))
         return OK

@@ -8,14 +8,14 @@ from typing import Any
 import click
 from django.core.management.base import CommandParser
 
-from coordinator import public_api
+from coordinator import public_api, public_teamwork
 from coordinator.management import files
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, add_issue, text
 from coordinator.management.output import cell, table
 from coordinator.management.render import counted
 from coordinator.plan_schema import MAX_BYTES
-from coordinator.public_api import PlanPreview
 from coordinator.public_errors import CoordinatorError, InvalidInputError
+from coordinator.public_teamwork import PlanPreview
 from coordinator.public_types import AgentView
 
 _STYLES = {"add": "green", "cancel": "red", "move": "cyan"}
@@ -56,12 +56,12 @@ class Command(GridCommand):
             return self._edit(agent, asks=not options["yes"])
         words = files.read(file, argument="FILE", limit=MAX_BYTES)
         if act == "diff":
-            self._show(agent, public_api.preview_plan(agent.id, words))
+            self._show(agent, public_teamwork.preview_plan(agent.id, words))
             return OK
         return self._apply(agent, words, asks=not options["yes"], may_ask=file != "-")
 
     def _export(self, agent: AgentView, output: str | None) -> int:
-        made = public_api.export_plan(agent.id)
+        made = public_teamwork.export_plan(agent.id)
         if output and output != "-":
             _write(Path(output), made.text)
             self.out.document({"issue": agent.issue, "base": made.base, "nodes": made.nodes, "file": output})
@@ -73,7 +73,7 @@ class Command(GridCommand):
         return OK
 
     def _apply(self, agent: AgentView, words: str, *, asks: bool, may_ask: bool) -> int:
-        found = public_api.preview_plan(agent.id, words)
+        found = public_teamwork.preview_plan(agent.id, words)
         if asks and found.changes:
             if self.out.as_json or not may_ask or not (self.out.is_terminal and sys.stdin.isatty()):
                 raise InvalidInputError(f"this would do {_summary(found)}; nobody can be asked here, so add --yes")
@@ -81,13 +81,13 @@ class Command(GridCommand):
             if self._ask("Apply it? [y/N] ") not in ("y", "yes"):
                 self.out.line("nothing was changed")
                 return NOT_OK
-        done = public_api.apply_plan(agent.id, words, actor=actor())
+        done = public_teamwork.apply_plan(agent.id, words, actor=actor())
         self._done(agent, done)
         return OK
 
     def _edit(self, agent: AgentView, *, asks: bool) -> int:
         """Nothing that was written is lost: until it is applied, the file stays and is named."""
-        made = public_api.export_plan(agent.id)
+        made = public_teamwork.export_plan(agent.id)
         with tempfile.NamedTemporaryFile("w", prefix="plan-", suffix=".yml", delete=False, encoding="utf-8") as file:
             file.write(made.text)
         path, can_ask = Path(file.name), asks and not self.out.as_json and sys.stdin.isatty()
@@ -101,7 +101,7 @@ class Command(GridCommand):
             try:
                 said = self._agreed(agent, words) if can_ask else "y"
                 if said == "y":
-                    done = public_api.apply_plan(agent.id, words, actor=actor())
+                    done = public_teamwork.apply_plan(agent.id, words, actor=actor())
                     path.unlink()
                     self._done(agent, done)
                     return OK
@@ -116,7 +116,7 @@ class Command(GridCommand):
 
     def _agreed(self, agent: AgentView, words: str) -> str:
         """`y`, `n`, or `e` to edit again."""
-        self._show(agent, public_api.preview_plan(agent.id, words))
+        self._show(agent, public_teamwork.preview_plan(agent.id, words))
         said = self._ask("Apply it? [y]es, [e]dit again, [N]o ")
         return said[:1] if said[:1] in ("y", "e") else "n"
 
@@ -129,7 +129,10 @@ class Command(GridCommand):
         self.out.document(_plain(agent, found))
         self.out.line(cell(agent.issue, "bold"), "  ", cell(agent.title, limit=100))
         shown = [
-            (cell(change.kind.value, _STYLES.get(change.kind.value, "yellow")), cell(public_api.plan_words(change)))
+            (
+                cell(change.kind.value, _STYLES.get(change.kind.value, "yellow")),
+                cell(public_teamwork.plan_words(change)),
+            )
             for change in found.changes
         ]
         self.out.lines(table(shown), indent=2)
@@ -149,7 +152,7 @@ class Command(GridCommand):
 def _plain(agent: AgentView, found: PlanPreview) -> dict[str, Any]:
     return {
         "issue": agent.issue,
-        "changes": [public_api.plan_change(change) for change in found.changes],
+        "changes": [public_teamwork.plan_change(change) for change in found.changes],
         "queued": found.queued,
         "running": found.running,
         "applied_as": found.applied_as,
@@ -163,7 +166,7 @@ def _nothing(found: PlanPreview) -> str:
 
 
 def _summary(found: PlanPreview) -> str:
-    return public_api.plan_summary(found.changes)
+    return public_teamwork.plan_summary(found.changes)
 
 
 def _open_editor(path: Path) -> None:

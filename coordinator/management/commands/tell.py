@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from coordinator import public_api
+from coordinator import public_api, public_teamwork
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, add_issue, text
 from coordinator.management.output import cell
 from coordinator.public_types import MessageKind
@@ -35,7 +35,7 @@ class Command(GridCommand):
     def answer(self, options: dict[str, Any]) -> int:
         agent = public_api.find_agent(options["issue"])
         words = sys.stdin.read(20_000) if options["text"] == "-" else options["text"]
-        receipt = public_api.tell(agent.id, actor=actor(), text=words, kind=MessageKind(options["kind"]))
+        receipt = public_teamwork.tell(agent.id, actor=actor(), text=words, kind=MessageKind(options["kind"]))
         self.out.document({"issue": agent.issue, **asdict(receipt)})
         self.out.line(cell(agent.issue, "bold"), "  ", cell(receipt.how))
         return NOT_OK if receipt.state == "undeliverable" else OK

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 from rich.text import Text
 
-from coordinator import public_api
+from coordinator import public_api, public_teamwork
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, text, whole
 from coordinator.management.output import cell, joined, table
 from coordinator.public_errors import InvalidInputError
@@ -79,7 +79,7 @@ class Command(GridCommand):
 
     def _list(self, names: list[str], options: dict[str, Any]) -> int:
         root_id = public_api.find_agent(names[0]).root_id if names else None
-        found = public_api.list_threads(
+        found = public_teamwork.list_threads(
             root_id=root_id, is_open=None if options["all"] else True, limit=options["limit"]
         )
         self.out.document({"threads": found})
@@ -99,8 +99,8 @@ class Command(GridCommand):
         return OK
 
     def _show(self, names: list[str], options: dict[str, Any]) -> int:
-        thread = public_api.get_thread(_number(names, "show"))
-        posts = public_api.posts_of_thread(thread.id, limit=options["limit"])
+        thread = public_teamwork.get_thread(_number(names, "show"))
+        posts = public_teamwork.posts_of_thread(thread.id, limit=options["limit"])
         self.out.document({"thread": thread, "posts": posts})
         self.out.line(cell(f"thread {thread.id}", "bold"), "  ", cell(thread.subject), "  ", _state(thread.state))
         self.out.line(f"{thread.kind} of {thread.issue}, opened by {thread.opened_by}", indent=2)
@@ -120,7 +120,7 @@ class Command(GridCommand):
         if not names or not options["subject"]:
             raise InvalidInputError('say with whom and about what: `thread open ISSUE [ISSUE …] --subject "…"`')
         minutes = options["expires_minutes"]
-        thread = public_api.open_thread(
+        thread = public_teamwork.open_thread(
             [public_api.find_agent(name).id for name in names],
             actor=actor(),
             subject=options["subject"],
@@ -133,7 +133,7 @@ class Command(GridCommand):
         if len(names) != 2:
             raise InvalidInputError("say what: `thread post THREAD TEXT`, in quotes; - reads standard input")
         words = sys.stdin.read(_MAX_TEXT) if names[1] == "-" else names[1]
-        said = public_api.post_to_thread(number, actor=actor(), text=words, kind=MessageKind(options["kind"]))
+        said = public_teamwork.post_to_thread(number, actor=actor(), text=words, kind=MessageKind(options["kind"]))
         self.out.document({"post": said})
         self.out.line(cell(f"post {said.id} in thread {number}", "bold"))
         for to in said.deliveries:
@@ -142,25 +142,27 @@ class Command(GridCommand):
         return NOT_OK if lost else OK
 
     def _join(self, names: list[str], options: dict[str, Any]) -> int:
-        public_api.join_thread(_number(names, "join"), person=actor())
-        return self._tell(public_api.get_thread(_number(names, "join")), "you are in it")
+        public_teamwork.join_thread(_number(names, "join"), person=actor())
+        return self._tell(public_teamwork.get_thread(_number(names, "join")), "you are in it")
 
     def _leave(self, names: list[str], options: dict[str, Any]) -> int:
-        was_in = public_api.leave_thread(_number(names, "leave"), person=actor())
-        return self._tell(public_api.get_thread(_number(names, "leave")), "left" if was_in else "you were not in it")
+        was_in = public_teamwork.leave_thread(_number(names, "leave"), person=actor())
+        return self._tell(
+            public_teamwork.get_thread(_number(names, "leave")), "left" if was_in else "you were not in it"
+        )
 
     def _close(self, names: list[str], options: dict[str, Any]) -> int:
         number = _number(names, "close")
         reason = options["reason"] or "closed by hand"
-        was_open = public_api.close_thread(number, by=actor(), reason=reason)
-        self._tell(public_api.get_thread(number), "closed" if was_open else "it was closed already")
+        was_open = public_teamwork.close_thread(number, by=actor(), reason=reason)
+        self._tell(public_teamwork.get_thread(number), "closed" if was_open else "it was closed already")
         return OK if was_open else NOT_OK
 
     def _bridge(self, names: list[str], options: dict[str, Any]) -> int:
         if len(names) != 2:
             raise InvalidInputError("name two: `thread bridge ISSUE ISSUE`")
         one, other = (public_api.find_agent(name).id for name in names)
-        thread = public_api.bridge_agents(one, other, actor=actor(), subject=options["subject"])
+        thread = public_teamwork.bridge_agents(one, other, actor=actor(), subject=options["subject"])
         return self._tell(thread, f"joined until `thread close {thread.id}`")
 
     def _tell(self, thread: Any, what: str) -> int:
