@@ -123,6 +123,9 @@ def passwords_are_hashed_quickly() -> None:
 def messages_stay_here() -> None:
     """Wake-ups sent by code under test go to memory; whoever needs them delivered starts a stack."""
     celery_app.conf.update(broker_url="memory://", broker_transport_options={})
+    # Loaded now, with its loggers: pytest walks over all loggers at each test, and a thread that adds some would trip it.
+    with celery_app.connection_for_write() as connection:
+        connection.default_channel.close()
 
 
 def _is_loopback(host: str) -> bool:
