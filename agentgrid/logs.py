@@ -14,7 +14,7 @@ from django.conf import settings
 
 REDACTED = "***"
 _SECRET_SETTING = re.compile(r"(^|_)(SECRET|SECRET_KEY|TOKEN|PASSWORD|API_KEY|PRIVATE_KEY)$")
-_URL_SETTINGS = ("CELERY_BROKER_URL", "REDIS_URL")
+_URL_SETTINGS = ("CELERY_BROKER_URL", "REDIS_URL", "GRID_BUS_URL")
 # Shorter values ("x" in sqs://x:y@localhost) would cut holes into ordinary words and protect nothing.
 _SHORTEST_SECRET = 6
 # What every LogRecord has; anything else came in by `extra`.

@@ -221,7 +221,7 @@ GRID_EVENT_WAKE_TASK = "coordinator.apply_events"
 EVENTS_ARE_CHECKED = False
 # Every event, for programs of others: the address of a queue. Account, region and TLS are those of the broker's settings.
 GRID_BUS_URL = env.str("EVENT_BUS_URL", "")
-if GRID_BUS_URL and not re.fullmatch(r"sqs://[^/\s]*/[A-Za-z0-9_-]{1,75}(\.fifo)?", GRID_BUS_URL):
+if GRID_BUS_URL and not re.fullmatch(r"sqs://[^/?#\s]*/[A-Za-z0-9_-]{1,75}(\.fifo)?", GRID_BUS_URL):
     raise ImproperlyConfigured(
         "EVENT_BUS_URL: give sqs://[key:secret@][host[:port]]/QUEUE, e.g. sqs:///agentgrid-events.fifo."
     )

@@ -132,9 +132,10 @@ def _end(agent: Agent, change: ChangeView) -> None:
 
 
 def _tree_of(agent: Agent) -> list[Agent]:
-    """The agent and all below it, locked in one order."""
-    rows = Agent.objects.select_for_update(of=("self",)).select_related("repository", "issue", "envelope")
-    return list(rows.filter(pk__in=tree.subtree_ids(agent)).order_by("depth", "pk"))
+    """The agent and all below it; locked from the leaves up, as whoever applies the end of a run does it."""
+    rows = Agent.objects.filter(pk__in=tree.subtree_ids(agent))
+    list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
+    return list(rows.select_related("repository", "issue", "envelope").order_by("depth", "pk"))
 
 
 def _opened_again(agent: Agent, change: ChangeView) -> None:

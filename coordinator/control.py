@@ -220,7 +220,9 @@ def raise_limit(
         inside = _agents_in(days.ensure(scope))
         until = day_end(scope)
         for agent in inside if until is not None else ():
-            if agent.not_before == until:  # stopped for want of this day's money; before the envelopes, as launches do it
+            if (
+                agent.not_before == until
+            ):  # stopped for want of this day's money; before the envelopes, as launches do it
                 lifecycle.change(agent, only_if={"not_before": until}, not_before=None)
         before, envelope = budgets.set_limits(scope, limits)
         agents = [agent.pk for agent in inside]
@@ -274,8 +276,10 @@ def _subtrees(agent_ids: Sequence[int], *, lock: bool = False) -> list[Agent]:
         top = Agent.objects.filter(pk=agent_id).first()
         if top is None:
             raise AgentNotFoundError(f"no agent {agent_id}")
-        rows = Agent.objects.select_for_update(of=("self",)) if lock else Agent.objects.all()
-        for agent in rows.filter(pk__in=tree.subtree_ids(top)).order_by("depth", "pk"):
+        rows = Agent.objects.filter(pk__in=tree.subtree_ids(top))
+        if lock:  # children first, as whoever applies the end of a run locks them
+            list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
+        for agent in rows.order_by("depth", "pk"):
             found[agent.pk] = agent
     return list(found.values())
 

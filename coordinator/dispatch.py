@@ -276,7 +276,7 @@ def _start(agent: Agent, row: Nudge, decision: Decision, situation: Situation, *
         "blocked_reason": "",
         "children_seen": _seen(agent, decision, situation),
         "decision": row.decision,
-        "capability": _hold(agent, situation),
+        **_hold(agent, situation),
         **remarks.take(agent, situation.remarks, execution_id=row.execution_id),
     }
     reason = f"{decision.mode}: {row.reason or row.source}"
@@ -297,12 +297,14 @@ def _seen(agent: Agent, decision: Decision, situation: Situation) -> str:
 
 
 def _hold(agent: Agent, situation: Situation) -> dict[str, object]:
-    """What the agent may use from now on; what is below it never has more."""
+    """Columns with what the agent may use from now on, none when that is as it was; what is below it never has more."""
     found = situation.plan.standing
     held = capabilities.as_json(found.capability)
-    if agent.capability and agent.capability != held:
+    if agent.capability == held:
+        return {}
+    if agent.capability:
         profiles.narrow_below(agent, found.capability)
-    return held
+    return {"capability": held}
 
 
 def _answer(row: Nudge, decision: Decision, *, joined: Nudge | None = None) -> Draft | None:

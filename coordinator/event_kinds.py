@@ -238,6 +238,7 @@ def register() -> None:
         _of_agent("plan.carried-out", "What of it waited for the tracker is done.", _PLAN, plan=int, error=str),
         _agent("plan.agent-changed", "A plan changed what the agent is to do.", plan=int, parts=list[str]),
         _agent("plan.agent-moved", "A plan gave it another parent.", to=int),
+        _of_agent("plan.text-left", "Somebody had changed the text that a plan was to replace.", plan=int, why=str),
         _of_agent("plan.agent-not-moved", "It could not be given the parent that a plan wants.", plan=int, why=str),
         Kind(
             name="plan.asked",

@@ -125,7 +125,7 @@ def problems(configured: Iterable[str], gates: Mapping[str, str] = GATES) -> lis
         said = _said(gates[name])
         if said is None:
             found.append(f"the gate of the limit '{name}' is gone: {gates[name]}")
-        elif not any(name.partition(" ")[2] in word for word in said):
+        elif not said & {(what := name.partition(" ")[2]), f"{what}_micros"}:
             found.append(f"the limit '{name}' is not read by its gate {gates[name]}")
     return found
 

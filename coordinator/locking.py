@@ -160,9 +160,7 @@ def _is_foreign(
     return not agreed or bool(locks.overlapping(view.repository, left, only=[view.execution_id]))
 
 
-def _not_agreed(
-    found: Sequence[tuple[str, LockView, LockView]], apart: Mapping[int, Sequence[str]]
-) -> list[LockView]:
+def _not_agreed(found: Sequence[tuple[str, LockView, LockView]], apart: Mapping[int, Sequence[str]]) -> list[LockView]:
     """Locks that were lost to others than those with whom it was decided that both change the path."""
     others = {row.subject: row.pk for row in Agent.objects.filter(pk__in=apart)} if found and apart else {}
     lost: dict[int, LockView] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import approvals, dispatch, lifecycle, plan_moves, plan_nodes, roster, tree, wake
+from coordinator import approvals, dispatch, lifecycle, plan_moves, plan_nodes, plan_tree, roster, tree, wake
 from coordinator import plan_budgets as plan_money
 from coordinator.models import Agent, AppliedPlan
 from coordinator.public_errors import NotAllowedError
@@ -50,8 +50,7 @@ def pending(tree_id: int) -> tuple[AppliedPlan, list[WriteResult]] | None:
 
 def unmade(agent: Agent) -> int:
     """How many children of an agent plans have asked for that are no agents yet."""
-    rows = AppliedPlan.objects.filter(is_open=True, error="", tree_id=agent.tree_id)
-    return sum(item["parent"] == f"a{agent.pk}" for row in rows for item in row.todo.get("new", ()))
+    return plan_tree.unmade(agent.tree_id, parent=agent)
 
 
 def open_plans() -> list[int]:
@@ -76,6 +75,7 @@ def finish(plan_id: int) -> bool:
             return False
         failed = sorted(result.error for result in results.values() if not result.is_done)
         error = f"a write to the tracker failed: {failed[0]}"[:1000] if failed else ""
+        plan_tree.hold(row.tree_id)
         finishing = _Finishing(row, results)
         finishing.run()
         if error and error == row.error:

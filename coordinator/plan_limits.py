@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from coordinator import briefing, budgets, plan_budgets, plan_nodes, repositories, tree
+from coordinator import briefing, budgets, plan_budgets, plan_nodes, repositories, spawning, tree
 from coordinator.models import Envelope
 from coordinator.plan_diff import Change, Kind
 from coordinator.plan_schema import Draft
@@ -59,7 +59,7 @@ def beyond(now: Tree, draft: Draft, changes: Sequence[Change], reach: Reach | No
     if new:
         limits = briefing.limits_of(now.top)
         gone = sum(change.kind == Kind.CANCEL for change in changes)
-        after = tree.open_descendants(now.top.tree_id) + len(new) - gone
+        after = tree.open_descendants(now.top.tree_id) + spawning.pending_in(now.top.tree_id) + len(new) - gone
         if after > limits.open_descendants:
             message = f"the tree would have {after} open agents, and {limits.open_descendants} are allowed"
             found.append(draft.problem(new[0].id, "", message))
@@ -105,6 +105,9 @@ def _beyond_reach(now: Tree, draft: Draft, changes: Sequence[Change], reach: Rea
             parent = want[change.parent]
             most = _most_children(now, change.parent, reach)
             have = len(parent.node.children) + now.present.closed_children.get(change.parent, 0)
+            # Those that its run has asked for by `spawn_agents` and that no tracker shows yet.
+            asked = spawning.pending(now.agents[change.parent]) if change.parent in now.agents else []
+            have += sum(not request.issue and not request.error for request in asked)
             if have > most:
                 message = f"{change.parent} would have {have} children, cancelled ones included, and {most} are allowed"
                 found.append(draft.problem(change.id, "", message))

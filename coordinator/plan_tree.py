@@ -60,8 +60,7 @@ def read(agent_id: int, *, locks: bool = False, for_agent: bool = False) -> Tree
         raise AgentNotFoundError(f"no agent {agent_id}")
     rows = Agent.objects.filter(Q(pk=top.tree_id) | Q(root_id=top.tree_id))
     if locks:
-        # Children first, as whoever applies the end of a run locks them.
-        list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
+        hold(top.tree_id)
     agents = list(rows.select_related("issue", "repository", "envelope", "execution", "parent"))
     shown = _below(agents, agent_id)
     links, facts = tracker.links([row.issue_id for row in shown]), tracker.facts([row.issue_id for row in shown])
@@ -93,6 +92,19 @@ def read(agent_id: int, *, locks: bool = False, for_agent: bool = False) -> Tree
     )
 
 
+def hold(tree_id: int) -> None:
+    """Hold a tree's agents until the transaction ends: before its envelopes, and children first, as whoever ends a run does."""
+    rows = Agent.objects.filter(Q(pk=tree_id) | Q(root_id=tree_id))
+    list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
+
+
+def unmade(tree_id: int, *, parent: Agent | None = None) -> int:
+    """How many agents plans have asked for in a tree that are none yet; with `parent` its children alone."""
+    rows = AppliedPlan.objects.filter(is_open=True, error="", tree_id=tree_id)
+    wanted = [item for row in rows for item in row.todo.get("new", ())]
+    return sum(parent is None or item["parent"] == name_of(parent) for item in wanted)
+
+
 def name_of(agent: Agent) -> str:
     """The id of an agent's node."""
     return f"a{agent.pk}"
@@ -121,9 +133,8 @@ def _node(
     def build(row: Agent) -> Node:
         children = sorted(below.get(row.pk, ()), key=lambda child: (links[child.issue_id].position, child.pk))
         blockers = frozenset(ids[pk] for pk, _ in links[row.issue_id].blockers if pk in ids)
-        texts = {"goal": approvals.UNAPPROVED_TITLE, "body": ""} if name_of(row) in hidden else {}
         node = replace(alone(row), depends_on=blockers, children=tuple(build(child) for child in children))
-        return replace(node, **texts)
+        return replace(node, goal=approvals.UNAPPROVED_TITLE, body="") if node.id in hidden else node
 
     return build(next(row for row in rows if row.pk == top_id))
 

@@ -39,8 +39,10 @@ type Later = Callable[[], object]
 def advance_all() -> int:
     """Do whatever is due about the conflicts that stand; returns how many acts. One bad row does not keep the others waiting."""
     done = conflicts.open_overlaps()
-    standing = Conflict.objects.filter(state__in=sorted(rules.STANDING)).order_by("updated_at")
-    for conflict_id in list(standing.values_list("pk", flat=True)[:AT_ONCE]):
+    standing = Conflict.objects.filter(state__in=sorted(rules.STANDING)).values_list("pk", flat=True)
+    overdue = standing.filter(state=rules.ConflictState.OPEN, default_at__lte=timezone.now()).order_by("default_at")
+    # The others in any order: a fork stands for hours, and too many of them would keep the rest from its turn.
+    for conflict_id in dict.fromkeys([*overdue[:AT_ONCE], *standing.order_by("?")[:AT_ONCE]]):
         try:
             done += advance(conflict_id)
         except DatabaseError:

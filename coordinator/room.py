@@ -27,10 +27,10 @@ def set_aside(
         paused, full or spent.
     """
     own = path[-1]
-    if not (own.is_counted and agent.capability):
-        # All of it at once, in the one order: some of it is changed below before the rest is taken.
-        if budgets.hold(own, beside=path):
-            return None  # it was moved meanwhile, and other levels pay
+    is_new = not (own.is_counted and agent.capability)
+    # All of it at once, in the one order: some of it is changed below before the rest is taken.
+    if is_new and budgets.hold(own, beside=path):
+        return None  # it was moved meanwhile, and other levels pay
     if not own.is_counted and not budgets.take_child(own):
         return None
     if not agent.capability:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from coordinator import briefing, budgets, lifecycle, proposals, tree, wake
+from coordinator import briefing, budgets, lifecycle, plan_tree, proposals, tree, wake
 from coordinator.models import Agent, Envelope
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED
@@ -126,14 +126,14 @@ def complaint(
 ) -> str:
     """Why an agent may not have these children besides those it has and those being made, or empty."""
     limits = briefing.limits_of(agent)
-    open_asked = sum(len(pending(row)) for row in _splitting(agent.tree_id))
+    open_asked = pending_in(agent.tree_id) + plan_tree.unmade(agent.tree_id)
     room = budgets.child_room(agent.envelope, len(children) + open_asked)
     if room:
         return f"there is no budget for so many sub-issues: {room}"
     deepest = limits.depth if max_levels is None else min(limits.depth, agent.depth + max_levels)
     return proposals.complaint(
         children,
-        have=tree.children_of(agent).total + len(pending(agent)),
+        have=tree.children_of(agent).total + len(pending(agent)) + plan_tree.unmade(agent.tree_id, parent=agent),
         max_children=limits.children if max_children is None else min(limits.children, max_children),
         depth=agent.depth,
         max_depth=deepest,
@@ -174,6 +174,11 @@ def pending(agent: Agent) -> list[Request]:
     keys = [row.issue for row in asked if row.issue]
     have = set(Agent.objects.filter(parent_id=agent.pk, issue__key__in=keys).values_list("issue__key", flat=True))
     return [row for row in asked if row.issue not in have]
+
+
+def pending_in(tree_id: int) -> int:
+    """How many agents the runs of a tree have asked for that are none yet."""
+    return sum(len(pending(row)) for row in _splitting(tree_id))
 
 
 def unasked(agent: Agent, children: Sequence[ChildProposal]) -> list[ChildProposal]:

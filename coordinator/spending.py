@@ -191,10 +191,17 @@ def _of_dead_gateways() -> list[UUID]:
 def _release(call_id: UUID, why: str) -> bool:
     """Settle a call that nobody carries any more at what was set aside for it, with an event on its agent's stream."""
     with transaction.atomic():
+        hold_agent_of(call_id)
         rows = settle(call_id, usd_micros=None, usage=None, reason=why)
         if rows:
             tell(ModelCall.objects.select_related("agent").get(pk=call_id), why, rows)
     return bool(rows)
+
+
+def hold_agent_of(call_id: UUID) -> None:
+    """Hold a call's agent, before its envelopes, for who will `tell`: the end of its run takes them in this order as well."""
+    whose = ModelCall.objects.filter(pk=call_id).values("agent_id")
+    list(Agent.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=whose).values_list("pk", flat=True))
 
 
 def tell(call: ModelCall, why: str, rows: list[Row]) -> None:

@@ -6,7 +6,6 @@ A token opens something only while its execution is live, its lease runs, and th
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,15 +17,14 @@ from django.db.models.functions import Now
 
 from grid import changing, event_log
 from grid.event_log import Draft
+from grid.events.tokens import PREFIX
 from grid.models import Execution
 from grid.public_types import ON_HOST, Caller
 
-PREFIX = "agx_"
 _MAX_LENGTH = 100
 _NUMBERS = """
     UPDATE grid_execution SET seq = seq + %s WHERE id = %s AND token = %s AND state IN ({}) RETURNING seq, root
 """.format(", ".join(["%s"] * len(ON_HOST)))  # noqa: S608 - nothing but places for values
-_TOKEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}")
 
 
 def mint(execution_id: UUID, *, fence: int) -> str:
@@ -61,23 +59,8 @@ def caller(bearer: str) -> Caller | None:
     )
 
 
-def without_tokens(value: Any) -> Any:
-    """JSON with every bearer token in its texts blotted out: an agent may write its own anywhere."""
-    if isinstance(value, str):
-        return _TOKEN.sub(f"{PREFIX}…", value)
-    if isinstance(value, list):
-        return [without_tokens(item) for item in value]
-    if isinstance(value, dict):
-        return {without_tokens(key): without_tokens(item) for key, item in value.items()}
-    return value
-
-
 def record(execution_id: UUID, *, fence: int, events: Sequence[Draft]) -> bool:
-    """Add events to a running execution's stream; False when the claim is over. Nothing is written then.
-
-    Bearer tokens in their texts are blotted out.
-    """
-    events = [(kind, without_tokens(body)) for kind, body in events]
+    """Add events to a running execution's stream; False when the claim is over. Nothing is written then."""
     with transaction.atomic(savepoint=False):
         # By hand, as in `event_log`: every model call waits for this, and Django has no UPDATE … RETURNING.
         native = connection.features.has_native_uuid_field

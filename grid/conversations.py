@@ -76,6 +76,9 @@ def _files(place: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
         return
     for folder, folders, names, fd in os.fwalk(place, follow_symlinks=False):
         below = PurePosixPath(folder).relative_to(place)
+        seen += 1  # folders too: a host that walks through a maze renews no lease
+        if seen > _MAX_ENTRIES:
+            return
         if len(below.parts) >= _MAX_DEPTH:
             folders.clear()
         for name in names:

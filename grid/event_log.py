@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
-from grid.events import catalogue
+from grid.events import catalogue, tokens
 from grid.models import Event, EventCursor, EventStream
 from grid.public_types import EventView
 
@@ -31,6 +31,7 @@ _WIDTH = 7
 _INSERT = f"INSERT INTO grid_event {_COLUMNS} VALUES "  # noqa: S608 - names of columns
 _PLACES = f"({', '.join(['%s'] * _WIDTH)})"
 _COPY = f"COPY grid_event {_COLUMNS} FROM STDIN"
+_READ = "xid::text::bigint, id, stream, seq, root, kind, at, body"
 _COPIED = 50
 """Fewer events are not worth the two messages more that a COPY takes."""
 _AT_ONCE = 4000
@@ -78,7 +79,8 @@ def insert_numbered(*, stream: str, root: str, first_seq: int, events: Iterable[
 def insert(events: Iterable[tuple[str, int, str, str, dict[str, Any]]]) -> None:
     """The same for events of several streams: stream, number, root, kind and body of each.
 
-    What a body has under `rows` goes to a column of its own: readers of the log have no use for it.
+    What a body has under `rows` goes to a column of its own: readers of the log have no use for it. Bearer tokens of ours
+    are blotted out, in both.
     """
     # By hand: nothing is written more often, and `bulk_create` takes six times as long.
     drafts = iter(events)
@@ -96,7 +98,8 @@ def _insert(events: Sequence[tuple[str, int, str, str, dict[str, Any]]]) -> None
         v = known.v if known is not None else 1
         if is_checked and (why := catalogue.complaint(stream=stream, kind=kind, body=body, rows=rows, v=v)):
             raise ValueError(why)
-        values += (stream, seq, root, kind, v, _json(body), _json(rows) if rows else None)
+        said, changed = tokens.blotted(_json(body)), tokens.blotted(_json(rows)) if rows else None
+        values += (stream, seq, root, kind, v, said, changed)
     if connection.vendor == "postgresql" and len(events) >= _COPIED:
         _copy(values)
         return
@@ -139,6 +142,40 @@ def read(
     if root:
         rows = rows.filter(root=root)
     return [(Position(0, row.id), view(row)) for row in rows.order_by("id")[:limit]]
+
+
+def overtaken(page: Sequence[tuple[Position, EventView]]) -> list[EventView]:
+    """Events behind a page of `read` that are followed on their streams by events in it, in the order of their ids.
+
+    A transaction that began early and wrote late comes in front of those whose numbers it follows. Numbers of a stream are
+    given in turn, so those are committed by then, whatever else still runs. None on SQLite.
+    """
+    if connection.vendor != "postgresql" or not page:
+        return []
+    numbers: dict[str, set[int]] = {}
+    for _, event in page:
+        numbers.setdefault(event.stream, set()).add(event.seq)
+    first = {stream: min(seqs) for stream, seqs in numbers.items()}
+    wanted = [
+        (name, seq) for name, seqs in numbers.items() for seq in range(first[name] - 1, max(seqs)) if seq not in seqs
+    ]
+    found: list[EventView] = []
+    while wanted:  # as a rule once: the number in front of a page's first one was read before
+        behind = _behind(page[-1][0], wanted)
+        found += behind
+        wanted = [(event.stream, event.seq - 1) for event in behind if event.seq < first[event.stream]]
+    return sorted(found, key=lambda event: event.id)
+
+
+def _behind(position: Position, numbers: Sequence[tuple[str, int]]) -> list[EventView]:
+    sql = f"""
+        SELECT {_READ} FROM grid_event JOIN unnest(%s::text[], %s::int[]) AS wanted (name, number)
+          ON stream = name AND seq = number
+        WHERE (xid, id) > (%s::text::xid8, %s)
+    """  # noqa: S608 - names of columns
+    with connection.cursor() as db:
+        db.execute(sql, [*map(list, zip(*numbers, strict=True)), str(position.xid), position.event_id])
+        return [event for _, event in map(_placed, db.fetchall())]
 
 
 def latest(*, root: str = "", stream: str = "", kinds: Collection[str] = (), limit: int) -> list[EventView]:
@@ -190,28 +227,21 @@ def view(row: Event) -> EventView:
 
 def _read_postgresql(after: Position, kinds: list[str], root: str, limit: int) -> list[tuple[Position, EventView]]:
     # xid8 is 64 bits wide and never wraps; rows of transactions at or above xmin may have unfinished neighbours.
-    sql = """
-        SELECT xid::text::bigint, id, stream, seq, root, kind, at, body FROM grid_event
+    sql = f"""
+        SELECT {_READ} FROM grid_event
         WHERE (xid, id) > (%s::text::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot())
           AND (%s::text[] IS NULL OR kind = ANY(%s::text[])) AND (%s = '' OR root = %s)
         ORDER BY xid, id LIMIT %s
-    """
+    """  # noqa: S608 - names of columns
     wanted = kinds or None
     with connection.cursor() as db:
         db.execute(sql, [str(after.xid), after.event_id, wanted, wanted, root, root, limit])
-        rows = db.fetchall()
-    return [
-        (
-            Position(xid, event_id),
-            EventView(
-                id=event_id,
-                stream=stream,
-                seq=seq,
-                root=root,
-                kind=kind,
-                at=at,
-                body=json.loads(body) if isinstance(body, str) else body,
-            ),
-        )
-        for xid, event_id, stream, seq, root, kind, at, body in rows
-    ]
+        return [_placed(row) for row in db.fetchall()]
+
+
+def _placed(row: Sequence[Any]) -> tuple[Position, EventView]:
+    """An event and its place, from the columns of `_READ`."""
+    xid, event_id, stream, seq, root, kind, at, body = row
+    body = json.loads(body) if isinstance(body, str) else body
+    event = EventView(id=event_id, stream=stream, seq=seq, root=root, kind=kind, at=at, body=body)
+    return Position(xid, event_id), event

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
+from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from agentgrid import celery_app
@@ -71,6 +72,10 @@ def _forget_the_operators_environment() -> None:
 
 
 _forget_the_operators_environment()
+# New examples at each run: many runs find more than one long one. HYPOTHESIS_PROFILE=long has a test search for longer.
+hypothesis_settings.register_profile("quick", max_examples=40, deadline=None)
+hypothesis_settings.register_profile("long", max_examples=1_000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(trylast=True)  # pytest-django sorts, too: stories, which ask for no database here, would come last
@@ -125,7 +130,7 @@ def messages_stay_here() -> None:
     celery_app.conf.update(broker_url="memory://", broker_transport_options={})
     # Loaded now, with its loggers: pytest walks over all loggers at each test, and a thread that adds some would trip it.
     with celery_app.connection_for_write() as connection:
-        connection.default_channel.close()
+        assert connection.default_channel is not None
 
 
 def _is_loopback(host: str) -> bool:

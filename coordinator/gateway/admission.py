@@ -121,12 +121,20 @@ def refuse(caller: Caller, provider: str, reason: Refused, message: str) -> Refu
 
 def settle(admitted: Admitted, ended: Ended) -> None:
     """Settle a call and record what it cost; harmless when somebody has done so."""
+    if not _settle(admitted, ended):
+        _settle(admitted, ended, is_late=True)
+
+
+def _settle(admitted: Admitted, ended: Ended, *, is_late: bool = False) -> bool:
+    """The same; False when the run's stream is closed, and nothing was done. With `is_late` the agent's takes its place."""
     metered, usd = ended.metered, None
     if not ended.is_charged:
         metered, usd = Metered(usage=Usage()), 0
     elif metered is not None:
         usd = pricing.cost(admitted.provider, admitted.wanted.model, metered, admitted.wanted.price_context)
     with transaction.atomic():
+        if is_late:
+            spending.hold_agent_of(admitted.call_id)
         rows = spending.settle(
             admitted.call_id,
             usd_micros=usd,
@@ -135,13 +143,17 @@ def settle(admitted: Admitted, ended: Ended) -> None:
             reason=ended.reason,
         )
         if not rows:
-            return
+            return True
         caller = admitted.caller
         row = ModelCall.objects.get(pk=admitted.call_id)
         told = {**_result(row, ended), "rows": rows}
         if not grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", told)]):
-            spending.tell(row, "its run ended before it did", rows)  # the run's stream is closed, the agent's is not
+            if not is_late:
+                transaction.set_rollback(True)
+                return False
+            spending.tell(row, "its run ended before it did", rows)
         spending.note_warning(admitted.path, execution_id=caller.execution_id, fence=caller.fence)
+    return True
 
 
 def _agent(caller: Caller) -> Agent | None:

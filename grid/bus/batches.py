@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+UNFIT = "unfit"
+"""How the reason begins when a queue refuses a message for what it is; every other one may be taken a little later."""
 MAX_ENTRIES = 10
 """A queue takes no more in one request."""
 
@@ -18,6 +20,8 @@ class Entry:
     id: str
     group: str
     text: str
+    short: str = ""
+    """The same without the event's body, for a queue that refuses it."""
 
 
 def next_batch(waiting: Iterable[Entry], *, stopped: Collection[str], keeps_order: bool, max_bytes: int) -> list[Entry]:

@@ -10,7 +10,7 @@ from typing import Any
 from grid.public_types import EventView
 
 MAX_BYTES = 256 << 10
-"""Of one message. Amazon takes four times as much by now; queues and emulators with the older limit do not."""
+"""Of one message, unless the queue takes less. Amazon takes four times as much by now; queues and emulators with the older limit do not."""
 TYPE_PREFIX = "agentgrid."
 CONTENT_TYPE = "application/json"
 _GROUP = re.compile(r"[\x21-\x7e]{1,128}")

@@ -53,7 +53,7 @@ def problems(*, asks_queue: bool = True) -> list[str]:
     found = view()
     if found is None:
         return []
-    trouble = publisher.queue().problem() if asks_queue else ""
+    trouble = publisher.trouble() if asks_queue else ""
     told = [f"Event bus: {trouble}"] if trouble else []
     if found.seconds_behind > LATE_SECONDS:
         told.append(

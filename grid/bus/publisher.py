@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from django.utils.module_loading import import_string
@@ -44,8 +44,16 @@ class Queue(Protocol):
     keeps_order: bool
     """Messages of one group are handed out in the order in which they came."""
 
+    @property
+    def max_bytes(self) -> int:
+        """The most that one message may have. Raises BusError."""
+        ...
+
     def send(self, batch: Sequence[Entry]) -> dict[str, str]:
-        """Send; returns id and reason of those not taken. Raises BusError when it cannot be reached."""
+        """Send; returns id and reason of those not taken. Raises BusError when it cannot be reached.
+
+        The reason begins with `batches.UNFIT` when the message will never be taken as it is.
+        """
         ...
 
     def problem(self) -> str:
@@ -100,12 +108,22 @@ def queue(settings: GridConf | None = None) -> Queue:
     return made
 
 
+def trouble() -> str:
+    """Why the configured queue cannot be used, or empty."""
+    try:
+        return queue().problem()
+    except BusError as error:
+        return str(error)
+
+
 def work() -> Published:
     """A worker's run: bounded, nothing while another thread is at it or a failing queue is left alone."""
     if not is_configured() or time.monotonic() < _pauses.until or not _busy.acquire(blocking=False):
         return Published()
     try:
         done = publish(queue(), seconds=RUN_SECONDS)
+    except BusError as error:  # the address is none
+        done = Published(problem=str(error), is_behind=True)
     finally:
         _busy.release()
     if done.problem:
@@ -130,25 +148,34 @@ def publish(to: Queue, *, seconds: float) -> Published:
         page = event_log.read(after=position, limit=PAGE)
         if not page:
             return Published(sent=sent)
-        entries = _entries(page, settings)
+        try:
+            entries = _entries(page, settings, limit=min(envelopes.MAX_BYTES, to.max_bytes))
+        except BusError as error:
+            return Published(sent=sent, problem=str(error), is_behind=True)
         unsent, problem = _send(to, entries, deadline=deadline)
         sent += len(entries) - len(unsent)
-        reached = _before(page, unsent[0].place) if unsent else page[-1][0]
+        reached = _before(page, min(entry.place for entry in unsent)) if unsent else page[-1][0]
         if reached is not None and not event_log.advance(CONSUMER, old=position, new=reached):
             return Published(sent=sent)  # somebody else is at it, from the same place
         if unsent or time.monotonic() > deadline:
             return Published(sent=sent, problem=problem, is_behind=True)
 
 
-def _entries(page: Sequence[tuple[Position, EventView]], settings: GridConf) -> list[Entry]:
+def _entries(page: Sequence[tuple[Position, EventView]], settings: GridConf, *, limit: int) -> list[Entry]:
+    """Messages in the order in which they are sent: of ids, which is that of the numbers of every stream."""
+    placed = [(place, event) for place, (_, event) in enumerate(page)]
+    for event in event_log.overtaken(page):  # sent with what follows them, and once more when their own place comes
+        place = min(at for at, after in placed if after.stream == event.stream and after.seq > event.seq)
+        placed.append((place, event))
     return [
         Entry(
             place=place,
             id=envelopes.event_id(event),
             group=envelopes.group_of(event),
-            text=envelopes.encoded(event, source=settings.bus_source),
+            text=envelopes.encoded(event, source=settings.bus_source, limit=limit),
+            short=envelopes.encoded(event, source=settings.bus_source, limit=0),
         )
-        for place, (_, event) in enumerate(page)
+        for place, event in sorted(placed, key=lambda one: one[1].id)
         if not settings.bus_kinds or event.kind.startswith(settings.bus_kinds)
     ]
 
@@ -164,12 +191,20 @@ def _send(to: Queue, entries: Sequence[Entry], *, deadline: float) -> tuple[list
             refused = to.send(batch)
         except BusError as error:
             return waiting, str(error)
+        named = set[str]()
         for entry in batch:
-            if entry.id in refused:
+            reason = refused.get(entry.id, "")
+            if reason.startswith(batches.UNFIT) and entry.text != entry.short:
+                named.add(entry.id)  # for ever: better without its body than nothing any more of its tree
+            elif reason:
                 stopped.add(entry.group)
-                problem = f"the queue {to.name} does not take {entry.id}: {refused[entry.id]}"
-        taken = {entry.place for entry in batch if entry.id not in refused}
-        waiting = [entry for entry in waiting if entry.place not in taken]
+                problem = f"the queue {to.name} does not take {entry.id}: {reason}"
+        taken = {entry.id for entry in batch if entry.id not in refused}
+        waiting = [
+            replace(entry, text=entry.short) if entry.id in named else entry
+            for entry in waiting
+            if entry.id not in taken
+        ]
     return waiting, problem
 
 

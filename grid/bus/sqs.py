@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -10,13 +10,16 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from grid.bus.batches import Entry
+from grid.bus.batches import UNFIT, Entry
+from grid.bus.envelopes import MAX_BYTES
 from grid.conf import GridConf
 from grid.public_errors import BusError
 
 FIFO = ".fifo"
 RETENTION_SECONDS = 14 * 24 * 3600
 """The longest there is: a subscriber may be away for so long."""
+_UNFIT = ("InvalidMessageContents", "InvalidParameterValue", "BatchRequestTooLong")
+"""What a queue says of a message that it will never take as it is."""
 _MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
@@ -24,6 +27,12 @@ class SqsQueue:
     """The queue of EVENT_BUS_URL: `sqs://[key:secret@][host[:port]]/name`; a name in `.fifo` is one that keeps order."""
 
     def __init__(self, settings: GridConf) -> None:
+        try:
+            self._connect(settings)
+        except (BotoCoreError, ValueError) as error:
+            raise BusError(f"EVENT_BUS_URL cannot be used: {error}"[:300]) from error
+
+    def _connect(self, settings: GridConf) -> None:
         parts = urlsplit(settings.bus_url)
         self.name = unquote(parts.path.strip("/"))
         self.keeps_order = self.name.endswith(FIFO)
@@ -38,7 +47,24 @@ class SqsQueue:
             # A queue that is away must not hold a worker: the next sweep tries again.
             config=Config(connect_timeout=3, read_timeout=5, retries={"max_attempts": 1}),
         )
-        self._url = ""
+        self._url, self._most = "", 0
+
+    @property
+    def max_bytes(self) -> int:
+        """As the queue is set; our own limit where we may not ask. Raises BusError."""
+        if not self._most:
+            try:
+                asked = self._client.get_queue_attributes(
+                    QueueUrl=self._address(), AttributeNames=["MaximumMessageSize"]
+                )
+            except ClientError as error:
+                if _is_one_of(error, _MISSING):
+                    raise BusError(self._in_words(error)) from error
+                asked = {}
+            except (BotoCoreError, ValueError) as error:
+                raise BusError(self._in_words(error)) from error
+            self._most = int(asked.get("Attributes", {}).get("MaximumMessageSize", MAX_BYTES))
+        return self._most
 
     def send(self, batch: Sequence[Entry]) -> dict[str, str]:
         """Send some messages in one request.
@@ -52,10 +78,16 @@ class SqsQueue:
         entries = [self._message(number, entry) for number, entry in enumerate(batch)]
         try:
             answer = self._client.send_message_batch(QueueUrl=self._address(), Entries=entries)
-        except (BotoCoreError, ClientError, ValueError) as error:
+        except ClientError as error:
+            if not _is_one_of(error, _UNFIT):
+                raise BusError(self._in_words(error)) from error
+            if len(batch) > 1:  # one of them spoils the request for all
+                return {name: why for entry in batch for name, why in self.send([entry]).items()}
+            return {batch[0].id: f"{UNFIT}: {error}"[:200]}
+        except (BotoCoreError, ValueError) as error:
             raise BusError(self._in_words(error)) from error
         sent = {str(item.get("Id")) for item in answer.get("Successful", ())}
-        why = {str(item.get("Id")): str(item.get("Code"))[:100] for item in answer.get("Failed", ())}
+        why = {str(item.get("Id")): _reason(item) for item in answer.get("Failed", ())}
         return {
             entry.id: why.get(str(number), "no answer") for number, entry in enumerate(batch) if str(number) not in sent
         }
@@ -104,6 +136,11 @@ class SqsQueue:
             self._url = ""
             return f"the queue {self.name} does not exist: run `manage.py bus prepare`"
         return f"the queue {self.name}: {error}"[:500] + "; check EVENT_BUS_URL, AWS_REGION and the policy"
+
+
+def _reason(failed: Mapping[str, Any]) -> str:
+    code = str(failed.get("Code"))[:100]
+    return f"{UNFIT}: {code}" if code in _UNFIT else code
 
 
 def _is_one_of(error: Exception, codes: Collection[str]) -> bool:

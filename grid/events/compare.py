@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from grid.events import rows
+from grid.events import rows, tokens
 from grid.events.models_of import fields_of, model_of
 from grid.events.tables import REGISTER, StateTable
 
@@ -60,7 +60,8 @@ def _rows(state: StateTable, alias: str) -> dict[Any, dict[str, Any]]:
 
 def _plain(state: StateTable, column: str, value: Any) -> Any:
     cut = state.normalise.get(column)
-    return rows.plain(cut(value) if cut is not None else value)
+    # No log has a bearer token of ours, wherever an agent wrote its own.
+    return tokens.without_tokens(rows.plain(cut(value) if cut is not None else value))
 
 
 def _short(value: Any) -> str:

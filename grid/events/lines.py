@@ -56,6 +56,11 @@ class BrokenLineError(ValueError):
         self.code = code
 
 
+def _refuse(name: str) -> None:
+    """`NaN` and the like, which Python's JSON has and no database takes."""
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def read(line: bytes, chain: Chain) -> dict[str, Any]:
     """Read a line; `chain.is_broken` tells whether it is the one that was written here.
 
@@ -68,7 +73,7 @@ def read(line: bytes, chain: Chain) -> dict[str, Any]:
         raise BrokenLineError("torn", "the line has no end: the file was cut off here")
     plain, found, link = line.rstrip(b"\n").rpartition(_CHAIN)
     try:
-        value = json.loads(plain + b"}" if found else line)
+        value = json.loads(plain + b"}" if found else line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BrokenLineError("no-json", f"the line is no JSON ({str(error)[:100]})") from error
     if not isinstance(value, dict):

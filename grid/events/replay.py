@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.color import no_style
-from django.db import IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.models import Field, Model
 
 from grid.events import verify
@@ -78,6 +79,9 @@ def replay(files: Iterable[Path], *, into: str) -> dict[str, int]:
     except IntegrityError as error:
         first = str(error).splitlines()[0][:200]
         raise ReplayError(f"the rows of the log do not fit together: {first}; is a tree's log missing?") from error
+    except (DatabaseError, ValidationError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        # A file that was written by somebody else: its values need not be those of our columns.
+        raise ReplayError(f"a value of the log is none that its column takes: {str(error)[:200]}") from error
 
 
 def _replay(files: Iterable[Path], into: str) -> dict[str, int]:

@@ -127,8 +127,11 @@ class _Reader:
             yield from [problem] if problem else []
         elif "base" in value:
             self.base += 1
-            if not _is_row(value["base"]):
+            row = value["base"]
+            if not _is_row(row) or "set" not in row:
                 yield "row", "the row names no table, id and columns"
+            elif row["table"] not in REGISTER.base:
+                yield "row", f"no row of {row['table'][:80]!r} belongs here"
         elif "end" in value:
             self.is_ended = True
             problem = _end(value["end"], self.checker, base=self.base, sha256="" if self.chain.is_broken else sha256)
@@ -142,7 +145,10 @@ def _begin(value: dict[str, Any]) -> tuple[str, Found | None]:
     if value.get("format") != lines.FORMAT or not isinstance(root, str):
         return "", ("header", f"this is no log of agent-grid: its first line names no format {lines.FORMAT!r}")
     if value.get("version") != lines.VERSION:
-        return root, ("header", f"the format has version {value.get('version')}; this program reads {lines.VERSION}")
+        return root, (
+            "header",
+            f"the format has version {str(value.get('version'))[:40]}; this program reads {lines.VERSION}",
+        )
     return root, None
 
 
@@ -150,7 +156,7 @@ def _end(value: Any, checker: Checker, *, base: int, sha256: str) -> Found | Non
     said = value if isinstance(value, dict) else {}
     if said.get("events") != checker.events or said.get("base") != base:
         return "cut-off", (
-            f"the last line counts {said.get('events')} events and {said.get('base')} rows; "
+            f"the last line counts {str(said.get('events'))[:40]} events and {str(said.get('base'))[:40]} rows; "
             f"there are {checker.events} and {base}"
         )
     if sha256 and said.get("sha256") != sha256:
@@ -165,6 +171,8 @@ def _shape(event: dict[str, Any]) -> str:
             return f"the line is no event: {name} is {str(event.get(name))[:40]!r}"
     if not isinstance(event.get("body"), dict):
         return f"event {event['id']} has no body"
+    if not isinstance(event.get("rows", []), list):
+        return f"event {event['id']} has rows that are no list"
     try:
         at = datetime.fromisoformat(event.get("at", ""))
     except (TypeError, ValueError):
@@ -193,6 +201,6 @@ def _is_row(row: Any) -> bool:
     return (
         isinstance(row, dict)
         and isinstance(row.get("table"), str)
-        and "id" in row
+        and type(row.get("id")) in (int, str)
         and (row.get("gone") is True or isinstance(row.get("set"), dict))
     )

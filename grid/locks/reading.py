@@ -64,9 +64,7 @@ def stale_writes(execution_id: UUID, paths: Iterable[str]) -> list[LockView]:
     return list({lost.id: lost for _, lost, _ in stale_against([execution_id], paths)}.values())
 
 
-def stale_against(
-    execution_ids: Collection[UUID], paths: Iterable[str]
-) -> list[tuple[str, LockView, LockView]]:
+def stale_against(execution_ids: Collection[UUID], paths: Iterable[str]) -> list[tuple[str, LockView, LockView]]:
     """Of paths that runs changed, one after the other: the path, the lock that they lost, and one that somebody got after it.
 
     What they took again later, or gave back themselves, does not count. A path that no lock can name is left out.

@@ -17,7 +17,7 @@ import pytest
 from agentgrid.supervisor import ROOT
 from tests.factories import make_git_repository
 
-SECONDS = 4
+SECONDS = 3
 MAKE = """
 from pathlib import Path
 from grid.models import Host
@@ -48,7 +48,7 @@ def hammer(stack: Any, tmp_path: Path, *, processes: int, guard: str = "") -> di
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("database", "processes"), [("sqlite", 8), ("postgres", 32)])
+@pytest.mark.parametrize(("database", "processes"), [("sqlite", 8), ("postgres", 16)])
 def test_no_limit_is_passed_and_nothing_is_lost_or_released_twice(new_stack, tmp_path, database, processes):
     report = hammer(new_stack(database=database, is_replayed=False), tmp_path, processes=processes)
     assert report["broken"] == report["broken_at_the_end"] == []

@@ -13,7 +13,7 @@ import pytest
 from agentgrid.supervisor import ROOT
 from tests.factories import make_git_repository
 
-PROCESSES, ISSUES, SECONDS = 16, 50, 4
+PROCESSES, ISSUES, SECONDS = 16, 50, 3
 MAKE = """
 from pathlib import Path
 from grid.models import Host

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.contracts.tracker_worlds import TrackerWorld
-from tracker.public_errors import InvalidError, NotFoundError
+from tracker.public_api import text_digest
+from tracker.public_errors import ChangedError, InvalidError, NotFoundError
 from tracker.public_types import AgentState, CloseReason, IssueDraft, IssueView, Ref, Trust
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -63,6 +64,17 @@ def test_an_edit_replaces_the_texts_and_the_issue_is_still_found_by_its_key(worl
     assert world.tracker.create(world.scope, IssueDraft(title="First"), "key").ref == first.ref
     world.tracker.edit(first.ref, title="Third", body="")
     assert world.tracker.get(first.ref).body.strip() == ""
+
+
+def test_an_edit_of_other_texts_than_these_is_refused(world: TrackerWorld) -> None:
+    first = create(world, "First", body="text \n")
+    was = text_digest(title="First", body="text")
+    for _ in range(2):  # repeated after a lost answer
+        assert world.tracker.edit(first.ref, title="Second", body="words", was=was).title == "Second"
+    with pytest.raises(ChangedError, match="somebody has changed the texts"):
+        world.tracker.edit(first.ref, title="Third", body="words", was=was)
+    issue = world.tracker.get(first.ref)
+    assert (issue.title, issue.body.strip()) == ("Second", "words")
 
 
 def test_an_edit_keeps_the_limits_of_texts(world: TrackerWorld) -> None:

@@ -37,7 +37,7 @@ from tests.factories import launch_spec  # noqa: E402
 
 KILLED = -signal.SIGKILL
 _MAX_SECONDS = 60
-_LEAST_ACTS = 40
+_LEAST_ACTS = 25
 
 
 def without(guard: str) -> None:

@@ -444,6 +444,18 @@ def test_a_second_merge_does_not_replace_the_first(team):
     assert fresh(team.parent).conflict == mine and team.conflict().pk == row.pk
 
 
+def test_conflicts_that_stand_for_long_do_not_keep_the_others_from_their_turn(team, monkeypatch):
+    monkeypatch.setattr(resolutions, "AT_ONCE", 1)
+    conflicts.decide(team.refused()["conflict"], choice="fork", actor=team.parent.stream)
+    for _ in range(3):
+        resolutions.advance_all()
+    third = make_child(team.parent, title="Third")
+    later = conflicts.from_overlap(third, team.holder.agent, patterns=["src"])
+    past(later, default_at=True)
+    resolutions.advance_all()
+    assert Conflict.objects.get(pk=later.pk).decided_by == "default"
+
+
 def test_a_decision_before_anybody_was_told_is_told_all_the_same(team):
     third = make_child(team.parent, title="Third")
     row = conflicts.from_overlap(third, team.holder.agent, patterns=["src"])

@@ -44,6 +44,7 @@ from grid.models import Execution
 from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.factories import git, make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, claimed, end, running
+from tests.integration.coordinator.at_once import together
 from tests.integration.coordinator.web_here import Web, web_here
 from tests.services.runs_of_locks import lapse
 from tests.unit.grid.agents.support import doubles
@@ -494,6 +495,15 @@ def test_others_and_people_are_not_kept_waiting(tmp_path):
     for agent in (elsewhere, undeclared, below):
         assert dispatch.nudge(agent.pk, source=Source.PARENT).answer == Answer.ADMITTED, agent
     assert dispatch.nudge(second.pk, source=Source.OPERATOR).answer == Answer.ADMITTED
+
+
+def test_of_siblings_launched_at_the_same_moment_one_runs(tmp_path):
+    """Each looks again when the tree's envelope is its own; on PostgreSQL, where both are in the middle, this alone keeps them."""
+    parent, first, second = family(tmp_path, footprint=["src"])
+    more = [make_child(parent, title=f"Rival {number}", footprint=["src/a.py", "src"]) for number in range(3)]
+    rivals = [first, second, *more]
+    told = together(len(rivals), lambda n: dispatch.nudge(rivals[n].pk, source=Source.PARENT).decision["code"])
+    assert sorted(map(str, told)) == ["admitted", *["footprint"] * 4]
 
 
 def test_nobody_waits_for_an_end_that_a_person_holds_back(tmp_path):

@@ -166,6 +166,7 @@ def test_what_a_run_saw_in_its_last_moment_is_not_told_again(agent):
     sweeps.apply_events()
     following = run.agent.execution_id
     assert following != run.execution_id
+    assert following is not None
     assert "use tabs" not in Execution.objects.get(pk=following).prompt
     row = Message.objects.get()
     assert (row.state, row.channel, row.execution_id) == ("seen", "live", run.execution_id)

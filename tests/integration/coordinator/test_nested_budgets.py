@@ -19,6 +19,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agentgrid.supervisor import ROOT
@@ -30,6 +31,7 @@ from coordinator import (
     handing_back,
     invariants,
     limits,
+    plan_moves,
     repositories,
     setbacks,
     soft_limits,
@@ -37,7 +39,9 @@ from coordinator import (
     spend_audit,
     spending,
 )
-from coordinator.gateway import owner
+from coordinator.gateway import admission, owner
+from coordinator.gateway.admission import Admitted, Ended
+from coordinator.gateway.wanted import Wanted
 from coordinator.models import (
     Agent,
     AuditEntry,
@@ -53,7 +57,7 @@ from coordinator.public_types import AgentState, Answer, Source, Usage
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.models import Event, Execution
-from grid.public_types import ChildProposal
+from grid.public_types import Caller, ChildProposal
 from tests.factories import make_agent, make_child, make_execution, make_git_repository
 
 pytestmark = pytest.mark.django_db
@@ -147,10 +151,10 @@ def test_a_parent_that_starts_after_its_children_gets_its_share_on_top_of_what_t
     grandchild = make_child(child)
     nudge(grandchild)
     end_run(grandchild)
-    pay(grandchild, 12_000_000)
+    pay(grandchild, 9_000_000)
     assert code(nudge(child)) == "admitted"
     own = fresh(child.envelope)
-    assert own.usd_limit_micros == 12_000_000 + 4_000_000  # half of the 8 dollars that are left
+    assert own.usd_limit_micros == 9_000_000 + 5_500_000  # half of the 11 dollars that are left
     assert own.executions_limit > own.executions_spent + own.executions_reserved
     assert list(invariants.budgets_add_up()) == []
 
@@ -158,7 +162,7 @@ def test_a_parent_that_starts_after_its_children_gets_its_share_on_top_of_what_t
 def test_who_was_moved_meanwhile_is_paid_for_and_counted_where_it_is_now(root):
     first, second = make_child(root), make_child(root)
     stale = Agent.objects.select_related("envelope").get(pk=second.pk)
-    assert budgets.move_below(fresh(second.envelope), fresh(first.envelope)) == ""
+    assert plan_moves.rehang(second, parent=first)
     policy = repositories.effective_policy(repositories.policy_of(root.repository_id))
     levels = days.path(stale.envelope, repository_id=root.repository_id, policy=policy, at=timezone.now())
     assert [row.pk for row in levels] == fresh(second.envelope).path_ids
@@ -172,6 +176,7 @@ def test_a_run_whose_end_was_noticed_late_pays_no_more_time_than_was_set_aside(r
     root.refresh_from_db()
     held = tree().wall_reserved_seconds
     budgets.set_limits(f"tree:{root.pk}", {"wall_seconds": held})
+    assert root.execution_id is not None
     budgets.settle(execution_id=root.execution_id, executions=1, wall_seconds=held + 5_000, agent=root)
     assert (tree().wall_reserved_seconds, tree().wall_spent_seconds) == (0, held)
     assert list(invariants.budgets_add_up()) == []
@@ -186,6 +191,16 @@ def test_a_tree_whose_money_is_spent_starts_nothing_and_says_what_to_raise(root)
     assert not Execution.objects.exists()
     control.raise_limit(f"tree:{root.pk}", actor="me", usd_micros=30_000_000)
     assert dispatch.decide_again(root.pk).code == "admitted"
+
+
+def test_whoever_ends_a_whole_tree_begins_at_its_leaves_as_the_end_of_a_run_does(root):
+    make_child(make_child(root))
+    with CaptureQueriesContext(connection) as queries:
+        control.cancel(root.pk, actor="me")
+    held = [query["sql"] for query in queries if '"coordinator_agent"."depth" DESC' in query["sql"]]
+    assert len(held) == 1
+    states = Agent.objects.values_list("state", flat=True)
+    assert set(states) == {AgentState.ABANDONED}
 
 
 def test_a_launch_reserves_tool_calls_and_never_more_than_are_left(root):
@@ -297,6 +312,7 @@ def stop_for_money(root: Agent, scope: str) -> None:
     """Start a run and apply its end: the gateway stopped it, because that scope has no money left."""
     nudge(root)
     root.refresh_from_db()
+    assert root.execution_id is not None
     running = {"state": "running", "token": 1, "host": "h", "lease_until": timezone.now() + timedelta(minutes=1)}
     Execution.objects.filter(pk=root.execution_id).update(**running)
     Agent.objects.filter(pk=root.pk).update(state=AgentState.RUNNING)
@@ -353,13 +369,13 @@ def test_most_of_a_limit_is_warned_of_once_and_again_after_a_raise(root):
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("executions_limit", 1), ("wall_limit_seconds", 3_000), ("tool_calls_limit", 1_000)]
+    ("limit", "value"), [("executions_limit", 1), ("wall_limit_seconds", 0), ("tool_calls_limit", 1_000)]
 )
 def test_runs_are_warned_of_too(root, limit, value):
-    Envelope.objects.filter(kind="tree").update(**{limit: value})
     nudge(root)
     root.refresh_from_db()
-    wall = 2_900 if limit == "wall_limit_seconds" else 1
+    Envelope.objects.filter(kind="tree").update(**{limit: value or tree().wall_reserved_seconds})
+    wall = tree().wall_reserved_seconds - 10 if limit == "wall_limit_seconds" else 1
     budgets.settle(execution_id=root.execution_id, executions=1, wall_seconds=wall, tool_calls=900, agent=root)
     (event,) = Event.objects.filter(kind="budget.warned")
     assert event.body["scope"] == f"tree:{root.pk}"
@@ -405,8 +421,8 @@ def test_calls_of_a_silent_gateway_are_released_and_of_a_living_one_are_not(root
     run = make_execution("issue:77")
     owners = [GatewayProcess.objects.create(host="h", pid=n) for n in range(2)]
     calls = []
-    for owner in owners:
-        call = ModelCall(agent=root, execution_id=run.pk, owner=owner.pk, provider="anthropic", model="m")
+    for process in owners:
+        call = ModelCall(agent=root, execution_id=run.pk, owner=process.pk, provider="anthropic", model="m")
         assert not isinstance(
             spending.reserve(path=root.envelope.path_ids, call=call, usd_micros=10, tokens=10), spending.Shortage
         )
@@ -419,6 +435,34 @@ def test_calls_of_a_silent_gateway_are_released_and_of_a_living_one_are_not(root
     assert (tree().usd_reserved_micros, tree().usd_spent_micros) == (10, 10)
     event = Event.objects.get(kind="budget.released")
     assert {row["table"] for row in event.rows} == {"coordinator_modelcall", "coordinator_spendentry"}
+
+
+def is_settled_behind_its_agent(queries: CaptureQueriesContext) -> bool:
+    said = [query["sql"] for query in queries]
+    agent = next(n for n, sql in enumerate(said) if "SELECT" in sql and 'FROM "coordinator_agent"' in sql)
+    return agent < max(n for n, sql in enumerate(said) if "UPDATE coordinator_envelope" in sql)
+
+
+def test_what_is_settled_when_its_run_is_over_takes_the_agent_before_the_envelopes(root):
+    """As the end of that run does at this very moment; both write on the agent's stream."""
+    run = make_execution(root.subject)
+    Execution.objects.filter(pk=run.pk).update(state="failed", ended_at=timezone.now(), token=1)
+    caller = Caller(execution_id=run.pk, fence=1, subject=root.subject, root="r", agent="command", profile={})
+    path = tuple(root.envelope.path_ids)
+    for _ in range(2):
+        call = ModelCall(agent=root, execution_id=run.pk, provider="anthropic", model="m")
+        assert not isinstance(spending.reserve(path=path, call=call, usd_micros=9, tokens=9), spending.Shortage)
+    late, orphan = ModelCall.objects.order_by("started_at")
+    admitted = Admitted(caller=caller, call_id=late.pk, provider="anthropic", wanted=Wanted(model="m"), path=path)
+    with CaptureQueriesContext(connection) as queries:
+        admission.settle(admitted, Ended(status=None, is_charged=False))
+    assert is_settled_behind_its_agent(queries)
+    with CaptureQueriesContext(connection) as queries:
+        assert spending.settle_orphans(timezone.now() + timedelta(hours=1)) == 1
+    assert is_settled_behind_its_agent(queries)
+    told = Event.objects.filter(kind="budget.released").order_by("pk").values_list("body__call", flat=True)
+    assert list(told) == [str(late.pk), str(orphan.pk)]
+    assert list(invariants.budgets_add_up()) == []
 
 
 def test_a_gateway_goes_on_saying_that_it_lives_after_an_error_of_any_kind(monkeypatch):
@@ -481,6 +525,8 @@ def test_every_limit_has_a_gate_that_reads_it():
         ({"setting tree_tokens": "coordinator.roster:gone"}, "the gate of the limit 'setting tree_tokens' is gone"),
         ({"setting tree_tokens": "coordinator.nowhere"}, "the gate of the limit 'setting tree_tokens' is gone"),
         ({"policy attempts": "coordinator.breaker:is_idle"}, "'policy attempts' is not read by its gate"),
+        # Its name is a part of another one that is read there.
+        ({"policy concurrency": "coordinator.repositories:cap_tree"}, "'policy concurrency' is not read by its gate"),
     ],
 )
 def test_a_limit_without_a_gate_fails_start_up(changes, words, monkeypatch):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from coordinator import capability as capabilities
-from coordinator import control, invariants, outcomes, plan_text, plan_tree, plans
+from coordinator import control, invariants, outcomes, plan_text, plan_tree, plans, sweeps
 from coordinator.models import Agent, AppliedPlan
 from coordinator.plan_limits import Reach
 from coordinator.plan_nodes import Node
@@ -24,6 +26,7 @@ from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running
 from tests.integration.coordinator.web_here import Web, web_here
 from tracker import public_api as tracker
+from tracker.models import Repository
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -231,3 +234,22 @@ def test_what_runs_is_stopped_when_it_is_taken_out_and_moved_only_when_it_has_en
     assert executions.end(row.pk, token=child.fence, state=State.CANCELLED, reason="cancelled", result=result)
     outcomes.apply(row.pk)
     assert child.agent.envelope.live == 0 and [str(found) for law in invariants.LAWS for found in law()] == []
+
+
+def test_what_is_still_being_made_counts_whichever_tool_asked_for_it(web, run):
+    """On GitHub, issues take a while: nobody gets twice as many children by asking twice."""
+    hold(run, children=1)
+    plan = adding(plan_of(web, run), "- new: n", "  goal: g")
+    busy = Repository.objects.filter(pk=run.agent.repository_id)
+    busy.update(outbox_lease_until=timezone.now() + timedelta(hours=1))  # another process writes just now
+    asked = {"children": [{"key": "k", "title": "K"}]}
+    assert web.rest(run.headers, "spawn_agents", **asked)[0] == 200
+    code, said = update(web, run, plan)
+    assert code == 422 and "would have 2 children, cancelled ones included, and 1 are allowed" in said, said
+    hold(run, children=2)
+    assert update(web, run, plan)[0] == 200
+    code, answer = web.rest(run.headers, "spawn_agents", children=[{"key": "l", "title": "L"}])
+    assert code == 422 and "asked for 1 sub-issues beside 2, and 2 are allowed" in answer["error"], answer
+    busy.update(outbox_lease_until=None)
+    sweeps.sweep()
+    assert Agent.objects.filter(parent_id=run.agent_id).count() == 2

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coordinator import capability as capabilities
-from coordinator import control, plans, sweeps
+from coordinator import control, plan_adopting, plans, sweeps
 from coordinator.models import Agent, AppliedPlan, Envelope
 from coordinator.plan_nodes import by_id
 from coordinator.plan_schema import PlanError
@@ -68,6 +69,18 @@ def test_a_plan_whose_writer_died_is_carried_through_by_the_sweep(top):
     assert (made.issue.title, a.parent_id, row.is_open) == ("Do n", made.pk, False)
     assert node_of(top.pk).goal == "Renamed" and violations() == []
     assert plans.apply(top.pk, plans.export(top.pk).text.replace("goal: A\n", "goal: B\n"), actor=CLI).changes
+
+
+def test_what_is_left_of_a_plan_holds_the_trees_agents_before_their_envelopes(top):
+    hold_outbox(top, is_held=True)
+    apply(top, with_children(node_of(top.pk), new("n")))
+    hold_outbox(top, is_held=False)
+    tracker.drain(top.repository_id, now=timezone.now())
+    with CaptureQueriesContext(connection) as queries:
+        assert plan_adopting.finish(AppliedPlan.objects.get().pk)
+    said = [query["sql"] for query in queries]
+    agents = next(n for n, sql in enumerate(said) if '"coordinator_agent"."depth" DESC' in sql)
+    assert agents < next(n for n, sql in enumerate(said) if 'UPDATE "coordinator_envelope"' in sql)
 
 
 def test_what_is_cancelled_before_its_issue_exists_is_closed_again(top):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django import Settings
 
 from coordinator import control, lifecycle
@@ -25,6 +25,7 @@ from grid.events.catalogue import TWICE
 from grid.events.tables import REGISTER
 from grid.models import Event, Execution
 from grid.public_errors import GridError
+from grid.public_types import State
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import end, running
 from tests.integration.coordinator.log_acts import ACTOR, Acts
@@ -231,9 +232,7 @@ def test_a_forged_log_writes_no_table_but_ours_and_is_answered(
         assert not _model(table)._default_manager.using(alias).exists()
 
 
-def test_a_token_in_a_row_is_in_no_log_and_no_difference(
-    root: Agent, tmp_path: Path, empty: Callable[[], str]
-) -> None:
+def test_a_token_in_a_row_is_in_no_log_and_no_difference(root: Agent, tmp_path: Path, empty: Callable[[], str]) -> None:
     """An agent may say its own bearer token anywhere, in words that a table keeps as well."""
     token = "agx_" + "t" * 43
     lifecycle.change(root, summary=f"my token is {token}")
@@ -343,6 +342,25 @@ def test_the_command_exports_verifies_and_replays(
     assert json.loads(capsys.readouterr().out.splitlines()[0])["root"] == root.root_key
     assert manage("kinds", "--json") == 0
     assert {kind["name"] for kind in json.loads(capsys.readouterr().out)["kinds"]} == events.KINDS.keys()
+
+
+def test_an_export_that_breaks_off_leaves_nothing(root: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts are in it: half of one must not lie about under a name that nobody knows."""
+
+    def broken(_root: str) -> Any:
+        yield b"{}\n"
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(events, "export", broken)
+    assert manage("export", "--all", "-o", str(tmp_path / "logs.jsonl")) != 0
+    assert not [name for name in tmp_path.iterdir() if "logs.jsonl" in name.name]
+
+
+def test_a_launch_tells_what_may_be_used_only_when_that_has_changed(root: Agent) -> None:
+    end(running(root), state=State.INTERRUPTED)
+    assert Agent.objects.get(pk=root.pk).executions == 2
+    told = Event.objects.filter(stream=root.stream, kind="agent.state-changed").values_list("rows", flat=True)
+    assert sum("capability" in row["set"] for rows in told for row in rows) == 1
 
 
 def manage(*args: str) -> int:

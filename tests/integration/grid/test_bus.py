@@ -143,7 +143,9 @@ class Fussy:
         self.requests += 1
         if self.requests > self.dies_after:
             raise BusError("the line is dead")
-        refused = [one.id for one in batch if one.id in self.refuses and not (self.takes_short and one.text == one.short)]
+        refused = [
+            one.id for one in batch if one.id in self.refuses and not (self.takes_short and one.text == one.short)
+        ]
         self.taken += [entry.id for entry in batch if entry.id not in refused]
         self.texts += [entry.text for entry in batch if entry.id not in refused]
         return dict.fromkeys(refused, self.reason)

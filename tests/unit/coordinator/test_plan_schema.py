@@ -195,7 +195,9 @@ def test_a_document_of_mistakes_costs_no_more_than_its_size():
     """Each guess at what was meant compares with every name there is, and may list them all."""
     names = [f"{n:03}".translate(str.maketrans("0123456789", "abcdefghij")) + "x" * 30 for n in range(200)]
     unknown = ", ".join(f"q{n}-" for n in range(45))
-    text = HEAD + "  children:\n" + "".join(f"  - {{new: {name}, goal: g, depends_on: [{unknown}]}}\n" for name in names)
+    text = (
+        HEAD + "  children:\n" + "".join(f"  - {{new: {name}, goal: g, depends_on: [{unknown}]}}\n" for name in names)
+    )
     with pytest.raises(PlanError) as caught:
         checked(text)
     assert len(caught.value.problems) == 9_001

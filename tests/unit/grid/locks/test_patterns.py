@@ -128,7 +128,7 @@ def test_overlap(one: str, other: str, expected: bool) -> None:
     assert overlap(parse(other), parse(one)) == overlap(parse(one), parse(other))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(texts, texts)
 def test_overlap_misses_no_file_and_is_symmetric(one: str, other: str) -> None:
     left, right = parse(one), parse(other)
@@ -138,7 +138,7 @@ def test_overlap_misses_no_file_and_is_symmetric(one: str, other: str) -> None:
         assert not [path for path in PATHS if matched(one, path) and matched(other, path)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(texts, texts)
 def test_what_covers_another_has_every_file_of_it(one: str, other: str) -> None:
     left, right = parse(one), parse(other)
@@ -151,7 +151,7 @@ def test_what_covers_another_has_every_file_of_it(one: str, other: str) -> None:
         assert covers(right, left)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(anything)
 def test_any_text_is_taken_once_for_all_or_refused(text: str) -> None:
     try:
@@ -163,7 +163,7 @@ def test_any_text_is_taken_once_for_all_or_refused(text: str) -> None:
     assert not plain.text.startswith(("/", "./", "../"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(anything)
 def test_a_path_written_for_itself_is_no_pattern(text: str) -> None:
     try:

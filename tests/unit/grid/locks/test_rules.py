@@ -75,7 +75,7 @@ wishes_of = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(wishes_of)
 def test_who_is_granted_next_never_clashes_and_somebody_always_is(drawn: list[tuple[UUID, str, str, bool]]) -> None:
     wishes: list[Wish] = []
