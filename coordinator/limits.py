@@ -7,7 +7,8 @@ whether it still names its limit; `web` and the workers refuse to start when tha
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.abc
+import importlib.util
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ _BUILTIN, _PROFILE, _CAPABILITY = (
     "coordinator.profiles:_limits",
     "coordinator.capability:of_profile",
 )
+_PROGRAM = "grid.agents.builtin."
 _CARVE = "coordinator.budget_rules:DIMENSIONS"
 
 GATES: Mapping[str, str] = {
@@ -147,10 +149,29 @@ def _said(gate: str) -> set[str] | None:
     """The names and texts in the code of a gate; None when there is no such thing."""
     module_name, _, name = gate.partition(":")
     try:
+        if module_name.startswith(_PROGRAM):
+            return set(_words(_compiled(module_name, name)))
         module = importlib.import_module(module_name)
         return set(_words(getattr(module, name) if name else module))
     except (ImportError, AttributeError):
         return None
+
+
+def _compiled(module_name: str, name: str) -> types.CodeType:
+    """The code of a module, or of a function in it, which is not loaded: it belongs to a program of its own, and is large.
+
+    Raises:
+        AttributeError: There is no such module or function.
+    """
+    found = importlib.util.find_spec(module_name)
+    if found is None or not isinstance(found.loader, importlib.abc.InspectLoader):
+        raise AttributeError(module_name)
+    code = found.loader.get_code(module_name)
+    if code is not None and name:
+        code = next((one for one in code.co_consts if isinstance(one, types.CodeType) and one.co_name == name), None)
+    if code is None:
+        raise AttributeError(name)
+    return code
 
 
 def _words(part: Any) -> Iterator[str]:

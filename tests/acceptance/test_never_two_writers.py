@@ -46,5 +46,9 @@ def test_never_two_writers_of_one_file(new_stack, tmp_path, database):
 @pytest.mark.timeout(180)
 def test_the_hammer_notices_a_missing_turn(new_stack, tmp_path):
     """The mutation run, on the database where transactions really run at once."""
-    _, doubles = hammer(new_stack(database="postgres", is_replayed=False), tmp_path, "--without-turn")
-    assert doubles
+
+    def doubles() -> list[str]:
+        return hammer(new_stack(database="postgres", is_replayed=False), tmp_path, "--without-turn")[1]
+
+    # Two have to meet within a millisecond: on a machine that is busy with other things not every hammering sees it.
+    assert any(doubles() for _ in range(5))
