@@ -257,8 +257,8 @@ def test_tools_out_of_reach_fail_the_run_although_the_program_is_content(model, 
 def test_a_cancel_in_the_middle_of_a_shell_command_leaves_no_process(model, grid, tmp_path) -> None:
     needs(*PINS)
     mark = f"47.{os.getpid()}"
-    # Again and again: Codex leaves a command running in the background after ten seconds.
-    stack = grid(model([{"text": "I wait.", "calls": [{"shell": f"sleep {mark}"}]}] * 30))
+    # Again and again: Codex leaves a command running in the background after ten seconds. Claude refuses a bare `sleep`.
+    stack = grid(model([{"text": "I wait.", "calls": [{"shell": f"while true; do sleep {mark}; done"}]}] * 30))
     repository = make_git_repository(tmp_path / "app")
     titles = [submit(stack, repository, name) for name in PINS]
 
