@@ -32,7 +32,7 @@ from grid.models import Execution  # noqa: E402
 from grid.public_types import LIVE, ON_HOST, Result, State  # noqa: E402
 from tests.factories import launch_spec  # noqa: E402
 
-ACTS = 15
+ACTS = 25
 _MAX_SECONDS = 60
 
 
