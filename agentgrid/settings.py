@@ -17,6 +17,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from agentgrid import transports
 from agentgrid.secrets import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -124,6 +125,9 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+elif env.bool("DATABASE_PREPARED_STATEMENTS", False):
+    # For `grid.public_sql` only: Django's own cursors never do. Runs of one statement before the server keeps its plan.
+    _database.setdefault("OPTIONS", {})["prepare_threshold"] = 5
 # Kept between tasks and requests: opening SQLite with its pragmas costs as much as a small task.
 _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
 _database["CONN_HEALTH_CHECKS"] = not _database["ENGINE"].endswith("sqlite3")
@@ -142,35 +146,20 @@ CACHES = {
 CELERY_BROKER_URL = env.str("BROKER_URL", "gridfs://")
 BROKER_KIND = urlsplit(CELERY_BROKER_URL).scheme
 BROKER_DIR = STATE_DIR / "broker"
-_VISIBILITY_TIMEOUT_SECONDS = 120  # tasks are short, so a swallowed message comes back this soon
-_SQS_PREFIX = env.str("SQS_QUEUE_PREFIX", "agentgrid-")
-if BROKER_KIND == "gridfs":
-    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-        "data_folder_in": str(BROKER_DIR / "queue"),
-        "data_folder_out": str(BROKER_DIR / "queue"),
-        "processed_folder": str(BROKER_DIR / "processed"),
-        "control_folder": str(BROKER_DIR / "control"),
-        "store_processed": False,
-        "polling_interval": 0.02,
-    }
-elif BROKER_KIND == "sqs":
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "region": env.str("AWS_REGION", "us-east-1"),
-        "is_secure": env.bool("SQS_IS_SECURE", True),
-        "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
-        "wait_time_seconds": env.int("SQS_WAIT_SECONDS", 5),
-        "polling_interval": 0.1,
-        "queue_name_prefix": _SQS_PREFIX,
-        "client-config": {"connect_timeout": 3, "read_timeout": 10},
-    }
-else:
-    CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
-        "unacked_restore_throttle": 1,
-        "socket_connect_timeout": 3,
-    }
-SQS_QUEUE_PREFIX = _SQS_PREFIX
-SQS_VISIBILITY_TIMEOUT_SECONDS = _VISIBILITY_TIMEOUT_SECONDS
+AWS_REGION = env.str("AWS_REGION", "us-east-1")
+SQS_IS_SECURE = env.bool("SQS_IS_SECURE", True)
+SQS_QUEUE_PREFIX = env.str("SQS_QUEUE_PREFIX", "agentgrid-")
+SQS_VISIBILITY_TIMEOUT_SECONDS = transports.VISIBILITY_TIMEOUT_SECONDS
+_SQS_WAIT_SECONDS = env.int("SQS_WAIT_SECONDS", 5)
+match BROKER_KIND:
+    case "gridfs":
+        CELERY_BROKER_TRANSPORT_OPTIONS = transports.gridfs(BROKER_DIR)
+    case "sqs":
+        CELERY_BROKER_TRANSPORT_OPTIONS = transports.sqs(
+            region=AWS_REGION, is_secure=SQS_IS_SECURE, wait_seconds=_SQS_WAIT_SECONDS, prefix=SQS_QUEUE_PREFIX
+        )
+    case _:
+        CELERY_BROKER_TRANSPORT_OPTIONS = transports.redis()
 SQS_MAX_RECEIVE_COUNT = 5
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -227,8 +216,7 @@ if GRID_BUS_URL and not re.fullmatch(r"sqs://[^/?#\s]*/[A-Za-z0-9_-]{1,75}(\.fif
     )
 GRID_BUS_KINDS = env.list("EVENT_BUS_KINDS", default=[])
 GRID_BUS_SOURCE = env.str("PUBLIC_URL", "").rstrip("/") or "/agent-grid"
-GRID_BUS_REGION = env.str("AWS_REGION", "us-east-1")
-GRID_BUS_IS_SECURE = env.bool("SQS_IS_SECURE", True)
+GRID_BUS_REGION, GRID_BUS_IS_SECURE = AWS_REGION, SQS_IS_SECURE
 GRID_PYTHON = sys.executable
 
 # --- The coordinator: read through coordinator.conf ------------------------------------------------------------------

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from coordinator.admission import Full
+from coordinator.admission_facts import Full
 from coordinator.public_types import ScopeKind
 
 WARNING_PERCENT = 80
 """Of a limit spent: its scope is warned."""
 SHARED = ("usd_micros", "tokens", "tool_calls", "executions", "wall_seconds")
 """Dimensions of which a child gets a share of what its parent has left."""
+MOST_HELD_PERCENT = 90
+"""Of what a level has not spent: while calls under way hold more of it, nobody's share is cut from the rest."""
 _DAY = ":day:"
 
 
@@ -164,11 +166,27 @@ def nearly_spent(row: Any) -> tuple[int, str]:
     """The limit of which most is spent, in percent and in words (`$17.00 of $20.00`); empty words when none is near."""
     found = [(0, "")]
     for item in DIMENSIONS.values():
-        limit, spent = getattr(row, item.limit), getattr(row, item.spent)
-        if limit is not None and spent * 100 >= limit * WARNING_PERCENT:
+        limit = getattr(row, item.limit)
+        if limit is not None and (spent := getattr(row, item.spent)) * 100 >= limit * WARNING_PERCENT:
             # A limit of nothing was chosen so; there is nothing to be warned of.
             found.append((spent * 100 // limit, f"{item.words(spent)} of {item.words(limit)}") if limit else (0, ""))
     return max(found, key=lambda one: one[0])
+
+
+def held(rows: Iterable[Any]) -> str:
+    """Why no share of these levels' money and tokens can be cut now, in words; empty when it can.
+
+    A share is cut once and for all: what calls under way hold comes back, most of it, and a share of the rest would be next to nothing.
+    """
+    for row in rows:
+        for name in ("usd_micros", "tokens"):
+            item = DIMENSIONS[name]
+            limit, reserved, used = getattr(row, item.limit), getattr(row, item.reserved), getattr(row, item.spent)
+            # A limit of nothing is for those that call no models.
+            if limit and (used >= limit or reserved * 100 > (limit - used) * MOST_HELD_PERCENT):
+                words = f"{item.words(reserved)} are set aside for model calls under way"
+                return f"{name_of(row)}: of {item.words(limit)}, {item.words(used)} are spent and {words}"
+    return ""
 
 
 def carved(

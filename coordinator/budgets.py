@@ -7,7 +7,7 @@ conditional UPDATE: a reader's figures may be stale, this is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from coordinator import budget_rules, ledger_sql, scopes, soft_limits
-from coordinator.admission import Full
+from coordinator.admission_facts import Full
 from coordinator.models import Agent, Envelope, LedgerEntry
 from coordinator.public_types import ScopeKind
 from grid import public_events as grid_events
@@ -44,17 +44,11 @@ def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int, 
     """
     ids = sorted(envelope.pk for envelope in path)
     with transaction.atomic(savepoint=False):
-        if not ledger_sql.take_room(ids, wall_seconds=wall_seconds, tool_calls=tool_calls):
-            return None
-        rows = ledger_sql.insert_entries(
-            execution_id,
-            LedgerEntry.Kind.RESERVE.value,
-            ids,
-            executions=1,
-            wall_seconds=wall_seconds,
-            tool_calls=tool_calls,
-            at=timezone.now(),
+        rows = ledger_sql.take(
+            execution_id, ids, wall_seconds=wall_seconds, tool_calls=tool_calls, at=timezone.now()
         )
+    if not rows:
+        return None
     body = {"execution": str(execution_id), "wall_seconds": wall_seconds, "tool_calls": tool_calls}
     return RESERVED, {**body, "rows": rows}
 
@@ -74,30 +68,12 @@ def settle(
         False when there was nothing to settle.
     """
     with transaction.atomic():
-        held = ledger_sql.lock_held(execution_id)
-        if not held:
-            return False
-        _, held_wall, held_calls = next(iter(held.values()))  # the same on every level
-        # It was killed by then; what is beyond is the time until somebody noticed.
-        wall_seconds = min(wall_seconds, held_wall)
-        rows = ledger_sql.insert_entries(
-            execution_id,
-            LedgerEntry.Kind.SETTLE.value,
-            list(held),
-            executions=executions,
-            wall_seconds=wall_seconds,
-            tool_calls=tool_calls,
-            at=timezone.now(),
-        )
-        standings = ledger_sql.settle_run(
-            list(held),
-            executions=executions,
-            held_wall=held_wall,
-            wall_seconds=wall_seconds,
-            held_calls=held_calls,
-            tool_calls=tool_calls,
-        )
+        # It was killed when its time was over; what is beyond is the time until somebody noticed.
         used = {"executions": executions, "wall_seconds": wall_seconds, "tool_calls": tool_calls}
+        rows, standings = ledger_sql.settle(execution_id, **used, at=timezone.now())
+        if not rows:
+            return False
+        used["wall_seconds"] = rows[0]["set"]["wall_seconds"]  # the same on every level
         if agent is not None:
             body = {"execution": str(execution_id), **used, "rows": rows}
             grid_events.append_events(stream=agent.stream, root=agent.root_key, events=[(SETTLED, body)])
@@ -124,9 +100,22 @@ def carve(
         The limits that changed, by column.
     """
     *path, own = path_of(envelope)
-    above = [row for row in path if row.kind in (ScopeKind.TREE, ScopeKind.AGENT)]
-    found = budget_rules.carved(above, own=own, share=share, limits=limits, least=least or {})
+    found = budget_rules.carved(_parents(path), own=own, share=share, limits=limits, least=least or {})
     return lower(envelope, **budget_rules.columns(found)) if found else {}
+
+
+def money_held(path: Sequence[Envelope]) -> str:
+    """Why a child's share cannot be cut from what its parent has at this moment, in words; empty when it can.
+
+    Args:
+        path: From the fleet down to the child's own.
+    """
+    return budget_rules.held(_parents(path[:-1]))
+
+
+def _parents(path: Iterable[Envelope]) -> list[Envelope]:
+    """The levels of which a child's limits are a part."""
+    return [row for row in path if row.kind in (ScopeKind.TREE, ScopeKind.AGENT)]
 
 
 def hold(envelope: Envelope, *, beside: Sequence[Envelope] = ()) -> bool:
@@ -181,6 +170,7 @@ def move_below(envelope: Envelope, parent: Envelope) -> str:
 
     Raises:
         ValueError: The new parent is the envelope itself, or below it.
+        NotAllowedError: Something would be deeper than a row can say.
     """
     if envelope.pk in parent.path_ids:
         raise ValueError(f"{parent.key} is below {envelope.key}")
@@ -196,7 +186,8 @@ def move_below(envelope: Envelope, parent: Envelope) -> str:
     Envelope.objects.filter(pk__in=new - old).update(children_spent=F("children_spent") + count)
     before, after = envelope.lineage, f"{parent.lineage}{envelope.pk}/"
     for row in inside:
-        row.ancestors = parent.lineage if row.pk == envelope.pk else after + row.ancestors.removeprefix(before)
+        moved = parent.lineage if row.pk == envelope.pk else after + row.ancestors.removeprefix(before)
+        row.ancestors = scopes.fitting(moved)
         row.parent_id = parent.pk if row.pk == envelope.pk else row.parent_id
         Envelope.objects.filter(pk=row.pk).update(ancestors=row.ancestors, parent_id=row.parent_id)
     envelope.refresh_from_db()
@@ -205,18 +196,22 @@ def move_below(envelope: Envelope, parent: Envelope) -> str:
     return ""
 
 
-def child_room(envelope: Envelope, count: int) -> str:
-    """Why so many more agents cannot be taken on below an envelope, or empty."""
-    found = [
-        row for row in path_of(envelope) if (left := budget_rules.left([row], "children")) is not None and left < count
-    ]
-    if not found:
-        return ""
-    row = found[0]
-    return (
-        f"{budget_rules.name_of(row)}: {row.children_spent} of {row.children_limit} children are taken on, and {count} more "
-        f"do not fit; raise it with `manage.py budget raise {row.key} --children N`"
-    )
+def child_room(envelope: Envelope, count: int, *, asked: Mapping[int, int] | None = None) -> str:
+    """Why so many more agents cannot be taken on below an envelope, or empty.
+
+    Args:
+        asked: By the id of an envelope: agents that were asked for below it before and are none yet. They count on their own levels.
+    """
+    before = asked or {}
+    for row in path_of(envelope):
+        left, waiting = budget_rules.left([row], "children"), before.get(row.pk, 0)
+        if left is not None and left < count + waiting:
+            beside = f" beside {waiting} that are being made" if waiting else ""
+            return (
+                f"{budget_rules.name_of(row)}: {row.children_spent} of {row.children_limit} children are taken on, and "
+                f"{count} more{beside} do not fit; raise it with `manage.py budget raise {row.key} --children N`"
+            )
+    return ""
 
 
 def full(path: Sequence[Envelope], *, wall_seconds: int, tool_calls: int = 0) -> tuple[Full, ...]:

@@ -23,9 +23,10 @@ WARNED, BREAKER = "budget.warned", "budget.breaker"
 def look(standings: Iterable[Standing | Envelope]) -> None:
     """Warn and stop as far as these levels, just changed, ask for it."""
     for row in standings:
-        percent, words = budget_rules.nearly_spent(row)
-        if row.warned_at is None and words:
-            _warn(row.id, percent, words)
+        if row.warned_at is None:
+            percent, words = budget_rules.nearly_spent(row)
+            if words:
+                _warn(row.id, percent, words)
         if (
             row.progress_limit_micros is not None
             and row.breaker_opened_at is None

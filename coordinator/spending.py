@@ -17,11 +17,12 @@ from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from coordinator import ledger_sql, soft_limits
+from coordinator import ledger_sql, soft_limits, spend_sql
 from coordinator.budget_rules import WARNING_PERCENT, dollars, tokens_in_words
-from coordinator.ledger_sql import Level, Row, Standing
+from coordinator.ledger_sql import Row, Standing
 from coordinator.models import Agent, Envelope, GatewayProcess, ModelCall, SpendEntry
 from coordinator.public_types import Usage
+from coordinator.spend_sql import Level
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events
@@ -75,7 +76,7 @@ def reserve(
     likely_t = most_tokens if likely_tokens is None else min(most_tokens, likely_tokens)
     with transaction.atomic(savepoint=False):
         # Locked in one order, as every other taker of envelopes does.
-        rows = ledger_sql.lock_levels(path)
+        rows = spend_sql.lock_levels(path)
         capped = any(row.tokens_limit is not None for row in rows)
         by_amount: dict[tuple[int, int], list[int]] = {}
         for row in rows:
@@ -95,14 +96,14 @@ def reserve(
         call.reserved_usd_micros = min(usd for usd, _ in by_amount)
         call.reserved_tokens = min(amount for _, amount in by_amount)
         call.started_at = timezone.now()
-        ledger_sql.insert_call(call)
+        spend_sql.insert_call(call)
         for (usd, amount), pks in by_amount.items():
             # The condition again: it is what keeps the law where a database has no row locks.
-            if not ledger_sql.take(pks, usd_micros=usd, tokens=amount):
+            if not spend_sql.take(pks, usd_micros=usd, tokens=amount):
                 transaction.set_rollback(True)
                 return Shortage(scope=rows[-1].key, words="its limits changed at this moment", is_final=False)
         entries = [(pk, usd, amount) for (usd, amount), pks in by_amount.items() for pk in pks]
-        told = ledger_sql.insert_spend(call.pk, SpendEntry.Kind.RESERVE.value, entries, at=call.started_at)
+        told = spend_sql.insert_spend(call.pk, SpendEntry.Kind.RESERVE.value, entries, at=call.started_at)
     return [grid_events.row(call), *told]
 
 
@@ -151,13 +152,13 @@ def settle(
         entries = list(SpendEntry.objects.filter(call_id=call_id, kind=SpendEntry.Kind.RESERVE).order_by("envelope_id"))
         ledger_sql.lock(entry.envelope_id for entry in entries)
         amounts = [(entry.envelope_id, usd_micros or 0, tokens) for entry in entries]
-        rows = ledger_sql.insert_spend(call_id, SpendEntry.Kind.SETTLE.value, amounts, at=now) if amounts else []
+        rows = spend_sql.insert_spend(call_id, SpendEntry.Kind.SETTLE.value, amounts, at=now) if amounts else []
         by_amount: dict[tuple[int, int], list[int]] = {}
         for entry in entries:
             by_amount.setdefault((entry.usd_micros, entry.tokens), []).append(entry.envelope_id)
         standings: list[Standing] = []
         for (held_usd, held_tokens), pks in by_amount.items():
-            standings += ledger_sql.settle_call(
+            standings += spend_sql.settle_call(
                 pks, held_usd=held_usd, held_tokens=held_tokens, usd_micros=usd_micros, tokens=tokens
             )
         soft_limits.look(standings)

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from grid.events import catalogue, tokens
 from grid.models import Event, EventCursor, EventStream
+from grid.public_sql import Statement, run
 from grid.public_types import EventView
 
 type Draft = tuple[str, dict[str, Any]]
@@ -28,7 +29,7 @@ type Draft = tuple[str, dict[str, Any]]
 
 _COLUMNS = "(stream, seq, root, kind, v, body, rows)"
 _WIDTH = 7
-_INSERT = f"INSERT INTO grid_event {_COLUMNS} VALUES "  # noqa: S608 - names of columns
+_INSERT = f"INSERT INTO grid_event {_COLUMNS}"
 _PLACES = f"({', '.join(['%s'] * _WIDTH)})"
 _COPY = f"COPY grid_event {_COLUMNS} FROM STDIN"
 _READ = "xid::text::bigint, id, stream, seq, root, kind, at, body"
@@ -88,7 +89,27 @@ def insert(events: Iterable[tuple[str, int, str, str, dict[str, Any]]]) -> None:
         _insert(some)
 
 
+def statement(events: Iterable[tuple[str, int, str, str, dict[str, Any]]]) -> Statement:
+    """The INSERT of a few such events, for a transaction that sends several statements together."""
+    drafts = list(events)
+    values = _values(drafts)
+    return f"{_INSERT} VALUES " + ", ".join([_PLACES] * len(drafts)), values
+
+
+def statement_from(table: str, *, stream: str, kind: str, body: dict[str, Any]) -> Statement:
+    """The same for one event whose `seq` and `root` are columns of the only row, if any, of a table."""
+    _, _, _, *of_event = _values([(stream, 0, "", kind, body)])
+    return f"{_INSERT} SELECT %s, seq, root, %s, %s, %s::jsonb, %s::jsonb FROM {table}", [stream, *of_event]  # noqa: S608
+
+
 def _insert(events: Sequence[tuple[str, int, str, str, dict[str, Any]]]) -> None:
+    if connection.vendor == "postgresql" and len(events) >= _COPIED:
+        _copy(_values(events))
+    else:
+        run(*statement(events))
+
+
+def _values(events: Sequence[tuple[str, int, str, str, dict[str, Any]]]) -> list[Any]:
     values, is_checked = list[Any](), settings.EVENTS_ARE_CHECKED
     for stream, seq, root, kind, body in events:
         rows = body.get("rows")
@@ -100,11 +121,7 @@ def _insert(events: Sequence[tuple[str, int, str, str, dict[str, Any]]]) -> None
             raise ValueError(why)
         said, changed = tokens.blotted(_json(body)), tokens.blotted(_json(rows)) if rows else None
         values += (stream, seq, root, kind, v, said, changed)
-    if connection.vendor == "postgresql" and len(events) >= _COPIED:
-        _copy(values)
-        return
-    with connection.cursor() as db:
-        db.execute(_INSERT + ", ".join([_PLACES] * len(events)), values)
+    return values
 
 
 def _copy(values: Sequence[Any]) -> None:

@@ -25,14 +25,26 @@ from bench.perf.catalogue import Benchmark
 from bench.perf.figures import Figure, PerfError
 from bench.perf.processes import Process
 
-_MIGRATE_SECONDS = 180.0
+_PREPARE_SECONDS = 240.0
+_SQLITE = "agentgrid.sqlite3"
+"""In the state folder, unless DATABASE_URL is given."""
 _DRAIN_SECONDS = 3
 _LOG_CHARS = 2000
 _SILENCE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
+@contextlib.contextmanager
+def empty_database(place: Path | None) -> Iterator[Path]:
+    """Where the first installation of a run that uses SQLite leaves its empty tables, and the others take them from.
+
+    Making them takes longer than many a benchmark.
+    """
+    with _private_folder(place) as folder:
+        yield folder / _SQLITE
+
+
 def measure(
-    benchmark: Benchmark, *, params: Mapping[str, int | str], database: str, place: Path | None = None
+    benchmark: Benchmark, *, params: Mapping[str, int | str], database: str, tables: Path, place: Path | None = None
 ) -> list[Figure]:
     """Carry out one benchmark on an installation of its own.
 
@@ -40,6 +52,7 @@ def measure(
         benchmark: What to measure.
         params: Numbers of samples, agents or rows.
         database: `sqlite` or `postgres`, where the benchmark does not care.
+        tables: Of `empty_database`.
         place: Directory for the private folder; None means the system's temporary one.
 
     Raises:
@@ -52,8 +65,7 @@ def measure(
         broker_url = stack.enter_context(servers.sqs()) if benchmark.broker == "sqs" else ""
         folder = stack.enter_context(_private_folder(place))
         environment = _environment(folder, benchmark, database_url=database_url, broker_url=broker_url)
-        _manage(environment, "migrate", "--verbosity=0")
-        _manage(environment, "prepare_broker")
+        _prepare(environment, database=None if database_url else folder / "state" / _SQLITE, tables=tables)
         started = stack.enter_context(_workers(benchmark, folder, environment))
         given = {**params, "name": benchmark.name, "pids": {name: process.pid for name, process in started.items()}}
         command = [sys.executable, "-m", "bench.perf", benchmark.module, json.dumps(given)]
@@ -140,7 +152,7 @@ def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broke
         "LOG_LEVEL": "WARNING",
     }
     if database_url:
-        environment["DATABASE_URL"] = database_url
+        environment |= {"DATABASE_URL": database_url, "DATABASE_PREPARED_STATEMENTS": "True"}  # no pooler is in between
     if broker_url:
         environment |= {
             "BROKER_URL": broker_url,
@@ -150,8 +162,21 @@ def _environment(folder: Path, benchmark: Benchmark, *, database_url: str, broke
     return environment
 
 
-def _manage(environment: Mapping[str, str], *args: str) -> None:
-    processes.run([sys.executable, "manage.py", *args], environment=environment, seconds=_MIGRATE_SECONDS)
+def _prepare(environment: Mapping[str, str], *, database: Path | None, tables: Path) -> None:
+    """Make tables and queues.
+
+    Args:
+        environment: Of the installation.
+        database: Its file; None on PostgreSQL.
+        tables: See `empty_database`.
+    """
+    if database is not None and tables.exists():
+        database.parent.mkdir(parents=True)
+        shutil.copy(tables, database)
+    command = [sys.executable, "-m", "bench.perf", "preparing", "{}"]
+    processes.run(command, environment=environment, seconds=_PREPARE_SECONDS)
+    if database is not None and not tables.exists():
+        shutil.copy(database, tables)
 
 
 def _logs(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a call needs of the database: whose it is, whether it may be made, what it costs. Synchronous; one transaction each."""
+"""Before a call: whose it is, whether it may be made, its cost set aside. Synchronous; one transaction each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import capability, days, ledger_sql, profiles, spending
+from coordinator import capability, days, profiles, spend_sql, spending
 from coordinator.gateway import owner, pricing, wanted
-from coordinator.gateway.pricing import Metered
 from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
 from coordinator.models import Agent, ModelCall
-from coordinator.public_types import Usage
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events
@@ -40,6 +38,8 @@ DAY_SLOT_SECONDS = 5
 TIERS_SECONDS = 5
 """After a change of the tiers, until every call feels it."""
 OVER_BUDGET, MODEL_REFUSED = "over_budget", "model_refused"
+_STOPS = {Refused.BUDGET: (1, OVER_BUDGET), Refused.MODEL: (MAX_REFUSALS, MODEL_REFUSED)}
+"""After how many of a kind a run is stopped, and with which reason."""
 _COLUMNS = ("capability", "depth", "envelope_id", "issue_id", "parent_id", "profile", "repository_id", "spec")
 """Of an agent, as far as its capability may hang on them; each call reads them."""
 
@@ -64,20 +64,6 @@ class Admitted:
     wanted: Wanted
     path: tuple[int, ...]
     """Ids of its agent's envelopes, from the fleet down."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a call ended."""
-
-    status: int | None
-    """Of the provider; None: it did not answer."""
-    metered: Metered | None = None
-    is_charged: bool = True
-    """False: the provider refused it, or never got it."""
-    reason: str = ""
-    first_byte_ms: float | None = None
-    total_ms: float = 0.0
 
 
 def caller_of(bearer: str) -> Caller | None:
@@ -117,43 +103,6 @@ def refuse(caller: Caller, provider: str, reason: Refused, message: str) -> Refu
     if agent is None:
         return Refusal(reason=reason, message=message)
     return _refuse(caller, agent, provider, "", reason, message)
-
-
-def settle(admitted: Admitted, ended: Ended) -> None:
-    """Settle a call and record what it cost; harmless when somebody has done so."""
-    if not _settle(admitted, ended):
-        _settle(admitted, ended, is_late=True)
-
-
-def _settle(admitted: Admitted, ended: Ended, *, is_late: bool = False) -> bool:
-    """The same; False when the run's stream is closed, and nothing was done. With `is_late` the agent's takes its place."""
-    metered, usd = ended.metered, None
-    if not ended.is_charged:
-        metered, usd = Metered(usage=Usage()), 0
-    elif metered is not None:
-        usd = pricing.cost(admitted.provider, admitted.wanted.model, metered, admitted.wanted.price_context)
-    with transaction.atomic():
-        if is_late:
-            spending.hold_agent_of(admitted.call_id)
-        rows = spending.settle(
-            admitted.call_id,
-            usd_micros=usd,
-            usage=metered.usage if metered else None,
-            status_code=ended.status,
-            reason=ended.reason,
-        )
-        if not rows:
-            return True
-        caller = admitted.caller
-        row = ModelCall.objects.get(pk=admitted.call_id)
-        told = {**_result(row, ended), "rows": rows}
-        if not grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.result", told)]):
-            if not is_late:
-                transaction.set_rollback(True)
-                return False
-            spending.tell(row, "its run ended before it did", rows)
-        spending.note_warning(admitted.path, execution_id=caller.execution_id, fence=caller.fence)
-    return True
 
 
 def _agent(caller: Caller) -> Agent | None:
@@ -237,7 +186,7 @@ def _short(short: spending.Shortage) -> Refusal:
 def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
     """Which limit of rate or concurrency a call passes that is in the table by now; empty for none."""
     lately = timezone.now() - timedelta(minutes=1)
-    under_way, recent = ledger_sql.calls_under_way(caller.execution_id, since=lately)
+    under_way, recent = spend_sql.calls_under_way(caller.execution_id, since=lately)
     if sum(is_mine for is_mine, _ in under_way) > MAX_IN_FLIGHT:
         return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
     if recent > MAX_PER_MINUTE:
@@ -255,8 +204,11 @@ def _refuse(
 ) -> Refusal:
     """Write a refusal down, and stop a run that will not take it."""
     refused = ModelCall.objects.filter(execution_id=caller.execution_id, state=ModelCall.State.REFUSED)
+    most, stop = _STOPS.get(reason, (0, ""))
     with transaction.atomic():
-        if refused.count() < _MAX_REFUSED_ROWS:
+        same = refused.filter(reason__startswith=f"{reason}:").count() if most else 0
+        # What stops the run is written whatever else was: the end of the run asks for which scope's sake that was.
+        if same < most or refused.count() < _MAX_REFUSED_ROWS:
             row = ModelCall.objects.create(
                 agent=agent,
                 execution_id=caller.execution_id,
@@ -277,10 +229,8 @@ def _refuse(
             told = {**body, "metered": True, "rows": rows}
             if not grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[("llm.refused", told)]):
                 spending.tell(row, "refused when its run was over", rows)
-        if reason == Refused.BUDGET:
-            grid.request_stop([caller.execution_id], reason=OVER_BUDGET)
-        elif reason == Refused.MODEL and refused.filter(reason__startswith=f"{reason}:").count() >= MAX_REFUSALS:
-            grid.request_stop([caller.execution_id], reason=MODEL_REFUSED)
+        if most and same + 1 >= most:
+            grid.request_stop([caller.execution_id], reason=stop)
     return Refusal(reason=reason, message=message)
 
 
@@ -292,22 +242,5 @@ def _requested(call: ModelCall, asked: Wanted) -> dict[str, Any]:
         "streams": asked.streams,
         "reserved_usd_micros": call.reserved_usd_micros,
         "reserved_tokens": call.reserved_tokens,
-        "metered": True,
-    }
-
-
-def _result(row: ModelCall, ended: Ended) -> dict[str, Any]:
-    usage = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    return {
-        "call": str(row.pk),
-        "provider": row.provider,
-        "model": row.model,
-        "usage": {name: getattr(row, name) for name in usage},
-        "usd_micros": row.usd_micros,
-        "is_estimated": row.is_estimated,
-        "status": ended.status,
-        "reason": row.reason,
-        "first_byte_ms": None if ended.first_byte_ms is None else round(ended.first_byte_ms, 1),
-        "total_ms": round(ended.total_ms, 1),
         "metered": True,
     }

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
-from grid.locks import sql as db_values
+from grid import public_sql
 from grid.locks.patterns import Pattern
 from grid.locks.rules import Wish
-from grid.locks.sql import OPEN, STATES, native, stored, when
+from grid.locks.sql import OPEN, STATES, stored, when
 from grid.locks.turns import Turn
 from grid.locks.types import LockView
+from grid.public_sql import places, run, uuid
 from grid.public_types import ON_HOST
 
 _COLUMNS = (
@@ -99,18 +98,18 @@ def near(turn: Turn, pattern: Pattern, execution_id: UUID) -> list[Row]:
     if not pattern.is_glob and pattern.key:
         names = pattern.names
         above = ["/".join(names[:count]) for count in range(len(names) + 1)]
-        places = ", ".join(["%s"] * len(above))
+        marks = places(above)
         below = f"{pattern.key}/"
-        where += f""" AND (l.state = 'waiting' OR l.is_glob OR l.key IN ({places})
+        where += f""" AND (l.state = 'waiting' OR l.is_glob OR l.key IN ({marks})
             OR substr(l.key, 1, %s) = %s OR l.execution_id = %s)"""
-        params += [*above, len(below), below, native(execution_id)]
+        params += [*above, len(below), below, uuid(execution_id)]
     return _rows(where, params, turn=turn)
 
 
 def of_execution_or_waiting(turn: Turn, execution_id: UUID) -> list[Row]:
     """An execution's own open locks, and all of the repository that wait."""
     where = f"l.repository = %s AND l.state IN {OPEN} AND (l.state = 'waiting' OR l.execution_id = %s)"
-    return _rows(where, [turn.repository, native(execution_id)], turn=turn)
+    return _rows(where, [turn.repository, uuid(execution_id)], turn=turn)
 
 
 def open_rows(repository: str = "", *, execution_id: UUID | None = None, turn: Turn | None = None) -> list[Row]:
@@ -119,7 +118,7 @@ def open_rows(repository: str = "", *, execution_id: UUID | None = None, turn: T
     if repository:
         where, params = f"{where} AND l.repository = %s", [repository]
     if execution_id is not None:
-        where, params = f"{where} AND l.execution_id = %s", [*params, native(execution_id)]
+        where, params = f"{where} AND l.execution_id = %s", [*params, uuid(execution_id)]
     return _rows(where, params, turn=turn)
 
 
@@ -131,16 +130,18 @@ def by_id(lock_id: int) -> Row | None:
 
 def granted_ones(execution_ids: Collection[UUID]) -> list[Row]:
     """Every lock that executions ever had, by token."""
-    places = ", ".join(["%s"] * len(execution_ids))
-    rows = _rows(f"l.execution_id IN ({places}) AND l.token > 0", [native(one) for one in execution_ids])
+    if not execution_ids:
+        return []
+    marks = places(execution_ids)
+    rows = _rows(f"l.execution_id IN ({marks}) AND l.token > 0", [uuid(one) for one in execution_ids])
     return sorted(rows, key=lambda row: row.token)
 
 
 def later_writers(repository: str, *, token: int, but: Collection[UUID]) -> list[Row]:
     """Write locks that other executions had of a repository after a token, by token."""
-    places = ", ".join(["%s"] * len(but))
-    where = f"l.repository = %s AND l.mode = 'write' AND l.token > %s AND l.execution_id NOT IN ({places})"
-    rows = _rows(where, [repository, token, *(native(one) for one in but)])
+    marks = places(but)
+    where = f"l.repository = %s AND l.mode = 'write' AND l.token > %s AND l.execution_id NOT IN ({marks})"
+    rows = _rows(where, [repository, token, *(uuid(one) for one in but)])
     return sorted(rows, key=lambda row: row.token)
 
 
@@ -148,11 +149,9 @@ def repositories_to_sweep() -> list[str]:
     """Repositories in which somebody waits, or an open lock counts no more."""
     sql = f"""
         SELECT DISTINCT l.repository FROM grid_filelock l JOIN grid_execution e ON e.id = l.execution_id
-        WHERE l.state IN {OPEN} AND (l.state = 'waiting' OR NOT {_COUNTS.replace("%s", db_values.now())})
+        WHERE l.state IN {OPEN} AND (l.state = 'waiting' OR NOT {_COUNTS.replace("%s", public_sql.now())})
     """  # noqa: S608
-    with connection.cursor() as db:
-        db.execute(sql, [])
-        return [name for (name,) in db.fetchall()]
+    return [name for (name,) in run(sql)]
 
 
 def tokens_above_counter() -> list[tuple[str, int]]:
@@ -161,25 +160,17 @@ def tokens_above_counter() -> list[tuple[str, int]]:
         SELECT l.repository, MAX(l.token) FROM grid_filelock l LEFT JOIN grid_lockspace s ON s.repository = l.repository
         GROUP BY l.repository, s.token HAVING MAX(l.token) > COALESCE(s.token, 0)
     """
-    with connection.cursor() as db:
-        db.execute(sql, [])
-        return [(name, token) for name, token in db.fetchall()]
+    return [(name, token) for name, token in run(sql)]
 
 
 def _rows(where: str, params: Sequence[Any], *, turn: Turn | None = None) -> list[Row]:
     moment = [turn.now_stored] * 2 if turn is not None else []
-    counts = _COUNTS if moment else _COUNTS.replace("%s", db_values.now())
+    counts = _COUNTS if moment else _COUNTS.replace("%s", public_sql.now())
     sql = f"""
         SELECT {_COLUMNS}, {counts} FROM grid_filelock l JOIN grid_execution e ON e.id = l.execution_id
         WHERE {where} ORDER BY l.id
     """  # noqa: S608
-    if turn is not None:
-        turn.db.execute(sql, [*moment, *params])
-        found = turn.db.fetchall()
-    else:
-        with connection.cursor() as db:
-            db.execute(sql, params)
-            found = db.fetchall()
+    found = turn.read(sql, [*moment, *params]) if turn is not None else run(sql, params)
     return [
         Row(
             id=pk,
@@ -224,18 +215,20 @@ def _rows(where: str, params: Sequence[Any], *, turn: Turn | None = None) -> lis
 
 def insert(turn: Turn, values: dict[str, Any]) -> int:
     """Store a new lock; returns its number."""
-    places = ", ".join(["%s"] * len(values))
-    sql = f"INSERT INTO grid_filelock ({', '.join(values)}) VALUES ({places}) RETURNING id"  # noqa: S608
-    turn.db.execute(sql, _stored(turn, values))
-    return int(turn.db.fetchone()[0])
+    if turn.new_id is not None:
+        values = {"id": turn.new_id, **values}
+    sql = f"INSERT INTO grid_filelock ({', '.join(values)}) VALUES ({places(values)})"  # noqa: S608
+    if turn.new_id is not None:
+        turn.write(sql, _stored(turn, values))
+        return turn.new_id
+    return int(turn.read(f"{sql} RETURNING id", _stored(turn, values))[0][0])
 
 
 def change(turn: Turn, lock_ids: Collection[int], values: dict[str, Any]) -> None:
     """Set columns of locks of the repository."""
     columns = ", ".join(f"{name} = %s" for name in values)
-    places = ", ".join(["%s"] * len(lock_ids))
-    sql = f"UPDATE grid_filelock SET {columns} WHERE id IN ({places})"  # noqa: S608
-    turn.db.execute(sql, [*_stored(turn, values), *lock_ids])
+    sql = f"UPDATE grid_filelock SET {columns} WHERE id IN ({places(lock_ids)})"  # noqa: S608
+    turn.write(sql, [*_stored(turn, values), *lock_ids])
 
 
 def _stored(turn: Turn, values: dict[str, Any]) -> list[Any]:

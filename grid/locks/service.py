@@ -19,6 +19,7 @@ from grid.locks import notes, passing, patterns, rows, rules, turns
 from grid.locks.patterns import Pattern
 from grid.locks.rows import Row
 from grid.locks.rules import Wish
+from grid.locks.sql import when
 from grid.locks.turns import Turn
 from grid.locks.types import Answer
 from grid.public_errors import LockError, LockFencedError, LockLimitError
@@ -51,7 +52,8 @@ def acquire(
         mode: `read` lets other readers in; `write` is alone. Who reads may ask for `write` as well.
         wait: Stand in line when somebody else has it; it is handed over as soon as it is free. Returns at once in any case.
         reason: In the words of who asks; shown to others.
-        seconds: Ends it by itself after that long; asking again starts anew. None: at the end of its run.
+        seconds: Ends it by itself after that long; asking again may make it longer, never shorter. None: at the end of its run,
+            as with one that was waited for and handed over.
 
     Raises:
         LockPatternError: It is no path of a repository.
@@ -122,8 +124,8 @@ class _Asked:
 
     def answer(self, *, wait: bool) -> Answer:
         """Grant, refuse or put in line."""
-        held = rules.own(self._wish, self._wishes)
-        if held is not None and (self._until is None or not patterns.same(held.pattern, self._pattern)):
+        held = rules.own(self._wish, [row.wish() for row in self._found if self._lasts(row)])
+        if held is not None:
             transaction.set_rollback(True)  # nothing is new: the token that came with the turn is not used up
             return Answer(granted=True, lock=self._rows[held.id].view(), is_new=False)
         ticket = rules.twin(self._wish, self._wishes, is_held=False)
@@ -131,7 +133,7 @@ class _Asked:
         others = [wish for wish in self._wishes if wish.id != asked.id]
         standing = [self._rows[wish.id] for wish in rules.blockers(asked, others)]
         if not standing:
-            return self._grant(held, ticket)
+            return self._grant(ticket)
         if not wait:
             return self._refuse(standing, "locked")
         if ticket is not None:
@@ -139,8 +141,13 @@ class _Asked:
             return self._in_line(standing, ticket.id)
         return self._stand_in_line(standing)
 
-    def _grant(self, held: Wish | None, ticket: Wish | None) -> Answer:
-        old = held or rules.twin(self._wish, [wish for wish in self._wishes if wish.counts], is_held=True) or ticket
+    def _lasts(self, row: Row) -> bool:
+        """Whether a lock that is held lasts as long as is asked for now."""
+        end = when(row.until)
+        return end is None or (self._until is not None and self._until <= end)
+
+    def _grant(self, ticket: Wish | None) -> Answer:
+        old = rules.twin(self._wish, [wish for wish in self._wishes if wish.counts], is_held=True) or ticket
         if old is None and sum(row.execution_id == self._execution_id for row in self._found) >= MAX_LOCKS:
             raise LockLimitError(
                 f"this run has {MAX_LOCKS} locks; release some with release_lock, or lock the folder above them"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agentgrid.supervisor import ROOT
 from tests.factories import make_git_repository
+from tests.services import forks
 
 SECONDS = 3
 MAKE = """
@@ -40,10 +38,8 @@ Host.objects.create(name="h", slots=1000), Host.objects.create(name="late", slot
 def hammer(stack: Any, tmp_path: Path, *, processes: int, guard: str = "") -> dict[str, Any]:
     repository = make_git_repository(tmp_path / "repository")
     stack.manage("shell", "-v0", "-c", MAKE.format(path=str(repository)), timeout=120)
-    command = [sys.executable, "-m", "tests.services.budget_hammer", str(processes), str(SECONDS), guard]
-    env = {**stack.env, "LOG_LEVEL": "CRITICAL", "BROKER_URL": "memory://"}
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, timeout=150, check=True)
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any]
+    (report,) = forks.run("tests.services.budget_hammer", processes, SECONDS, guard, env=stack.env)
     return report
 
 
@@ -75,9 +71,7 @@ def test_the_hammer_notices_a_missing_guard(new_stack, tmp_path, guard):
 
 
 RUN = """
-import contextlib
 import json
-import socket
 from datetime import timedelta
 from pathlib import Path
 from django.utils import timezone
@@ -95,9 +89,7 @@ Agent.objects.filter(pk=agent.pk).update(execution_id=run.pk, state="running", c
 print(json.dumps(bearers.mint(run.pk, fence=1)))
 """
 CALLS = """
-import contextlib
 import json
-import socket
 from coordinator.models import Envelope, ModelCall
 tree = Envelope.objects.get(kind="tree")
 print(json.dumps([[[call.state, call.reason, call.is_estimated] for call in ModelCall.objects.all()],

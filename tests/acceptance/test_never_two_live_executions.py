@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from agentgrid.supervisor import ROOT
 from tests.factories import make_git_repository
+from tests.services import forks
 
 PROCESSES, ISSUES, SECONDS = 16, 50, 3
 MAKE = """
@@ -41,13 +39,10 @@ def hammer(stack, tmp_path: Path, *, drop_constraint: bool = False) -> tuple[Cou
     stack.manage("shell", "-v0", "-c", MAKE.format(path=str(repository), issues=ISSUES), timeout=120)
     if drop_constraint:
         stack.manage("shell", "-v0", "-c", DROP)
-    command = [sys.executable, "-m", "tests.services.hammer", str(PROCESSES), str(SECONDS)]
-    env = {**stack.env, "AGENTGRID_MAX_LIVE": "100000", "LOG_LEVEL": "CRITICAL", "BROKER_URL": "memory://"}
-    env |= {"AGENTGRID_MAX_LIVE_PER_REPOSITORY": "100000"}
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    env = {**stack.env, "AGENTGRID_MAX_LIVE": "100000", "AGENTGRID_MAX_LIVE_PER_REPOSITORY": "100000"}
     counts: Counter[str] = Counter()
     doubles: set[str] = set()
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    reports = forks.run("tests.services.hammer", PROCESSES, SECONDS, env=env)
     assert len(reports) == PROCESSES
     for report in reports:
         counts.update(report["counts"])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from agentgrid.supervisor import ROOT
+from tests.services import forks
 
 PROCESSES, SECONDS = 8, 2
 ASK = """
@@ -20,12 +18,9 @@ print(json.dumps([len(public_locks.double_writers()), public_locks.tokens_above_
 
 
 def hammer(stack, tmp_path: Path, *more: str) -> tuple[Counter[str], list[str]]:
-    command = [sys.executable, "-m", "tests.services.hammer_locks", str(PROCESSES), str(SECONDS), str(tmp_path), *more]
-    env = {**stack.env, "LOG_LEVEL": "CRITICAL", "BROKER_URL": "memory://"}
-    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, timeout=150, check=True)
     counts: Counter[str] = Counter()
     doubles: list[str] = []
-    for report in map(json.loads, done.stdout.splitlines()):
+    for report in forks.run("tests.services.hammer_locks", PROCESSES, SECONDS, tmp_path, *more, env=stack.env):
         counts.update(report["counts"])
         doubles += report["doubles"]
     return counts, doubles

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,7 +25,7 @@ import django
 
 django.setup()
 
-from django.db import IntegrityError, OperationalError, connection, transaction  # noqa: E402 - Django must be set up first
+from django.db import IntegrityError, connection, transaction  # noqa: E402 - Django must be set up first
 
 from coordinator import budgets, ledger_sql, spend_audit, spending  # noqa: E402
 from coordinator.budget_rules import DIMENSIONS  # noqa: E402
@@ -34,9 +35,9 @@ from grid import executions  # noqa: E402
 from grid.models import Execution  # noqa: E402
 from grid.public_types import ON_HOST, Result, State  # noqa: E402
 from tests.factories import launch_spec  # noqa: E402
+from tests.services import forks  # noqa: E402
 
 KILLED = -signal.SIGKILL
-_MAX_SECONDS = 60
 _LEAST_ACTS = 25
 
 
@@ -44,10 +45,11 @@ def without(guard: str) -> None:
     """Take a guard away, to see that the hammer notices."""
     if guard == "room":
         every = "id IN ({}) AND %s >= 0 AND %s >= 0"
-        for name in ("_LOCK_ROOM", "_TAKE_ROOM", "_ALL_OR_NONE"):
+        for name in ("_TAKE_AT_ONCE", "_TAKE_THOSE"):
             setattr(ledger_sql, name, getattr(ledger_sql, name).replace(ledger_sql._ROOM, every))
     if guard == "once":
-        ledger_sql._HELD = ledger_sql._HELD.split("AND NOT EXISTS")[0] + " ORDER BY envelope_id"
+        for name in ("_SETTLE_AT_ONCE", "_NEW"):
+            setattr(ledger_sql, name, getattr(ledger_sql, name).replace("ON CONFLICT DO NOTHING", ""))
 
 
 def levels(agent: Agent) -> list[Envelope]:
@@ -108,18 +110,14 @@ def call(rng: random.Random, agent: Agent) -> str:
 
 def hammer(seed: int, seconds: float) -> Counter[str]:
     """What one process did."""
-    rng, counts = random.Random(seed), Counter[str]()
+    rng = random.Random(seed)
     agents = list(Agent.objects.select_related("envelope"))
-    began = time.monotonic()
-    # A busy machine may take longer: seconds in which nobody met anybody would prove nothing.
-    while (passed := time.monotonic() - began) < seconds or (counts.total() < _LEAST_ACTS and passed < _MAX_SECONDS):
+
+    def act() -> str:
         agent = rng.choice(agents)
-        try:
-            did = rng.choice([launch, launch, call])(rng, agent) if rng.random() < 0.6 else finish(rng, "h")
-        except (OperationalError, IntegrityError) as error:
-            did = f"database: {str(error)[:80]}"
-        counts[did] += 1
-    return counts
+        return rng.choice([launch, launch, call])(rng, agent) if rng.random() < 0.6 else finish(rng, "h")
+
+    return forks.again_and_again(act, seconds=seconds, least=_LEAST_ACTS)
 
 
 def broken() -> list[str]:
@@ -152,47 +150,30 @@ def watch(seconds: float) -> dict[str, Any]:
     return {"looks": looks, "broken": found[:5]}
 
 
-def fork(act: Any) -> tuple[int, int]:
-    """A child process that writes what it found to a pipe; returns its id and the pipe."""
-    connection.close()
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(writer)
-        return pid, reader
-    code = 1
-    try:
-        os.write(writer, json.dumps(act()).encode())
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def main(count: int, seconds: float, guard: str = "") -> int:
-    without(guard)
-    counts, kills, seed = Counter[str](), 0, count
-    watcher = fork(lambda: watch(seconds))
-    living = dict(fork(lambda n=n: hammer(n, seconds)) for n in range(count))
-    deadline = time.monotonic() + seconds
-    failed = 0
-    while living:
-        pid, status = os.wait()
-        if pid not in living:  # the watcher
-            failed += bool(status)
-            continue
-        with os.fdopen(living.pop(pid)) as pipe:
-            said = pipe.read()
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+def fire(count: int, seconds: float) -> dict[str, Any]:
+    """Let them act and die beside the watcher; returns what they did and what it saw."""
+    children, counts, seen = forks.Forks(), Counter[str](), dict[str, Any]()
+    watcher = children.fork(partial(watch, seconds))
+    for number in range(count):
+        children.fork(partial(hammer, number, seconds))
+    deadline, seed, kills, failed = time.monotonic() + seconds, count, 0, 0
+    for child in children.ends():
+        if child.code == KILLED:
             kills += 1
-            if time.monotonic() < deadline:
+            if (left := deadline - time.monotonic()) > 0:
                 seed += 1
-                living |= dict([fork(lambda n=seed: hammer(n, max(0.5, deadline - time.monotonic())))])
+                children.fork(partial(hammer, seed, max(0.5, left)))
+        elif child.code:
+            failed += 1
+        elif child.pid == watcher:
+            seen = child.said
         else:
-            failed += bool(status)
-            counts.update(json.loads(said) if said else {})
-    with os.fdopen(watcher[1]) as pipe:
-        seen = json.loads(pipe.read())
-    # Whoever comes later finds what the dead have left.
+            counts.update(child.said)
+    return {"counts": counts, "kills": kills, "failed": failed, **seen}
+
+
+def clear_up(counts: Counter[str]) -> None:
+    """What whoever comes later does with what the dead have left."""
     for row in Execution.objects.exclude(state=State.INTERRUPTED):
         if row.state == State.QUEUED:
             executions.claim(row.pk, host="late")
@@ -205,6 +186,10 @@ def main(count: int, seconds: float, guard: str = "") -> int:
             counts[f"database: {str(error)[:80]}"] += 1
     for call_id in ModelCall.objects.filter(state="reserved").values_list("pk", flat=True):
         spending.settle(call_id, usd_micros=None, usage=None)
+
+
+def found_at_the_end() -> dict[str, Any]:
+    """What stands in the rows when everything is settled."""
     held = [
         name
         for row in Envelope.objects.all()
@@ -213,11 +198,7 @@ def main(count: int, seconds: float, guard: str = "") -> int:
     ]
     root = Envelope.objects.filter(kind="agent").order_by("pk").first()
     spent = sum(SpendEntry.objects.filter(envelope=root, kind="settle").values_list("usd_micros", flat=True))
-    report = {
-        "counts": counts,
-        "kills": kills,
-        "failed": failed,
-        **seen,
+    return {
         "held": held,
         "broken_at_the_end": broken()[:5],
         "root_is_its_ledger": root is not None and root.usd_spent_micros == spent,
@@ -226,8 +207,15 @@ def main(count: int, seconds: float, guard: str = "") -> int:
         "reserved": LedgerEntry.objects.filter(envelope=root, kind="reserve").count(),
         "orphans": LedgerEntry.objects.exclude(execution_id__in=Execution.objects.values("pk")).count(),
     }
-    print(json.dumps(report))
-    return int(bool(failed))
+
+
+def main(count: int, seconds: float, guard: str = "") -> int:
+    """0 when no process failed; prints the report."""
+    without(guard)
+    report = fire(count, seconds)
+    clear_up(report["counts"])
+    print(json.dumps(report | found_at_the_end()))
+    return int(bool(report["failed"]))
 
 
 if __name__ == "__main__":

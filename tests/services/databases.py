@@ -18,6 +18,7 @@ from django.conf import settings as django_settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
 from tests.services.stack import Stack
@@ -69,6 +70,8 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest, tmp_path_factor
         del connections["default"]
         connections.configure_settings(django_settings.DATABASES)  # fills in the defaults of the new entry
     if config["ENGINE"].endswith("sqlite3"):
+        # Nothing here has to survive a power cut; what a killed process has committed is in the page cache.
+        config["OPTIONS"] |= {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"}
         name = tmp_path_factory.mktemp("database") / "test.sqlite3"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), name)
         config.setdefault("TEST", {})["NAME"] = str(name)
@@ -84,22 +87,32 @@ def django_db_keepdb(django_db_modify_db_settings: None, django_db_keepdb: bool)
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Make emptying quick: content types and permissions are put back as rows, not worked out from every model again.
+    """Make emptying quick: content types and permissions stay, not to be worked out from every model again.
 
     The tests with transactions of their own empty all tables when they end. Django then looks up each of some two
-    hundred permissions, which takes longer than most of these tests.
+    hundred permissions, which takes longer than most of these tests. Only after a test that changes them are they
+    written anew.
     """
     with django_db_blocker.unblock():
         kept = {table: _rows(table) for table in _MADE_ONCE}
 
+    def without_them(style: Any, connection: BaseDatabaseWrapper, **options: bool) -> list[str]:
+        tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+        written = [table for table in tables if table not in _MADE_ONCE]
+        return connection.ops.sql_flush(style, written, **options)
+
     def put_back(verbosity: int, interactive: bool, database: str, **_: object) -> None:
-        with connections[database].cursor() as cursor:
-            for table, (columns, rows) in kept.items():
-                places = ", ".join(["%s"] * len(columns))
-                cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+        if any(_rows(table) != rows for table, rows in kept.items()):
+            with connections[database].cursor() as cursor:
+                for table in reversed(_MADE_ONCE):
+                    cursor.execute(f"DELETE FROM {table}")
+                for table, (columns, rows) in kept.items():
+                    places = ", ".join(["%s"] * len(columns))
+                    cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
         ContentType.objects.clear_cache()
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", without_them)
         patch.setattr(flush, "emit_post_migrate_signal", put_back)
         yield
 

@@ -8,19 +8,15 @@ much it did, and the subjects it ever saw with two live executions. The exit cod
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import sys
-import time
-import traceback
 from typing import Any
 
 import django
 
 django.setup()
 
-from django.db import OperationalError, transaction  # noqa: E402 - Django must be set up first
+from django.db import transaction  # noqa: E402 - Django must be set up first
 from django.db.models import Count  # noqa: E402
 
 from coordinator import dispatch, outcomes  # noqa: E402
@@ -31,9 +27,9 @@ from grid import public_api as grid  # noqa: E402
 from grid.models import Execution  # noqa: E402
 from grid.public_types import LIVE, ON_HOST, Result, State  # noqa: E402
 from tests.factories import launch_spec  # noqa: E402
+from tests.services import forks  # noqa: E402
 
 ACTS = 25
-_MAX_SECONDS = 60
 
 
 def doubles() -> list[str]:
@@ -69,39 +65,20 @@ def hammer(seed: int, seconds: float) -> dict[str, Any]:
     rng = random.Random(seed)
     agents = list(Agent.objects.all())
     host = f"h{seed % 4}"
-    counts: dict[str, int] = {}
     seen: set[str] = set()
-    began = time.monotonic()
-    # A busy machine may take longer: seconds in which nobody met anybody would prove nothing.
-    while (passed := time.monotonic() - began) < seconds or (sum(counts.values()) < ACTS and passed < _MAX_SECONDS):
-        try:
-            did = act(rng, agents, host)
-        except OperationalError as error:
-            did = f"database: {str(error)[:60]}"
-        counts[did] = counts.get(did, 0) + 1
+
+    def act_and_look() -> str:
+        did = act(rng, agents, host)
         seen.update(doubles())
+        return did
+
+    counts = forks.again_and_again(act_and_look, seconds=seconds, least=ACTS)
     return {"counts": counts, "doubles": sorted(seen)}
 
 
 def main(count: int, seconds: float) -> int:
-    gate, opener = os.pipe()
-    children = []
-    for seed in range(count):
-        pid = os.fork()
-        if not pid:
-            try:
-                os.close(opener)
-                os.read(gate, 1)
-                # In one piece: the others write to the same pipe.
-                os.write(sys.stdout.fileno(), f"{json.dumps(hammer(seed, seconds))}\n".encode())
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(pid)
-    os.close(opener)
-    statuses = [os.waitpid(pid, 0)[1] for pid in children]
-    return int(any(statuses))
+    """0 when all processes did their work."""
+    return forks.report(forks.all_at_once(count, lambda seed: hammer(seed, seconds)))
 
 
 if __name__ == "__main__":

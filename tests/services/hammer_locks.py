@@ -9,13 +9,9 @@ object for each process. `--without-turn` takes the repository's turn away, whic
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
-import time
-import traceback
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +19,7 @@ import django
 
 django.setup()
 
-from django.db import OperationalError, connection  # noqa: E402 - Django must be set up first
-from django.utils import timezone  # noqa: E402
+from django.utils import timezone  # noqa: E402 - Django must be set up first
 
 from grid import executions, lifecycle  # noqa: E402
 from grid import public_locks as locks  # noqa: E402
@@ -32,11 +27,11 @@ from grid.locks import sql, turns  # noqa: E402
 from grid.models import Execution, Host  # noqa: E402
 from grid.public_types import State  # noqa: E402
 from tests.factories import make_execution  # noqa: E402
+from tests.services import forks  # noqa: E402
 
 FILES = ("d/a", "d/b", "d/c", "e/a")
 PATTERNS = {"d": FILES[:3], "d/*": FILES[:3], "**/a": ("d/a", "e/a"), **{name: (name,) for name in FILES}}
 ACTS = 40
-_MAX_SECONDS = 60
 
 
 class Runner:
@@ -44,7 +39,6 @@ class Runner:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.rng, self.seed, self.folder = random.Random(seed), seed, folder
-        self.counts: Counter[str] = Counter()
         self.doubles: list[str] = []
         self.number = 0
         self.held: dict[str, list[Path]] = {}
@@ -111,18 +105,10 @@ class Runner:
 def hammer(seed: int, seconds: float, folder: Path) -> dict[str, Any]:
     """What one process did."""
     runner = Runner(seed, folder)
-    began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds or (
-        sum(runner.counts.values()) < ACTS and passed < _MAX_SECONDS
-    ):
-        try:
-            did = runner.act()
-        except OperationalError as error:
-            did = f"database: {str(error)[:60]}"
-        runner.counts[did] += 1
+    counts = forks.again_and_again(runner.act, seconds=seconds, least=ACTS)
     for pattern in list(runner.held):
         runner.unmark(pattern)
-    return {"counts": runner.counts, "doubles": runner.doubles}
+    return {"counts": counts, "doubles": runner.doubles}
 
 
 def without_turn() -> None:
@@ -130,35 +116,19 @@ def without_turn() -> None:
 
     def turn(execution_id: Any, *, fence: int) -> turns.Turn:
         row = Execution.objects.get(pk=execution_id)
-        now, db = timezone.now(), connection.cursor()
-        return turns.Turn(row.repository, random.randrange(1, 2**60), now, db, sql.stored(now))
+        now = timezone.now()
+        return turns.Turn(row.repository, random.randrange(1, 2**60), now, sql.stored(now))
 
     turns.turn_of_execution = turn
 
 
 def main(count: int, seconds: float, folder: Path) -> int:
-    """Fork, open the gate, wait."""
+    """0 when all processes did their work."""
     for seed in range(count):
         Host.objects.get_or_create(pk=f"h{seed}", defaults={"slots": 100})
-    django.db.connections.close_all()
     if "--without-turn" in sys.argv:
         without_turn()
-    gate, opener = os.pipe()
-    children = []
-    for seed in range(count):
-        pid = os.fork()
-        if not pid:
-            try:
-                os.close(opener)
-                os.read(gate, 1)
-                os.write(sys.stdout.fileno(), f"{json.dumps(hammer(seed, seconds, folder))}\n".encode())
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(pid)
-    os.close(opener)
-    return int(any(os.waitpid(pid, 0)[1] for pid in children))
+    return forks.report(forks.all_at_once(count, lambda seed: hammer(seed, seconds, folder)))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,14 @@ LIBRARIES = (
     "yaml",
 )
 """What can be loaded before there are settings; forks load the rest themselves."""
+AGENT = (
+    "grid.agents.builtin.program",
+    "grid.agents.builtin.providers.anthropic",
+    "grid.agents.builtin.providers.ollama",
+    "grid.agents.builtin.providers.openai",
+    "pydantic_ai.models.fallback",
+)
+"""What the built-in agent loads, whichever model it is to use."""
 
 
 @dataclass(slots=True)
@@ -114,15 +122,18 @@ class Forked:
         assert self.returncode is not None
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        """Send it this signal, unless it is known to have ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
     def terminate(self) -> None:
         """SIGTERM, unless it is known to have ended."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL, unless it is known to have ended."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def _read(self, timeout: float | None) -> None:
         if self.returncode is not None:
@@ -152,6 +163,7 @@ class Template:
         environment: Mapping[str, str],
         streams: tuple[int, int, int],
         pass_fds: Sequence[int] = (),
+        folder: str | os.PathLike[str] = ROOT,
     ) -> Forked:
         """Fork a process that runs a module as `python -m` does, in a session of its own.
 
@@ -160,10 +172,12 @@ class Template:
             environment: The whole of it.
             streams: For its input, output and errors.
             pass_fds: Further ones, which keep their numbers.
+            folder: Where it works.
         """
         answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # two answers stay two
         with theirs:
             request = {"argv": [module, *arguments], "environment": dict(environment), "fds": list(pass_fds)}
+            request["folder"] = os.fspath(folder)
             fds = [theirs.fileno(), *streams, *pass_fds]
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
         answer.settimeout(_START_SECONDS)
@@ -200,14 +214,24 @@ def of_libraries(environment: Mapping[str, str]) -> Template:
 
 
 @functools.cache
+def of_agent() -> Template:
+    """A template of the test run that has loaded the built-in agent, with the clients of its providers."""
+    return _template("agent", {})
+
+
+@functools.cache
 def _of_libraries(remap_sigterm: str) -> Template:
+    return _template("libraries", {"REMAP_SIGTERM": remap_sigterm} if remap_sigterm else {})
+
+
+def _template(kind: str, variables: Mapping[str, str]) -> Template:
     known = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.services.loaded", "libraries", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.services.loaded", kind, str(theirs.fileno())],
             cwd=ROOT,
-            env=known | ({"REMAP_SIGTERM": remap_sigterm} if remap_sigterm else {}),
+            env=known | dict(variables),
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
@@ -315,9 +339,9 @@ def _become(argv: list[str]) -> NoReturn:
     os._exit(code)
 
 
-def _load_libraries() -> None:
-    for library in LIBRARIES:
-        importlib.import_module(library)
+def _load_all(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _load_django() -> None:
@@ -337,14 +361,18 @@ def _show_memory() -> None:
 
 def _main(kind: str, fd: str) -> NoReturn:
     mine = dict(os.environ)
-    {"libraries": _load_libraries, "django": _load_django}[kind]()
-    request = _Server(socket.socket(fileno=int(fd))).serve()
-    if kind == "libraries":
-        os.environ.clear()
-        os.environ.update(request["environment"])
+    if kind == "django":
+        _load_django()
     else:
+        _load_all(AGENT if kind == "agent" else LIBRARIES)
+    request = _Server(socket.socket(fileno=int(fd))).serve()
+    if kind == "django":
         _show_memory()
         assert mine == request["environment"], "it was loaded under another environment"
+    else:
+        os.environ.clear()
+        os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     _become(request["argv"])
 
 

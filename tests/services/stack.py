@@ -87,6 +87,10 @@ class Stack:
             pytest.fail(f"{' '.join(args)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def start_command(self, *args: str, streams: tuple[int, int, int]) -> loaded.Forked:
+        """Start a management command that goes on beside the test, with these for input, output and errors."""
+        return self._template(self.env).start("manage", *args, environment=self.env, streams=streams)
+
     def manage_json(self, *args: str, check: bool = True, timeout: float = 60) -> Any:
         """What a command with `--json` printed, parsed."""
         return json.loads(self.manage(*args, "--json", check=check, timeout=timeout).stdout)
@@ -283,7 +287,7 @@ def _environment(state_dir: Path, *, database: str, broker: str, slots: int) -> 
         "AGENTGRID_RETRY_SECONDS": "0.5",
     }
     if database != "sqlite":
-        environment["DATABASE_URL"] = database
+        environment |= {"DATABASE_URL": database, "DATABASE_PREPARED_STATEMENTS": "True"}  # tests in process do without
     if broker != "gridfs":
         environment["BROKER_URL"] = broker
     if broker.startswith("sqs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from grid import executions, invariants, lifecycle
 from grid import public_events as events
 from grid import public_locks as locks
+from grid.locks import rules
 from grid.models import Execution, FileLock, LockSpace
 from grid.public_errors import LockError, LockFencedError, LockLimitError, LockNotFoundError, LockPatternError
 from grid.public_types import State
@@ -113,6 +115,37 @@ def test_a_later_reader_does_not_overtake_a_waiting_writer() -> None:
     assert [view.execution_id for view in locks.held(repository="r1")] == [late.pk]
 
 
+@pytest.mark.parametrize("leaves", ["release", "end", "lapse"])
+def test_readers_behind_a_writer_that_waits_no_more_have_it_at_once(leaves: str) -> None:
+    reader, writer, late = run("issue:1"), run("issue:2"), run("issue:3")
+    take(reader, "a.py", mode="read")
+    take(writer, "a.py", wait=True)
+    take(late, "a.py", mode="read", wait=True)
+
+    if leaves == "release":
+        assert locks.release(writer.pk, fence=1, path="a.py")
+    elif leaves == "lapse":
+        lapse(writer)
+        assert locks.sweep() == 1
+    else:
+        assert lifecycle.move(writer.pk, old={State.RUNNING}, new=State.FAILED, reason="over")
+
+    assert [view.execution_id for view in locks.held(repository="r1")] == [reader.pk, late.pk]
+
+
+def test_a_lock_that_came_in_the_moment_of_its_runs_end_was_kept_to_it(pair: tuple[Execution, Execution]) -> None:
+    """On PostgreSQL: granted after the end had looked what there is to give back, and before it was written."""
+    one, other = pair
+    take(one, "a.py")
+    Execution.objects.filter(pk=one.pk).update(state=State.SUCCEEDED, ended_at=timezone.now())
+    take(other, "a.py")
+
+    assert locks.kept_to_the_end(one.pk, ["a.py"]) == {"a.py"}
+    assert locks.stale_writes(one.pk, ["a.py"]) == []
+    assert kinds(one) == ["lock.granted", "lock.released"]
+    assert locks.left_behind() == []
+
+
 def test_several_readers_get_it_at_once_each_with_a_token_of_its_own() -> None:
     writer, *readers = (run(f"issue:{number}") for number in range(1, 5))
     take(writer, "a.py")
@@ -185,16 +218,30 @@ def test_a_lock_with_a_time_of_its_own_ends_by_itself(pair: tuple[Execution, Exe
     assert kinds(one) == ["lock.granted", "lock.expired"]
 
 
-def test_asking_again_with_a_time_starts_it_anew(pair: tuple[Execution, Execution]) -> None:
+@pytest.mark.parametrize(
+    ("first", "again", "is_changed"), [(60, 600, True), (600, 60, False), (60, None, True), (None, 60, False)]
+)
+def test_asking_again_makes_a_lock_longer_and_never_shorter(
+    pair: tuple[Execution, Execution], first: float | None, again: float | None, is_changed: bool
+) -> None:
     one, _ = pair
-    first = take(one, "a.py", seconds=60).lock
-    again = take(one, "a.py", seconds=600).lock
-    assert first is not None
-    assert again is not None
-    assert again.until is not None
-    assert first.until is not None
-    assert again.until > first.until
-    assert FileLock.objects.count() == 1
+    take(one, "a.py", seconds=first)
+    before = FileLock.objects.get().until
+    assert take(one, "a.py", seconds=again).granted
+    after = FileLock.objects.get().until
+    assert (after != before) == is_changed
+    assert after is None or (before is not None and after >= before)
+
+
+def test_a_folder_that_is_held_for_a_while_does_not_cover_a_file_that_is_wanted_to_the_end(
+    pair: tuple[Execution, Execution],
+) -> None:
+    one, other = pair
+    take(one, "src", seconds=60)
+    assert take(one, "src/app.py").granted
+    FileLock.objects.filter(pattern="src").update(until=timezone.now() - timedelta(seconds=1))
+    assert not take(other, "src/app.py").granted
+    assert take(other, "src/main.py").granted
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED, State.LOST, State.QUARANTINED, State.CANCELLED])
@@ -278,6 +325,23 @@ def test_a_circle_that_a_decision_made_is_resolved_by_the_sweep() -> None:
     locks.sweep()
 
     assert locks.deadlocks("r1") == []
+
+
+def test_a_sweep_works_out_once_who_waits_for_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of a second for a hundred that wait: once for each of them, no sweep would come to its end."""
+    holder, asked = run("issue:1"), list[int]()
+    take(holder, "a.py")
+    for number in range(2, 7):
+        take(run(f"issue:{number}"), "a.py", wait=True)
+    graph = rules.wait_graph
+
+    def counted(wishes: Sequence[rules.Wish]) -> dict[UUID, set[UUID]]:
+        asked.append(len(wishes))
+        return graph(wishes)
+
+    monkeypatch.setattr(rules, "wait_graph", counted)
+    locks.sweep()
+    assert asked == [6]
 
 
 def test_who_does_not_run_can_hold_nothing() -> None:
@@ -369,7 +433,7 @@ def test_an_end_that_did_not_happen_leaves_the_counter_as_it_is(pair: tuple[Exec
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="reads a plan of SQLite")
 def test_the_sweep_reads_open_locks_alone(pair: tuple[Execution, Execution]) -> None:
-    """Those that are over stay in the table for ever."""
+    """Those that are over stay in the table for a month at least."""
     with CaptureQueriesContext(connection) as asked:
         locks.sweep()
     (query,) = [one["sql"] for one in asked.captured_queries if "SELECT DISTINCT" in one["sql"]]
