@@ -20,6 +20,7 @@ KEPT = "conversation"
 """Folder in a run's directory that survives its HOME."""
 _MAX_ENTRIES = 2_000
 _MAX_DEPTH = 6
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -58,45 +59,50 @@ def carry(before: Path, home: Path, *, adapter: str, workspace: Path) -> str:
 
 def _newest(root: Path, keeping: Keeping) -> tuple[PurePosixPath, bytes] | None:
     """The conversation written to last: its name below the program's folder, and what is in it."""
-    place = root / keeping.folder
+    place = PurePosixPath(keeping.folder)
     best: tuple[int, PurePosixPath] | None = None
-    for name, found in _files(place):
+    for name, found in _files(root, place):
         if keeping.name.fullmatch(name.name) and (best is None or found.st_mtime_ns > best[0]):
             best = (found.st_mtime_ns, name)
     if best is None:
         return None
-    data = _read(root, PurePosixPath(keeping.folder) / best[1])
+    data = _read(root, place / best[1])
     return (best[1], data) if data else None
 
 
-def _files(place: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
-    """Regular files below a folder, and what the file system says of them; links are not entered."""
-    seen = 0
-    if not place.is_dir():
-        return
-    for folder, folders, names, fd in os.fwalk(place, follow_symlinks=False):
-        below = PurePosixPath(folder).relative_to(place)
-        seen += 1  # folders too: a host that walks through a maze renews no lease
-        if seen > _MAX_ENTRIES:
-            return
-        if len(below.parts) >= _MAX_DEPTH:
-            folders.clear()
-        for name in names:
-            seen += 1
-            if seen > _MAX_ENTRIES:
-                return
-            try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except OSError:
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield below / name, found
+def _files(root: Path, place: PurePosixPath) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
+    """Regular files below a folder, and what the file system says of them; no link is entered.
+
+    Names are counted as they come, those of folders too: no maze holds up the host, and none is in its memory as a whole.
+    """
+    seen, todo = 0, [PurePosixPath()]
+    while todo:
+        below = todo.pop()
+        try:
+            fd = _descend(root, place / below, _FOLDER)
+        except OSError:
+            continue
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > _MAX_ENTRIES:
+                        return
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(found.st_mode) and len(below.parts) < _MAX_DEPTH:
+                        todo.append(below / entry.name)
+                    elif stat.S_ISREG(found.st_mode):
+                        yield below / entry.name, found
+        except OSError:  # it goes away while it is read
+            continue
+        finally:
+            os.close(fd)
 
 
 def _read(root: Path, name: PurePosixPath) -> bytes | None:
     """A file below a folder, up to its last whole line; None for anything else than a regular one of bounded size."""
     try:
-        fd = _descend(root, name)
+        fd = _descend(root, name, _FILE)
     except OSError:
         return None
     with os.fdopen(fd, "rb") as file:
@@ -108,15 +114,15 @@ def _read(root: Path, name: PurePosixPath) -> bytes | None:
     return data[: data.rfind(b"\n") + 1] if len(data) <= MAX_BYTES else None
 
 
-def _descend(root: Path, name: PurePosixPath) -> int:
-    """Open a file, entering folder by folder: any of them may have become a link meanwhile."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _descend(root: Path, name: PurePosixPath, flags: int) -> int:
+    """Open what a name leads to, entering folder by folder: any of them may have become a link meanwhile."""
+    fd = os.open(root, _FOLDER)
     *folders, last = name.parts
     try:
         for folder in folders:
-            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            inner = os.open(folder, _FOLDER, dir_fd=fd)
             os.close(fd)
             fd = inner
-        return os.open(last, _FILE, dir_fd=fd)
+        return os.open(last, flags, dir_fd=fd)
     finally:
         os.close(fd)

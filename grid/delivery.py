@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from grid.public_types import ON_HOST, State
 
 MAX_JSON_BYTES = 48_000
 """A shim takes commands of 64 KiB."""
+_PRUNED_AT_ONCE = 500
 REFUSED, TAKEN = "message.refused", "message.taken"
 
 type Post = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
@@ -63,6 +65,15 @@ def hand_over(execution_id: UUID, *, fence: int, post: Post) -> bool:
             if mine.update(state=new):
                 bearers.record(execution_id, fence=fence, events=[(kind, {"id": item.key})])
     return True
+
+
+def prune(*, before: datetime) -> int:
+    """Remove what was for the programs of executions that ended before a time; returns how many."""
+    removed = 0
+    old = InboxItem.objects.filter(execution__ended_at__lt=before).order_by("pk")
+    while ids := list(old.values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
+        removed += InboxItem.objects.filter(pk__in=ids).delete()[0]
+    return removed
 
 
 def _fitting(text: str) -> str:

@@ -12,7 +12,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from grid import changing, event_log, lifecycle, specs
+from grid import changing, event_log, lifecycle, phases, specs
 from grid.conf import conf
 from grid.events import rows
 from grid.events.own_tables import EXECUTION
@@ -147,18 +147,21 @@ def request_stop(execution_ids: Collection[UUID], *, reason: str) -> int:
     """Ask executions to end: queued ones end at once, running ones when their host delivers it.
 
     Args:
-        reason: `cancelled` or `over_budget`; the first request stays.
+        reason: State in which they are to end: `cancelled`, `over_budget`, `interrupted`. The first request stays, but that a
+            cancel counts from when it comes: what another stop still lets happen (the checks of work that is done) must not.
 
     Returns:
         How many rows the request touched.
     """
     touched = 0
-    for pk in execution_ids:
+    first = ~Q(stop_reason=State.CANCELLED) if reason == State.CANCELLED else Q(stop_reason="")
+    # In the order in which everybody takes several of these rows (grid.locks.turns), as the caller's transaction holds them all.
+    for pk in sorted(execution_ids):
         with transaction.atomic():
             if lifecycle.move(pk, old={State.QUEUED}, new=State.CANCELLED, reason=reason):
                 touched += 1
                 continue
-            live = Execution.objects.filter(pk=pk, state__in=sorted(ON_HOST), stop_reason="")
+            live = Execution.objects.filter(first, pk=pk, state__in=sorted(ON_HOST))
             touched += len(
                 changing.change(live, kind="task.stop-requested", body={"reason": reason}, stop_reason=reason)
             )
@@ -177,7 +180,7 @@ def end(execution_id: UUID, *, token: int, state: State, reason: str, result: Re
     """Write the terminal state and what is left; False when the row is no longer ours."""
     return lifecycle.move(
         execution_id,
-        old=[old for old in ON_HOST if state in lifecycle.ARROWS[old]],
+        old=_leading_to(state),
         new=state,
         reason=reason,
         token=token,
@@ -205,18 +208,27 @@ def crash_state(crashes_before: int) -> State:
 def reap() -> list[UUID]:
     """End executions whose lease is over: nobody renews them, and their agents are dead by now.
 
-    A row that was asked to stop ends `cancelled`, so that a cancel is never answered by a retry.
+    A row that was asked to stop ends as it was asked to, so that a cancel is never answered by a retry.
     """
     expired = Execution.objects.filter(
         state__in=sorted(ON_HOST), lease_until__lt=ExpressionWrapper(Now() - REAP_GRACE, output_field=DateTimeField())
     )
     reaped = []
     for row in expired.only("pk", "token", "crashes", "stop_reason", "host", "state"):
-        state = State.CANCELLED if row.stop_reason else crash_state(row.crashes)
+        state = _asked_end(row) if row.stop_reason else crash_state(row.crashes)
         why = f"host {row.host} stopped renewing the lease"
-        if lifecycle.move(row.pk, old=ON_HOST, new=state, reason=why, token=row.token):
+        if lifecycle.move(row.pk, old=_leading_to(state), new=state, reason=why, token=row.token):
             reaped.append(row.pk)
     return reaped
+
+
+def _asked_end(row: Execution) -> State:
+    asked = phases.interruption(phases.Ended(reason=row.stop_reason))
+    return asked if asked is not None and asked in lifecycle.ARROWS[State(row.state)] else State.CANCELLED
+
+
+def _leading_to(state: State) -> list[State]:
+    return [old for old in ON_HOST if state in lifecycle.ARROWS[old]]
 
 
 def find(*, ids: Iterable[UUID] | None = None, where: Q | None = None, limit: int = 1000) -> list[ExecutionView]:

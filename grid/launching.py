@@ -217,8 +217,7 @@ def _shim_spec(
         # Commands of the policy get no variable that only the agent needs, such as a model key.
         argv, prompt, limits = ("/bin/sh", "-c", phase.command), b"", spec.verify_limits
         env = {**base.base_environment(files), "CI": "true"}
-    prompt_path = phase_dir / "prompt"
-    prompt_path.write_bytes(prompt)
+    placing.write(phase_dir, "prompt", prompt)
     # The backend of the launch, also when the setting has changed since; set-up and acceptance run the repository's code.
     wrapped: Wrapped = choosing.named(backend or "process", settings).wrap(
         Request(
@@ -238,7 +237,7 @@ def _shim_spec(
     return ShimSpec(
         run_dir=phase_dir,
         cwd=wrapped.cwd,
-        prompt=prompt_path,
+        prompt=phase_dir / "prompt",
         argv=wrapped.argv,
         env=wrapped.env,
         limits={

@@ -38,6 +38,22 @@ class Ahead:
     """Whether the other is an ancestor."""
 
 
+def head_branch(source: Path) -> str:
+    """The branch that HEAD of a repository on this machine names.
+
+    Raises:
+        UnusualError: There is no commit on it, HEAD names no branch, or libgit2 does not open the repository.
+    """
+    try:
+        repository = pygit2.Repository(str(source))
+        name = repository.lookup_reference("HEAD").target
+        if not isinstance(name, str) or not name.startswith("refs/heads/") or repository.head_is_unborn:
+            raise UnusualError("HEAD is detached, or on a branch without a commit")
+    except FAULTS as error:
+        raise UnusualError(str(error)) from error
+    return name.removeprefix("refs/heads/")
+
+
 def compare(store: Path, *, tip: str, base: str) -> Ahead:
     """The commits of `tip` that `base` lacks.
 

@@ -1,7 +1,7 @@
-"""Put files of ours into a run's HOME, whatever lies there.
+"""Put files of ours into a run's folders, whatever lies there.
 
-The repository's set-up commands may have used HOME before, and what they left there is hostile: no symbolic link is followed, and
-nothing that is in the way is opened.
+The repository's set-up commands may have used HOME before, an agent with our user id reaches the folders of its later phases as
+well, and what they left there is hostile: no symbolic link is followed, and nothing that is in the way is opened.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from grid.public_errors import LaunchFailedError
+from grid import placing, spool
+from grid.public_errors import LaunchFailedError, SpoolError
 from grid.shim import calling, control, reaper
 from grid.shim.version import version
 
@@ -113,11 +114,8 @@ def boottime() -> float:
 def write_spec(run_dir: Path, spec: ShimSpec) -> Path:
     """Write spec.json, readable by us alone, as it holds the agent's environment; return its path."""
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = run_dir / "spec.json"
-    scratch = run_dir / "spec.json.new"
-    scratch.touch(mode=0o600)
-    scratch.write_text(json.dumps(asdict(spec), default=str))
-    return scratch.replace(path)
+    placing.write(run_dir, "spec.json.new", json.dumps(asdict(spec), default=str).encode())
+    return (run_dir / "spec.json.new").replace(run_dir / "spec.json")
 
 
 def start_shim(*, host_dir: Path, spec_path: Path, python: str, timeout: float = 20) -> StartCode:
@@ -220,24 +218,27 @@ def command(run_dir: Path, message: Mapping[str, Any], *, timeout: float = 1.0) 
 def shim_state(run_dir: Path) -> ShimState:
     """Whether a shim took this directory and lives; needs no pid."""
     try:
-        spool = os.open(run_dir / "spool.jsonl", os.O_RDONLY)
+        fd = spool.opened(run_dir / "spool.jsonl")
     except FileNotFoundError:
         return ShimState.ABSENT
+    except SpoolError:  # not the one that a shim locks
+        return ShimState.GONE
     try:
-        fcntl.flock(spool, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return ShimState.ALIVE
     finally:
-        os.close(spool)
+        os.close(fd)
     return ShimState.GONE
 
 
 def shim_identity(run_dir: Path) -> Identity | None:
     """Which process the shim is or was; None before it wrote that down."""
     try:
-        facts = json.loads((run_dir / "shim.json").read_bytes()[:4096])
+        with os.fdopen(spool.opened(run_dir / "shim.json"), "rb") as file:
+            facts = json.loads(file.read(4096))
         return Identity(pid=int(facts["pid"]), start=int(facts["start"]), boot=str(facts["boot"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (SpoolError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

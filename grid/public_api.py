@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from grid import (
+    delivery,
     executions,
     invariants,
     launching,
@@ -218,6 +219,11 @@ def prune_runs() -> int:
         workspaces.remove(names[str(execution_id)])
         pruned += 1
     return pruned
+
+
+def prune_inbox(*, before: datetime) -> int:
+    """Remove what was for the programs of executions that ended before a time; returns how many."""
+    return delivery.prune(before=before)
 
 
 def sandbox() -> str:

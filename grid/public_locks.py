@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from uuid import UUID
 
-from grid.locks import ending, reading, service
+from grid.locks import ending, pruning, reading, service
 from grid.locks.types import Answer, LockView
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "held",
     "kept_to_the_end",
     "left_behind",
+    "old_subjects",
+    "open_of",
     "overlapping",
     "overlapping_patterns",
+    "prune",
     "release",
     "stale_against",
     "stale_writes",
@@ -57,6 +61,11 @@ def held(*, repository: str = "", execution_id: UUID | None = None) -> list[Lock
 def waiting(*, repository: str = "", execution_id: UUID | None = None) -> list[LockView]:
     """Who waits for a lock, in line."""
     return reading.waiting(repository=repository, execution_id=execution_id)
+
+
+def open_of(execution_ids: Collection[UUID]) -> list[LockView]:
+    """What these executions hold and wait for, by one statement."""
+    return reading.open_of(execution_ids)
 
 
 def blockers_of(lock_id: int) -> list[LockView]:
@@ -119,3 +128,17 @@ def tokens_above_counter() -> list[tuple[str, int]]:
 def sweep() -> int:
     """End locks that count no more and hand them over; returns how many."""
     return ending.sweep()
+
+
+def old_subjects(*, before: datetime) -> set[str]:
+    """Subjects of the executions that ended before a time and whose locks are still on record."""
+    return pruning.old_subjects(before=before)
+
+
+def prune(*, before: datetime, settled: Collection[str]) -> int:
+    """Remove locks of executions that ended before a time, unless a publication may still ask for them; returns how many.
+
+    Args:
+        settled: Of `old_subjects`, those whose work was taken, or never will be.
+    """
+    return pruning.prune(before=before, settled=settled)

@@ -54,7 +54,7 @@ class Spooled:
         self.path = self._watch.run_dir / "spool.jsonl"
 
     def write(self, lines: Iterable[str]) -> int:
-        """Add lines of standard output as a shim does; returns how many."""
+        """Make these the lines of its standard output, all that it has, as a shim writes them; returns how many."""
         number = 0
         with self.path.open("w", encoding="ascii") as file:
             for number, line in enumerate(lines, 1):

@@ -14,11 +14,11 @@ from grid.toolkit.library import Library, library
 from grid.toolkit.mixins import Blocker, Locks, NoLocks, Services, build, build_all, mixin_names
 from grid.toolkit.names import GRID_TOOLS, KNOWN_TOOLS, LOCAL_TOOLS, hint
 from grid.toolkit.names import split as tools_split
-from grid.toolkit.profiles import BUDGETS as PROFILE_BUDGETS
-from grid.toolkit.profiles import LIMITS as PROFILE_LIMITS
+from grid.toolkit.profile_file import BUDGETS as PROFILE_BUDGETS
+from grid.toolkit.profile_file import LIMITS as PROFILE_LIMITS
 from grid.toolkit.profiles import FrozenProfile
 from grid.toolkit.sources import Source
-from grid.toolkit.strict_yaml import Document, Path, Problem, UnreadableError, shortened
+from grid.toolkit.strict_yaml import Document, Path, Problem, UnreadableError, nearest_line, shortened
 from grid.toolkit.strict_yaml import read as read_yaml
 from grid.toolkit.tiers import Tier, Tiers
 from grid.toolkit.tiers import fits as model_fits
@@ -61,6 +61,7 @@ __all__ = [
     "library",
     "mixin_names",
     "model_fits",
+    "nearest_line",
     "read_yaml",
     "shortened",
     "tool",

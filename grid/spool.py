@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,30 @@ from grid.public_errors import SpoolError
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 16 << 20
 """A shim cuts lines at 1 MiB; ASCII escapes can make that six times as long."""
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.ENXIO)
+
+
+def opened(path: Path) -> int:
+    """A descriptor of a file that a shim has written.
+
+    An agent with our user id can put anything in its place: no link is followed, and nothing waits for the other end of a pipe.
+
+    Raises:
+        FileNotFoundError: There is none yet.
+        SpoolError: It is no file that a shim makes.
+    """
+    try:
+        fd = os.open(path, _FILE)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise SpoolError(f"{path.name} is no file of a shim: {error.strerror}") from error
+        raise
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise SpoolError(f"{path.name} is no regular file")
 
 
 class SpoolReader:
@@ -28,7 +55,7 @@ class SpoolReader:
             SpoolError: The file holds what no shim writes; somebody else wrote to it.
         """
         try:
-            with self.path.open("rb") as file:
+            with os.fdopen(opened(self.path), "rb") as file:
                 file.seek(self.offset)
                 data = file.read(CHUNK_BYTES)
         except FileNotFoundError:

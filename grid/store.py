@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import credentials, git, local_push
+from grid import credentials, git, local_push, objects
 from grid.git import Command
 from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
 from grid.objects import UnusualError
@@ -70,6 +70,8 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/:]+:")
 _MERGE_ATTEMPTS = 100
 _FETCH_SECONDS = 1800
 _AGENT_BRANCHES = "refs/heads/agent/"
+_CONFIG = '[gc]\n\tauto = 0\n\tpruneExpire = never\n[remote "origin"]\n\turl = "{url}"\n'
+"""Nothing may disappear from a store while workspaces borrow from it. `git config` is a process for each value."""
 
 # A store or workspace of another uid is refused by the *other side* of a fetch or push, and that side gets no `-c` of ours.
 _UPLOAD_PACK = "--upload-pack=git -c 'safe.directory=*' upload-pack"
@@ -95,9 +97,9 @@ def ensure(store: Path, source: str) -> None:
     try:
         fresh.chmod(0o755)
         git.run(["init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(fresh)])
-        # Nothing may disappear from the store while workspaces borrow from it.
-        for name, value in (("gc.auto", "0"), ("gc.pruneExpire", "never"), ("remote.origin.url", location)):
-            git.run(["config", name, value], git_dir=fresh)
+        url = location.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        with (fresh / "config").open("a", encoding="utf-8", errors="surrogateescape") as config:
+            config.write(_CONFIG.format(url=url))
         fresh.rename(store)
     except OSError as error:
         # A rival renamed first: a directory that holds something is not replaced.
@@ -114,6 +116,9 @@ def default_branch(source: str, *, credential: Credential | None = None) -> str:
         WorkspaceError: No git repository, no commit yet, or a detached HEAD.
     """
     location, local = _locate(source)
+    if local and Path(location).is_dir():
+        with contextlib.suppress(UnusualError):
+            return objects.head_branch(Path(location))
     args = ["ls-remote", "--symref", *([_UPLOAD_PACK] if local else []), "--", location, "HEAD"]
     command = Command(args=args)
     completed = credentials.execute(command, location=location, credential=credential, timeout=60)

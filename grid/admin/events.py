@@ -7,8 +7,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from grid.admin.display import ReadOnlyAdmin, json_block, line, link, list_link, plain, shown, table
+from grid.admin.display import json_block, line, shown
 from grid.models import Event, EventCursor, EventStream
+from grid.public_admin import ReadOnlyAdmin, link, list_link, plain, table
 
 TIMELINE_ROWS = 200
 

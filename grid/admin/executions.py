@@ -13,21 +13,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from grid.admin.display import (
-    ReadOnlyAdmin,
-    block,
-    duration,
-    json_block,
-    line,
-    link,
-    list_link,
-    pill,
-    shown,
-    table,
-    without_values,
-)
+from grid.admin.display import block, duration, json_block, line, shown, without_values
 from grid.admin.events import subject_link, timeline
 from grid.models import Execution, Host
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill, table
 from grid.public_types import LIVE, ON_HOST, State
 
 WENT_WRONG = frozenset({State.FAILED, State.TIMED_OUT, State.OVER_BUDGET, State.LOST, State.QUARANTINED})

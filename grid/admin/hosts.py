@@ -11,9 +11,10 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
 
-from grid.admin.display import ReadOnlyAdmin, line, list_link, pill
+from grid.admin.display import line
 from grid.conf import conf
 from grid.models import Execution, Host
+from grid.public_admin import ReadOnlyAdmin, list_link, pill
 from grid.public_types import ON_HOST
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from grid.admin.display import ReadOnlyAdmin, line, link, shown
+from grid.admin.display import line, shown
 from grid.models import InboxItem
+from grid.public_admin import ReadOnlyAdmin, link
 
 
 @admin.register(InboxItem)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from grid.admin.display import ReadOnlyAdmin
 from grid.models import LockSpace
+from grid.public_admin import ReadOnlyAdmin
 
 
 @admin.register(LockSpace)

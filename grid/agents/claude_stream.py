@@ -127,7 +127,7 @@ class ClaudeParser:
                 call = text(block.get("tool_use_id"), 200)
                 ok, name = block.get("is_error") is not True, self._names.pop(call, "")
                 words = _words(block.get("content"))
-                if not ok and words.startswith(_HOOK):
+                if not ok and words.startswith(_HOOK) and len(self._blocked) < _MAX_REMEMBERED:
                     self._blocked.add(call)
                 events.append(event("tool.result", name=name, id=call, ok=ok, text=words))
         return events

@@ -20,7 +20,7 @@ RETENTION_SECONDS = 14 * 24 * 3600
 """The longest there is: a subscriber may be away for so long."""
 _UNFIT = ("InvalidMessageContents", "InvalidParameterValue", "BatchRequestTooLong")
 """What a queue says of a message that it will never take as it is."""
-_MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+_MISSING = ("NonExistentQueue", "QueueDoesNotExist")
 
 
 class SqsQueue:
@@ -140,8 +140,13 @@ class SqsQueue:
 
 def _reason(failed: Mapping[str, Any]) -> str:
     code = str(failed.get("Code"))[:100]
-    return f"{UNFIT}: {code}" if code in _UNFIT else code
+    return f"{UNFIT}: {code}" if _plain(code) in _UNFIT else code
 
 
 def _is_one_of(error: Exception, codes: Collection[str]) -> bool:
-    return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in codes
+    return isinstance(error, ClientError) and _plain(str(error.response.get("Error", {}).get("Code"))) in codes
+
+
+def _plain(code: str) -> str:
+    """Amazon writes `AWS.SimpleQueueService.BatchRequestTooLong`, others the last word alone."""
+    return code.rpartition(".")[2]

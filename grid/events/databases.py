@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from grid.events.models_of import model_of
 from grid.events.tables import REGISTER
 from grid.models import Event
 from grid.public_errors import GridError
+
+_ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
 
 
 class ReplayError(GridError):
@@ -35,9 +38,12 @@ def opened(url: str, alias: str = "replay") -> Iterator[str]:
         with warnings.catch_warnings(action="ignore"):  # we say it in words of our own
             config = environ.Env.db_url_config(url)
     except (ImproperlyConfigured, ValueError) as error:
-        raise ReplayError(f"{url[:100]!r} is no address of a database: {error}") from error
-    if not config.get("ENGINE"):
-        raise ReplayError(f"{url[:100]!r} is no address of a database; sqlite:////tmp/again.sqlite3 is one")
+        raise ReplayError(f"{_shown(url)!r} is no address of a database: {error}") from error
+    if config.get("ENGINE") not in _ENGINES:
+        raise ReplayError(
+            f"{_shown(url)!r} is no address of a database that we work with; sqlite:////tmp/again.sqlite3 is one, and "
+            "postgres://USER:PASSWORD@HOST/NAME"
+        )
     ours = connections["default"].settings_dict
     if all(str(config.get(name, "")) == str(ours[name]) for name in ("NAME", "HOST", "PORT")):
         raise ReplayError("that is our own database; name another, empty one")
@@ -54,6 +60,11 @@ def opened(url: str, alias: str = "replay") -> Iterator[str]:
         connections[alias].close()
         del connections[alias]
         del connections.databases[alias]
+
+
+def _shown(url: str) -> str:
+    """Without who comes in, and by which password."""
+    return re.sub(r"//[^/]*@", "//…@", url)[:100]
 
 
 def require_empty(alias: str) -> None:

@@ -61,6 +61,7 @@ def register_all() -> None:
         _lock("lock.released", "Its locks are given back.", **_ENDED),
         _lock("lock.expired", "Its locks' time, or its lease, was over.", **_ENDED),
         _lock("lock.broken", "Its locks were taken away.", **_ENDED),
+        _lock("lock.pruned", "Locks of it that were over long ago are off the record.", count=int),
         # --- processes ----------------------------------------------------------------------------------------------------
         Kind(
             name="agent.spawned",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from uuid import UUID
 
-from django.db import close_old_connections, connection
+from django.db import DataError, Error, IntegrityError, close_old_connections, connection
 
 CLOSE_SECONDS = 3.0
 
@@ -57,3 +57,8 @@ class Errands:
 
         wait([self.pool.submit(close) for _ in range(self.threads)], timeout=CLOSE_SECONDS)
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database is to blame: it takes the same a little later. Values that it refuses it never takes."""
+    return isinstance(error, Error) and not isinstance(error, (DataError, IntegrityError))

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from grid import changing, conversations, executions, launching, phases, processes, specs, wiring, workspaces
+from grid import changing, conversations, executions, launching, phases, processes, removal, specs, wiring, workspaces
 from grid.agents import outcome, registry
 from grid.agents.base import Verdict
 from grid.agents.errors import InvalidOutcomeError
@@ -169,6 +169,11 @@ def _next_phase(
 ) -> None:
     if phase is None:
         raise ValueError(f"{watch.phase.name} has no phase after it")
+    if phase != watch.phase and not removal.remove(launching.phase_path(row.pk, phase)):
+        # Nobody has begun it, so what lies there was planted by an agent with our user id: a spool that says all went well.
+        reason = f"{phase.name} could not start: the folder of its run cannot be cleared"
+        _end(row, State.FAILED, reason, replace(specs.load_result(progress or row.progress), reason=reason))
+        return
     fields: dict[str, Any] = {"phase": phase.name, "record": 0}
     if progress is not None:
         fields["progress"] = progress

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from grid import executions, launching, phases, processes, specs
 from grid.conf import conf
 from grid.host import finish, identity, orders, walls
-from grid.host.errands import Errands
+from grid.host.errands import Errands, is_away
 from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
 from grid.phases import Ended
@@ -34,6 +34,7 @@ MAX_FAILURES = 6
 CONTAINERS_SECONDS = 60.0
 SUSPICION_SECONDS = 10.0
 """A shim that was told by others to go means that the machine goes: no new work for so long."""
+_COLUMNS = ("token", "state", "phase", "stop_reason", "crashes", "record", "root", "sandbox", "inbox_count")
 
 
 class HostLoop:
@@ -129,18 +130,7 @@ class HostLoop:
 
     def _rows(self) -> dict[UUID, Execution]:
         # Read at every tick: what is needed here, and in no order.
-        rows = Execution.objects.only(
-            "token",
-            "state",
-            "phase",
-            "stop_reason",
-            "claimed_at",
-            "crashes",
-            "record",
-            "root",
-            "sandbox",
-            "inbox_count",
-        ).order_by()
+        rows = Execution.objects.only(*_COLUMNS).order_by()
         return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
 
     def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
@@ -175,44 +165,44 @@ class HostLoop:
 
     def _is_stuck(self, row: Execution) -> bool:
         """A claim whose launcher died: not renewed, so that the sweep ends it."""
-        return (
-            row.state == State.CLAIMED and row.pk not in self.watches and row.pk not in self.errands and self._old(row)
-        )
-
-    def _old(self, row: Execution) -> bool:
-        return (
-            row.claimed_at is not None
-            and not Execution.objects.filter(
-                pk=row.pk, claimed_at__gt=executions.in_seconds(-2 * conf().lease_seconds)
-            ).exists()
-        )
+        if row.state != State.CLAIMED or row.pk in self.watches or row.pk in self.errands:
+            return False
+        long_ago = executions.in_seconds(-2 * conf().lease_seconds)
+        return Execution.objects.filter(pk=row.pk, claimed_at__lte=long_ago).exists()
 
     def _adopt(self, rows: dict[UUID, Execution], *, is_start: bool = False) -> None:
         """Begin to watch what runs here and is not watched: new launches, and at start what the last host left."""
         for execution_id, row in rows.items():
             if execution_id in self.watches or execution_id in self.errands:
                 continue
-            if execution_id in self.unstarted:
-                self.unstarted.discard(execution_id)
-                if row.state == State.CLAIMED:
-                    whole = Execution.objects.get(pk=execution_id)
-                    self.errands.send(execution_id, self._start, whole, self.renewed_at)
-                    continue
-            if not row.phase:
-                if is_start:
-                    self._lost(row, "the worker died before the agent was started")
-                continue
-            spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=execution_id))
-            phase = phases.find(spec, row.phase)
-            watch = Watch(row, spec, phase)
-            if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
-                # While a host runs, only a claim has a phase that nobody begins: whatever failed in between left this one.
-                if is_start or row.state != State.CLAIMED:
-                    self._restart_phase(row, watch)
-                continue
-            if row.state == State.CLAIMED and not launching.mark_running(row):
-                continue
-            self.watches[execution_id] = watch
+            try:
+                self._take_up(row, is_start=is_start)
+            except (
+                Exception
+            ) as error:  # written by a later version of us, perhaps: it must not keep the host from the others
+                if is_away(error):
+                    raise
+                log.exception("a run beyond us", extra={"action": "adopt", "execution_id": str(execution_id)})
+                self._lost(row, f"its host does not understand it: {error!r}"[:500])
+
+    def _take_up(self, row: Execution, *, is_start: bool) -> None:
+        if row.pk in self.unstarted:
+            self.unstarted.discard(row.pk)
+            if row.state == State.CLAIMED:
+                self.errands.send(row.pk, self._start, Execution.objects.get(pk=row.pk), self.renewed_at)
+                return
+        if not row.phase:
+            if is_start:
+                self._lost(row, "the worker died before the agent was started")
+            return
+        spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=row.pk))
+        watch = Watch(row, spec, phases.find(spec, row.phase))
+        if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
+            # While a host runs, only a claim has a phase that nobody begins: whatever failed in between left this one.
+            if is_start or row.state != State.CLAIMED:
+                self._restart_phase(row, watch)
+        elif row.state != State.CLAIMED or launching.mark_running(row):
+            self.watches[row.pk] = watch
 
     def _restart_phase(self, row: Execution, watch: Watch) -> None:
         """Somebody died, or lost the database, between writing the phase and starting it."""
@@ -241,9 +231,9 @@ class HostLoop:
         except FencedError:
             self._fence(watch)
             return
-        except DatabaseError:
-            raise
         except Exception as error:  # forged or beyond us: one agent's output must not blind the host to all others
+            if is_away(error):
+                raise
             log.warning("a spool beyond us", exc_info=error, extra={"action": "spool", "execution_id": str(watch.id)})
             processes.end_shim(watch.run_dir)
             watch.ended = Ended(reason="shim_failed", error=str(error)[:300])
@@ -263,7 +253,7 @@ class HostLoop:
 
     def _fence(self, watch: Watch) -> None:
         """Not ours any more: the agent dies, nothing is written."""
-        orders.fence(watch)
+        orders.fence(watch, errands=self.errands)
         self.watches.pop(watch.id, None)
 
     def _fill(self, free: int) -> None:
@@ -297,7 +287,7 @@ class HostLoop:
             if watch is not None:
                 watch.failures += 1
                 watch.retry_at = processes.boottime() + min(30.0, 0.5 * 2**watch.failures)
-                if watch.failures >= MAX_FAILURES and not isinstance(error, DatabaseError):
+                if watch.failures >= MAX_FAILURES and not is_away(error):
                     self._give_up(watch, error)
 
     def _give_up(self, watch: Watch, error: BaseException) -> None:

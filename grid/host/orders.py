@@ -58,14 +58,18 @@ def hand_over(watch: Watch, row: Execution) -> None:
     """Write messages for a running program to its input; those that came after its last phase wait for the next run."""
     if row.inbox_count == watch.handed_over or watch.phase.kind != phases.Kind.AGENT or watch.stop_sent:
         return
+    if processes.boottime() < watch.retry_at:
+        return
     post = functools.partial(processes.command, watch.run_dir, timeout=0.5)
-    if processes.boottime() >= watch.retry_at and delivery.hand_over(watch.id, fence=watch.token, post=post):
+    if delivery.hand_over(watch.id, fence=watch.token, post=post):
         watch.handed_over = row.inbox_count
-    elif not watch.retry_at:
+    else:
         watch.retry_at = processes.boottime() + STOP_RETRY_SECONDS
 
 
-def fence(watch: Watch) -> None:
-    """Kill an agent whose execution is not ours any more."""
-    if watch.ended is None:
-        processes.command(watch.run_dir, {"op": "kill", "reason": "fenced"}, timeout=0.5)
+def fence(watch: Watch, *, errands: Errands) -> None:
+    """Kill an agent whose execution is not ours any more, from outside when its shim does not answer: nobody looks after it again."""
+    if watch.ended is not None or processes.command(watch.run_dir, {"op": "kill", "reason": "fenced"}, timeout=0.5):
+        return
+    if watch.id not in errands and processes.shim_state(watch.run_dir) == ShimState.ALIVE:
+        errands.send(watch.id, processes.end_shim, watch.run_dir)

@@ -111,7 +111,7 @@ def _sweep(repository: str) -> int:
         left = [row for row in everything if row not in dead]
         refused, words = _resolve(turn, left)
         told += words
-        told += passing.pass_on(turn, [row for row in left if row not in refused], freed=dead or _any_held(left))
+        told += passing.pass_on(turn, [row for row in left if row not in refused], freed=everything)
         if not told:
             transaction.set_rollback(True)
             return 0
@@ -124,24 +124,22 @@ def _resolve(turn: Turn, left: Sequence[Row]) -> tuple[list[Row], list[Note]]:
     refused: list[Row] = []
     told: list[Note] = []
     wishes = [row.wish() for row in left]
-    for start in {row.execution_id for row in left if not row.is_held}:
-        circle = rules.circle(start, rules.wait_graph(wishes))
-        if circle:
+    graph = rules.wait_graph(
+        wishes
+    )  # seconds of a long line's sweep, in which nobody else has a turn: not once for each
+    for start in tuple(graph):
+        if circle := rules.circle(start, graph):
             victim = rules.youngest(circle, wishes)
             row = next(row for row in left if row.id == victim.id)
             told += passing.refuse_waiting(turn, row, circle)
             refused.append(row)
             wishes = [wish for wish in wishes if wish.id != victim.id]
+            graph = rules.wait_graph(wishes)
     return refused, told
 
 
 def _is_wanted(row: Row, waiting: Sequence[Row]) -> bool:
     return not row.is_held or any(rules.clash(row.wish(), other.wish()) for other in waiting)
-
-
-def _any_held(left: Sequence[Row]) -> list[Row]:
-    """Something that makes `pass_on` look: a waiting one may be free since a lease lapsed without anybody noticing."""
-    return [row for row in left if row.is_held][:1]
 
 
 def _waits_for(other: Row, row: Row, execution_id: UUID) -> bool:

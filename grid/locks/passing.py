@@ -10,6 +10,7 @@ from uuid import UUID
 from grid.locks import notes, rows, rules, turns
 from grid.locks.rows import Row
 from grid.locks.turns import Note, Turn
+from grid.public_types import ON_HOST
 
 
 def give_back(turn: Turn, mine: Sequence[Row], *, why: str) -> list[Note]:
@@ -20,9 +21,15 @@ def give_back(turn: Turn, mine: Sequence[Row], *, why: str) -> list[Note]:
 
 
 def expire(turn: Turn, dead: Sequence[Row]) -> list[Note]:
-    """End locks, or waits, that count no more."""
+    """End locks, or waits, that count no more.
+
+    A lock that was granted in the very moment in which its run ended is still open afterwards. It was kept to the end: as one
+    that was lost, it would spoil the work of its run.
+    """
+    told = give_back(turn, [row for row in dead if row.run_state not in ON_HOST], why=rows.RUN_ENDED)
+    silent = [row for row in dead if row.run_state in ON_HOST]
     why = "its time was over, or the lease of its run"
-    return _end(turn, dead, state="expired", kind=notes.EXPIRED, why=why)
+    return told + _end(turn, silent, state="expired", kind=notes.EXPIRED, why=why)
 
 
 def take_away(turn: Turn, row: Row, *, actor: str, why: str, to: UUID | None) -> list[Note]:
@@ -42,10 +49,10 @@ def pass_on(turn: Turn, known: Sequence[Row], *, freed: Sequence[Row], first: UU
 
     Args:
         known: Open locks, all waiting ones among them: without any there is nothing to do.
-        freed: What has ended just now.
+        freed: What has ended just now; a wait, too, as later ones do not pass an earlier one.
         first: Goes before all others.
     """
-    if not any(not row.is_held and row.counts for row in known) or not any(row.is_held for row in freed):
+    if not any(not row.is_held and row.counts for row in known) or not freed:
         return []
     everything = rows.open_rows(turn.repository, turn=turn)
     wishes = [row.wish() for row in everything]

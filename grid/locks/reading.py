@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
+from django.db.models import Q
+from django.db.models.functions import Now
+
 from grid.locks import patterns, rows, rules
 from grid.locks.patterns import Pattern
 from grid.locks.rows import Row
@@ -12,6 +15,8 @@ from grid.locks.types import LockView
 from grid.models import FileLock
 from grid.public_errors import LockPatternError
 from grid.public_types import ON_HOST
+
+_SHOWN = ("id", "repository", "pattern", "mode", "state", "execution_id", "token", "since", "until", "reason")
 
 
 def held(*, repository: str = "", execution_id: UUID | None = None) -> list[LockView]:
@@ -24,6 +29,19 @@ def waiting(*, repository: str = "", execution_id: UUID | None = None) -> list[L
     """Who waits for a lock, in line."""
     found = rows.open_rows(repository, execution_id=execution_id)
     return [row.view() for row in found if not row.is_held and row.counts]
+
+
+def open_of(execution_ids: Collection[UUID]) -> list[LockView]:
+    """What these executions hold and wait for, by one statement."""
+    counts = Q(until=None) | Q(until__gt=Now())
+    found = FileLock.objects.filter(counts, execution_id__in=execution_ids, state__in=FileLock.OPEN)
+    found = found.filter(execution__state__in=sorted(ON_HOST), execution__lease_until__gt=Now()).order_by("pk")
+    of_run = ("execution__subject", "execution__lease_until")
+    return [
+        LockView(**{**row, "subject": subject, "since": row["since"] or asked_at, "until": row["until"] or lease_until})
+        for *values, asked_at, subject, lease_until in found.values_list(*_SHOWN, "asked_at", *of_run)
+        if (row := dict(zip(_SHOWN, values, strict=True)))
+    ]
 
 
 def blockers_of(lock_id: int) -> list[LockView]:

@@ -73,7 +73,7 @@ def send(run_dir: str, command: Mapping[str, Any], timeout: float = 1.0) -> dict
             client.bind("")  # an abstract name, chosen by the kernel
             client.sendto(json.dumps(command).encode(), f"/proc/self/fd/{directory}/control.sock")
             answer = json.loads(client.recv(MESSAGE_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     finally:
         os.close(directory)

@@ -11,7 +11,8 @@ from typing import Literal, cast
 from grid.toolkit import profiles, tiers, toolsets
 from grid.toolkit.errors import DefinitionError
 from grid.toolkit.names import hint
-from grid.toolkit.profiles import FrozenProfile, ProfileFile
+from grid.toolkit.profile_file import ProfileFile
+from grid.toolkit.profiles import FrozenProfile
 from grid.toolkit.sources import Definition, Source, Strict, read
 from grid.toolkit.tiers import Tiers, TiersFile
 from grid.toolkit.toolsets import ToolsetFile

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from grid.toolkit import strict_yaml
 from grid.toolkit.errors import DefinitionError
 from grid.toolkit.names import hint
-from grid.toolkit.strict_yaml import Path, Problem, shortened
+from grid.toolkit.strict_yaml import Path, Problem, nearest_line, shortened
 
 MAX_BYTES = 64 * 1024
 _MAX_SHOWN = 10
@@ -51,7 +51,7 @@ class Definition[M: Strict]:
 
     def place(self, *path: str | int) -> str:
         """File and line of a part: `shipped/profiles/worker.yml:7`."""
-        return _place(self.source.where, _nearest_line(path, self.lines))
+        return _place(self.source.where, nearest_line(path, self.lines))
 
     def error(self, message: str, *path: str | int) -> DefinitionError:
         """A complaint about a part."""
@@ -97,15 +97,9 @@ def _place(where: str, line: int) -> str:
     return f"{where}:{line}" if line else where
 
 
-def _nearest_line(path: Path, lines: Mapping[Path, int]) -> int:
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 0)
-
-
 def _problem(details: ErrorDetails, lines: Mapping[Path, int], model: type[BaseModel]) -> Problem:
     place: Path = details["loc"]
-    line = _nearest_line(place, lines)
+    line = nearest_line(place, lines)
     if details["type"] == "extra_forbidden":
         *section, key = place
         known = _keys(model, section)

@@ -60,6 +60,13 @@ class UnreadableError(Exception):
         self.problem = problem
 
 
+def nearest_line(path: Path, lines: Mapping[Path, int]) -> int:
+    """The line of a value, or of the nearest thing around it that has one; 0 where nothing has."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 0)
+
+
 def read(data: bytes, *, max_bytes: int, max_depth: int = _MAX_DEPTH, max_values: int = _MAX_VALUES) -> Document:
     """Read one document; its value is None when the file says nothing.
 

@@ -1,4 +1,4 @@
-"""The built-in agent as a real subprocess with a scripted model: used, stopped, limited, misled."""
+"""The built-in agent as a process with a scripted model: used, stopped, limited, misled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from grid.public_types import OutcomeKind
-from tests.unit.grid.agents.support.runs import Place, Ran
+from tests.unit.grid.agents.support.runs import Place, Process, Ran
 
 FINISH = {"call": "finish", "args": {"outcome": "done", "summary": "All done."}}
 
@@ -27,7 +27,8 @@ def place(tmp_path: Path) -> Place:
 
 def play(place: Place, *steps: dict[str, Any], **options: Any) -> Ran:
     """Run a script of one scenario. JSON is YAML."""
-    run_options = {key: options.pop(key) for key in ("env", "meanwhile", "reason", "prompt", "wrap") if key in options}
+    names = ("env", "is_forked", "meanwhile", "prompt", "reason", "wrap")
+    run_options = {name: options.pop(name) for name in names if name in options}
     script = json.dumps({"steps": list(steps)})
     return place.run("builtin", {"model": "scripted", "script": script, **options}, **run_options)
 
@@ -61,7 +62,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 def on_first_call(then: Any) -> Any:
     """Act half a second after the agent's first tool call is on its way."""
 
-    def act(process: subprocess.Popen[bytes]) -> None:
+    def act(process: Process) -> None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and not children.read_text():
@@ -79,6 +80,7 @@ def test_a_script_drives_the_whole_loop(place: Place) -> None:
         {"call": "edit_file", "args": {"path": "pkg/a.py", "old": "x = 1", "new": "x = 2"}},
         {"call": "run_command", "args": {"command": "cat pkg/a.py"}},
         {"expect": ["exit 0", "x = 2"]} | FINISH,
+        is_forked=False,
     )
 
     assert ran.verdict.ok, ran.verdict
@@ -177,7 +179,7 @@ def test_modules_of_the_workspace_are_not_loaded(place: Place) -> None:
     for name in ("pydantic", "asyncio", "yaml", "grid", "sitecustomize", "usercustomize"):
         (place.files.workspace / f"{name}.py").write_text("raise SystemExit('loaded from the workspace')")
 
-    assert play(place, FINISH, env={"PYTHONPATH": str(place.files.workspace)}).verdict.ok
+    assert play(place, FINISH, is_forked=False, env={"PYTHONPATH": str(place.files.workspace)}).verdict.ok
 
 
 def test_the_agent_does_not_load_django(place: Place) -> None:
@@ -212,6 +214,7 @@ def test_commands_see_no_key_of_the_model(place: Place) -> None:
         {"call": "run_command", "args": {"command": spy}},
         FINISH,
         env={"ANTHROPIC_API_KEY": "canary-1", "OPENAI_API_KEY": "canary-2", "OTHER": "seen"},
+        is_forked=False,
         wrap=("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else (),  # as the shim does
     )
 
@@ -266,7 +269,7 @@ def test_a_signal_ends_the_running_command_and_is_reported(place: Place, number:
 
 
 def test_a_signal_ends_a_waiting_model_request(place: Place) -> None:
-    def interrupt(process: subprocess.Popen[bytes]) -> None:
+    def interrupt(process: Process) -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and not catches(process.pid, signal.SIGTERM):
             time.sleep(0.05)

@@ -40,7 +40,7 @@ def test_real_clients_drive_the_same_loop(
 ) -> None:
     with FakeModel(WORK) as model:
         options = {"model": model_name, "base_url": model.url + suffix, "instructions": "Be brief."}
-        ran = place.run("builtin", options, env=env)
+        ran = place.run("builtin", options, env=env, is_forked=False)  # it finds its client by itself
 
     assert ran.verdict.ok, (ran.verdict, ran.err)
     assert (place.files.workspace / "hello.txt").read_text() == "hello\n"

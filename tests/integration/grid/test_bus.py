@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from django.conf import settings as django_settings
 from django.db import connection, connections, transaction
 
@@ -268,6 +269,17 @@ def test_a_message_that_is_refused_for_what_is_in_it_is_sent_by_name(sqs, bus):
     assert publisher.publish(queue, seconds=60) == publisher.Published(sent=len(ids))
     assert of_stream(queue.taken, "b") == of_stream(ids, "b")
     assert [text for text in queue.texts if "left_out" in text and '"agent:b/2"' in text]
+
+
+@pytest.mark.parametrize("prefix", ["", "AWS.SimpleQueueService."])
+def test_a_refusal_means_the_same_however_a_queue_spells_it(bus, prefix):
+    bus(is_made=False)
+    queue: Any = publisher.queue()
+    entry = Entry(place=0, id="agent:a/1", group="tree:a", text="{}")
+    with Stubber(queue._client) as queues:
+        queues.add_response("get_queue_url", {"QueueUrl": "http://127.0.0.1/q"})
+        queues.add_client_error("send_message_batch", service_error_code=f"{prefix}BatchRequestTooLong")
+        assert queue.send([entry])[entry.id].startswith(batches.UNFIT)
 
 
 @pytest.mark.parametrize("page", [1, 200])

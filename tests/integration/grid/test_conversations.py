@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 from uuid import uuid4
 
@@ -145,6 +146,20 @@ def test_a_maze_of_folders_is_given_up(before, monkeypatch):
     folder.mkdir(parents=True)
     (folder / f"{NEW}.jsonl").write_text("x\n")
     assert not conversations.keep(before, adapter="claude")
+
+
+def test_a_folder_of_endless_names_is_not_read_as_a_whole(before):
+    """It would lie in the memory of the worker that looks after all other agents as well."""
+    folder = before / "home" / ".claude/projects/a"
+    folder.mkdir(parents=True)
+    for number in range(8_000):
+        (folder / f"{number:0200}").touch()
+    tracemalloc.start()
+    try:
+        assert not conversations.keep(before, adapter="claude")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_of_an_agents_choice_lead_nowhere(before, home):

@@ -141,12 +141,31 @@ def test_a_lease_is_not_taken_away_before_its_grace(host):
     assert executions.reap() == []
 
 
-def test_a_cancelled_row_whose_host_died_ends_cancelled_not_lost(host):
+@pytest.mark.parametrize("asked", [State.CANCELLED, State.OVER_BUDGET, State.INTERRUPTED])
+def test_a_row_that_was_asked_to_stop_and_whose_host_died_ends_as_it_was_asked_to(host, asked):
     row = running(host)
-    executions.request_stop([row.pk], reason="cancelled")
+    executions.request_stop([row.pk], reason=asked)
     expire(row)
     executions.reap()
+    assert Execution.objects.get(pk=row.pk).state == asked
+
+
+def test_a_claim_that_was_asked_to_stop_and_whose_host_died_ends(host):
+    row = claimed(host)
+    executions.request_stop([row.pk], reason="over_budget")
+    expire(row)
+    assert executions.reap() == [row.pk]
     assert Execution.objects.get(pk=row.pk).state == State.CANCELLED
+
+
+@pytest.mark.parametrize("before", [State.OVER_BUDGET, State.INTERRUPTED])
+def test_a_cancel_counts_over_a_stop_for_another_reason_and_nothing_over_a_cancel(host, before):
+    """Work that was done when its money ended is checked all the same: not after a cancel."""
+    row = running(host)
+    for reason, touched in ((before, 1), (State.CANCELLED, 1), (before, 0), (State.CANCELLED, 0)):
+        assert executions.request_stop([row.pk], reason=reason) == touched
+    row.refresh_from_db()
+    assert row.stop_reason == "cancelled"
 
 
 def test_stopping_a_queued_row_ends_it_at_once_and_a_running_one_is_marked(host):
@@ -156,6 +175,14 @@ def test_stopping_a_queued_row_ends_it_at_once_and_a_running_one_is_marked(host)
     queued.refresh_from_db()
     live.refresh_from_db()
     assert (queued.state, live.state, live.stop_reason) == ("cancelled", "running", "cancelled")
+
+
+def test_several_rows_are_stopped_in_the_order_in_which_everybody_takes_them(host):
+    """On PostgreSQL a host that renews, or an end that hands locks over, would wait for the stop, and that for them."""
+    rows = sorted((running(host, f"issue:{number}") for number in (1, 2)), key=lambda row: row.pk)
+    executions.request_stop([row.pk for row in reversed(rows)], reason="cancelled")
+    told = Event.objects.filter(kind="task.stop-requested").order_by("id").values_list("stream", flat=True)
+    assert list(told) == [row.stream for row in rows]
 
 
 def test_every_move_is_an_event_and_numbers_have_no_gap(host):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from hashlib import sha1
 from pathlib import Path
@@ -64,10 +63,9 @@ def test_a_tree_that_unfolds_into_millions_of_files_is_refused(sample):
         tree = _plant(workspace, b"tree", b"".join(b"40000 d%d\0" % i + bytes.fromhex(tree) for i in range(10)))
     commit = plain_git(workspace, "commit-tree", tree, "-p", sample.base, "-m", "bomb")
     (workspace / ".git/HEAD").write_text(f"{commit}\n")
-    began = time.monotonic()
+    # To unfold all 10,000 million would take hours: that it ends before the test's own limit says that it stops counting.
     with pytest.raises(WorkspaceError, match="more than the accepted 1000000 files"):
         sample.harvest()
-    assert time.monotonic() - began < 20
 
 
 def test_a_small_object_that_unfolds_into_gigabytes_is_refused(sample):

@@ -74,6 +74,24 @@ def test_default_branch_is_the_one_head_names(tmp_path):
         store.default_branch(str(tmp_path / "empty"))
 
 
+def test_a_head_on_a_branch_without_a_commit_is_refused_although_others_have_one(tmp_path):
+    make_source(tmp_path / "a")
+    plain_git(tmp_path / "a", "checkout", "-q", "--orphan", "new")
+    with pytest.raises(WorkspaceError, match="no commit yet"):
+        store.default_branch(str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("name", ["plain", 'we"ird; \\path # [x]', "two\nlines\n[core]\n\tfsync = all", "caf\udce9"])
+def test_a_store_keeps_its_objects_and_knows_where_they_come_from(tmp_path, name):
+    make_source(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    bare = tmp_path / "s.git"
+    store.ensure(bare, str(tmp_path / "link"))
+    said = git.run(["config", "--null", "--get-regexp", "^(gc|remote|core.fsync)"], git_dir=bare)
+    wanted = {"gc.auto": "0", "gc.pruneexpire": "never", "remote.origin.url": str((tmp_path / name).resolve())}
+    assert dict(record.split("\n", 1) for record in said.split("\0") if record) == wanted
+
+
 @pytest.mark.parametrize("source", ["", "--upload-pack=touch marker", "/nowhere/at/all", "a\nb"])
 def test_a_source_that_is_none_is_refused(tmp_path, source):
     with pytest.raises(WorkspaceError):

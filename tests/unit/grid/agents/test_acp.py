@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from grid.agents.errors import InvalidOptionsError
 from grid.phases import Ended
 from grid.public_types import Outcome, OutcomeKind
 from tests.unit.grid.agents.support import doubles
-from tests.unit.grid.agents.support.runs import Place, Ran
+from tests.unit.grid.agents.support.runs import Place, Process, Ran
 
 FILES = RunFiles(workspace=Path("/w"), home=Path("/h"), python=sys.executable, path="/usr/bin:/bin")
 LEFT = Ended(reason="exited", exit_code=0)
@@ -284,7 +283,7 @@ def test_a_session_that_breaks_says_why(place: Place, argv: list[str], reason: s
 
 @pytest.mark.parametrize("scenario", ["wait", "hang", "mute"])
 def test_a_signal_cancels_the_turn_and_leaves_no_process(place: Place, scenario: str) -> None:
-    def stop(process: subprocess.Popen[bytes]) -> None:
+    def stop(process: Process) -> None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and not (place.root / ("got" if scenario != "mute" else "busy")).exists():
             time.sleep(0.05)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grid.agents import registry
+from grid.agents import claude_stream, registry
 from grid.agents.base import ParsedEvent, RunFiles, Verdict, Wiring
 from grid.agents.claude_stream import ClaudeParser
 from grid.agents.errors import InvalidOptionsError
@@ -349,6 +349,15 @@ def test_an_edit_that_our_hook_forbade_does_not_fail_the_run() -> None:
     assert judged([*lines, result(result="Went on elsewhere.", permission_denials=[denial])]).ok
     other = {**denial, "tool_use_id": "toolu_9"}
     assert judged([*lines, result(permission_denials=[denial, other])]).reason == "the tool 'Edit' was denied"
+
+
+def test_calls_that_our_hook_forbade_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser lives in the host, and a program can say what it likes."""
+    monkeypatch.setattr(claude_stream, "_MAX_REMEMBERED", 2)
+    parser = ClaudeParser()
+    for number in range(5):
+        parser.feed("out", answer(number, "PreToolUse:Edit hook error", is_error=True))
+    assert len(parser._blocked) == 2
 
 
 @pytest.mark.parametrize(

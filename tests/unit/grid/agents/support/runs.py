@@ -1,4 +1,8 @@
-"""Runs an agent the way a host does, without a shim: place files, start, feed the lines, judge."""
+"""Runs an agent the way a host does, without a shim: place files, start, feed the lines, judge.
+
+The built-in agent is forked from a Python that has loaded it (see `tests.services.loaded`), which takes hundredths of a
+second where its program takes one or more to load; tests that are about the program ask for that.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grid.agents import registry
+from grid.agents import builtin, registry
 from grid.agents.base import Launch, ParsedEvent, RunFiles, Verdict
 from grid.agents.errors import InvalidOutcomeError
 from grid.agents.outcome import read_outcome_file
 from grid.phases import Ended
 from grid.public_types import Outcome
+from tests.services import loaded
+
+type Process = subprocess.Popen[bytes] | loaded.Forked
+_BUILTIN = ("-I", str(Path(builtin.__file__).with_name("__main__.py")))
+"""What the adapter's command begins with, after Python itself."""
 
 
 @dataclass(kw_only=True)
@@ -47,7 +56,7 @@ class Place:
             workspace=self.root / "workspace", home=self.root / "home", python=sys.executable, path="/usr/bin:/bin"
         )
 
-    def start(self, launch: Launch, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start(self, launch: Launch, env: Mapping[str, str], *, is_forked: bool = True) -> Process:
         """Prompt and output are files, as under a shim: nobody else can take bytes out of them."""
         self.files.workspace.mkdir(exist_ok=True)
         for name, data in launch.files.items():
@@ -61,9 +70,18 @@ class Place:
             (self.root / "out").open("wb") as out,
             (self.root / "err").open("wb") as err,
         ):
+            environment = {**launch.env, **env}
+            if is_forked and launch.argv[1:3] == _BUILTIN:
+                return loaded.of_agent().start(
+                    "grid.agents.builtin.__main__",
+                    *launch.argv[3:],
+                    environment=environment,
+                    streams=(prompt.fileno(), out.fileno(), err.fileno()),
+                    folder=self.files.workspace,
+                )
             return subprocess.Popen(
                 launch.argv,
-                env={**launch.env, **env},
+                env=environment,
                 cwd=self.files.workspace,
                 stdin=prompt,
                 stdout=out,
@@ -79,15 +97,16 @@ class Place:
         prompt: str = "Do it.",
         env: Mapping[str, str] | None = None,
         reason: str = "exited",
-        meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
+        meanwhile: Callable[[Process], None] | None = None,
         wrap: tuple[str, ...] = (),
-        timeout: float = 30,
+        is_forked: bool = True,
+        timeout: float = 90,
     ) -> Ran:
         """Run to the end; `meanwhile` is called once with the process, `reason` is what a shim would report, `wrap` starts it."""
         adapter = registry.get(adapter_name)
         launch = adapter.launch(options=options, files=self.files, prompt=prompt)
         begun = time.monotonic()
-        process = self.start(dataclasses.replace(launch, argv=(*wrap, *launch.argv)), env or {})
+        process = self.start(dataclasses.replace(launch, argv=(*wrap, *launch.argv)), env or {}, is_forked=is_forked)
         if meanwhile is not None:
             threading.Thread(target=meanwhile, args=[process], daemon=True).start()
         try:
