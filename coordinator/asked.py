@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from django.db import transaction
@@ -13,6 +14,7 @@ from coordinator.public_types import ENDED, Source
 from grid import public_events as grid_events
 from grid.public_types import LIVE
 
+log = logging.getLogger(__name__)
 _AT_ONCE = 100
 UNTOLD = Q(state=Message.State.QUEUED) | Q(state=Message.State.DELIVERED, agent__is_applied=True)
 """Of messages to agents that do not run: no model has seen them. A program that took one in may still have said that it was
@@ -22,9 +24,10 @@ seen; once its run's end is applied, it has not."""
 def wake(agent_ids: Iterable[int]) -> int:
     """Nudge those of some agents that do not run and have been asked something; returns how many. Outside a transaction.
 
+    What was said is stored by now: whoever said it need not learn that somebody cannot be woken, and would say it again.
     One that runs is told by its run; what it was not told when that ends is found by `wake_waiting`.
     """
-    return sum(_wake(agent_id) for agent_id in dict.fromkeys(agent_ids))
+    return sum(_guarded(agent_id) for agent_id in dict.fromkeys(agent_ids))
 
 
 def wake_waiting() -> int:
@@ -33,6 +36,14 @@ def wake_waiting() -> int:
     rows = Message.objects.filter(UNTOLD, wakes=True).exclude(agent__execution__state__in=live)
     rows = rows.exclude(agent__state__in=[str(state) for state in ENDED]).order_by("pk")
     return wake(rows.values_list("agent_id", flat=True)[:_AT_ONCE])
+
+
+def _guarded(agent_id: int) -> bool:
+    try:
+        return _wake(agent_id)
+    except Exception:  # of whatever kind: the sweep comes back to it
+        log.exception("not woken", extra={"action": "wake", "agent": agent_id})
+        return False
 
 
 def _wake(agent_id: int) -> bool:

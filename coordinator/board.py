@@ -15,6 +15,7 @@ from coordinator.public_types import ENDED, AgentState
 from coordinator.rebuild import Rebuilt
 from tracker import public_api as tracker
 from tracker import public_sync
+from tracker import public_writes as tracker_writes
 from tracker.public_errors import RateLimitedError, TrackerError
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Hint, HintKind, IssueView, Write, WriteKind
@@ -149,4 +150,4 @@ def _show(repository_id: int, key: str) -> None:
         payload={"ref": key, "state": str(shown)},
     )
     with transaction.atomic():
-        tracker.wish(repository_id, [wish])
+        tracker_writes.wish(repository_id, [wish])

@@ -8,7 +8,7 @@ from typing import Any
 from celery import bootsteps
 from django.db import connections
 
-from coordinator import public_api
+from coordinator import sweeps
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class ReconcileStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Sweep; whatever goes wrong, the next regular sweep comes within seconds."""
         try:
-            found = public_api.reconcile()
+            found = sweeps.sweep()
         except Exception as error:
             log.warning("not reconciled at the start", extra={"action": "sweep", "error": str(error)[:200]})
             return

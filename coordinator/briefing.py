@@ -14,7 +14,7 @@ from coordinator import (
     conflict_words,
     integration,
     neighbours,
-    plan_values,
+    plan_origins,
     profiles,
     prompt_library,
     prompts,
@@ -67,8 +67,7 @@ def plan_for(agent: Agent, row: RepositoryPolicy | None) -> RunPlan:
     """Plan an agent's next run; the agent comes with its parent."""
     policy = repositories.effective_policy(row)
     found = profiles.standing(agent, policy)
-    files = (plan_values.existence_of(path) for path in agent.spec.get("files", ()))
-    acceptance = tuple(dict.fromkeys([*policy.acceptance, *agent.spec.get("acceptance", []), *files]))
+    acceptance = tuple(dict.fromkeys([*policy.acceptance, *plan_origins.checks(agent.spec)]))
     above = agent.parent
     inherited = (above.head or above.base) if above is not None else ""
     commands = 2 * len(policy.setup) + len(acceptance)

@@ -19,13 +19,16 @@ from coordinator.conf import conf
 from coordinator.conflict_rules import APART, STANDING, Ancestor, ConflictState, Decision, Kind, Sides
 from coordinator.conflict_steps import StepName, steps
 from coordinator.models import Agent, Conflict
-from coordinator.public_errors import AgentNotFoundError
+from coordinator.public_errors import AgentNotFoundError, CoordinatorError
 from coordinator.public_types import ENDED
 from coordinator.untrusted import one_line
 from grid import public_events as grid_events
+from grid import public_paths as grid_paths
+from grid.public_errors import GridError
 from grid.public_types import LIVE
 
 MAX_PATTERNS = 50
+_TRIES = 5
 MAX_LINE = 64
 """Agents between one and its root."""
 _STANDING = sorted(str(state) for state in STANDING)
@@ -58,34 +61,35 @@ def open_row(
     """
     wanted = _bounded(patterns)
     with transaction.atomic():
-        standing = _joinable(kind, requester, holder, wanted)
-        if standing is not None:
-            return _join(standing, wanted), False
-        now = timezone.now()
-        row = Conflict(
-            kind=kind,
-            repository=integration.key(requester),
-            patterns=wanted,
-            requester=requester,
-            holder=holder,
-            arbiter_id=rules.arbiter(line_of(requester), line_of(holder)),
-            pair=pair_of(requester.pk, holder.pk),
-            facts=facts or {},
-            detail=detail or {},
-            waiter=requester if waits else None,
-            default_at=now + timedelta(seconds=conf().conflict_seconds if seconds is None else seconds),
-            created_at=now,
-            updated_at=now,
-        )
-        try:
-            with transaction.atomic():
-                row.save(force_insert=True)
-        except IntegrityError:  # somebody was faster
-            standing = Conflict.objects.get(pair=row.pair, kind=kind, state=ConflictState.OPEN)
-            return _join(standing, wanted), False
-        record(row, "conflict.opened", {"reason": row.facts.get("reason", "")}, all_columns=True)
-        wake.conflict(row.pk)
-    return row, True
+        for _ in range(_TRIES):
+            standing = _joinable(kind, requester, holder, wanted)
+            if standing is not None:
+                return _join(standing, wanted), False
+            now = timezone.now()
+            row = Conflict(
+                kind=kind,
+                repository=integration.key(requester),
+                patterns=wanted,
+                requester=requester,
+                holder=holder,
+                arbiter_id=rules.arbiter(line_of(requester), line_of(holder)),
+                pair=pair_of(requester.pk, holder.pk),
+                facts=facts or {},
+                detail=detail or {},
+                waiter=requester if waits else None,
+                default_at=now + timedelta(seconds=conf().conflict_seconds if seconds is None else seconds),
+                created_at=now,
+                updated_at=now,
+            )
+            try:
+                with transaction.atomic():
+                    row.save(force_insert=True)
+            except IntegrityError:  # somebody was faster; and that one may be decided, or over, when we look again
+                continue
+            record(row, "conflict.opened", {"reason": row.facts.get("reason", "")}, all_columns=True)
+            wake.conflict(row.pk)
+            return row, True
+    raise CoordinatorError(f"agents {row.pair} meet at too many things at once; ask again")
 
 
 def change(
@@ -162,9 +166,14 @@ def line_of(agent: Agent) -> list[Ancestor]:
 
 
 def locked(conflict_id: int) -> Conflict:
-    """A conflict with its agents, its row held until the transaction ends. Raises AgentNotFoundError."""
-    rows = Conflict.objects.select_for_update(of=("self",), no_key=True)
-    row = rows.select_related("requester", "holder", "arbiter").filter(pk=conflict_id).first()
+    """A conflict with its agents, its row and theirs held until the transaction ends. Raises AgentNotFoundError."""
+    rows = Conflict.objects.filter(pk=conflict_id)
+    ids = rows.values_list("requester_id", "holder_id", "arbiter_id").first()
+    # Theirs first, the lowest before those above it, as whoever decides about an agent or ends several holds them: steps
+    # write to the streams of these agents and have them looked at, and everybody else takes row and stream in this order.
+    agents = Agent.objects.select_for_update(no_key=True).filter(pk__in=ids or ())
+    list(agents.order_by("-depth", "pk").values_list("pk"))
+    row = rows.select_for_update(of=("self",), no_key=True).select_related("requester", "holder", "arbiter").first()
     if row is None:
         raise AgentNotFoundError(f"no conflict {conflict_id}; `conflict list` shows those that stand")
     return row
@@ -268,4 +277,12 @@ def _join(row: Conflict, patterns: Sequence[str]) -> Conflict:
 
 
 def _bounded(patterns: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(one_line(pattern, 300) for pattern in patterns if pattern.strip()))[:MAX_PATTERNS]
+    return list(dict.fromkeys(_plain(pattern) for pattern in patterns if pattern.strip()))[:MAX_PATTERNS]
+
+
+def _plain(pattern: str) -> str:
+    """A pattern as locks have it, to the letter: one that was made nicer for people is another path, which nobody has locked."""
+    try:
+        return grid_paths.check_pattern(pattern)
+    except GridError:  # git knows names that no lock can have
+        return one_line(pattern, 300)

@@ -15,7 +15,7 @@ from coordinator.public_types import ATTENTION, ENDED, AgentState
 
 LONG_WAITS = frozenset(
     {
-        "agent", "approval", "blocked", "blockers", "budget", "capability", "children", "closed", "conflict", "depth", "ended",
+        "agent", "blocked", "blockers", "budget", "capability", "children", "closed", "conflict", "depth", "ended",
         "failed", "footprint", "held", "needs-approval", "no-progress", "off", "paused", "review", "reworks",
     }
 )  # fmt: skip

@@ -12,6 +12,7 @@ from coordinator import conflict_rows, conflict_words, dispatch, integration, re
 from coordinator import conflict_rules as rules
 from coordinator.conflict_rules import ConflictState
 from coordinator.conflict_steps import LONG_WAITS
+from coordinator.giving_way import done_again
 from coordinator.models import Agent, Conflict
 from coordinator.public_errors import CoordinatorError
 from coordinator.public_types import Answer, MessageKind, Source, ThreadKind
@@ -23,6 +24,7 @@ GRID = "grid"
 _PATHS_IN_PATCH = 10
 
 
+@done_again
 def announce(conflict_id: int) -> bool:
     """Tell everybody of a new conflict, once, and nudge who decides; asks git, so call it outside any transaction.
 

@@ -70,7 +70,7 @@ def opening(row: Conflict) -> str:
     who = f"agent {row.arbiter_id}" if row.arbiter_id else "a person"
     until = f"{row.default_at:%H:%M:%S} UTC"
     return (
-        f"Conflict {row.pk} about {_paths(row)}: {what(row)}. {who[0].upper()}{who[1:]} decides until {until}; "
+        f"Conflict {row.pk} about {paths(row)}: {what(row)}. {who[0].upper()}{who[1:]} decides until {until}; "
         f"without a decision, {decided(row, default_of(row))}.\n"
         f"Agent {row.requester_id}: leave these files alone until then. Go on elsewhere, or end your run as `blocked`: "
         "you are started again when it is decided."
@@ -84,7 +84,7 @@ def decision(row: Conflict) -> str:
         return f"Conflict {row.pk} is not decided."
     why = f" Why: {row.words}" if row.words else ""
     first = (
-        f"Conflict {row.pk} about {_paths(row)} is decided by {_by(row)}: {found.choice}, {decided(row, found)}.{why}"
+        f"Conflict {row.pk} about {paths(row)} is decided by {_by(row)}: {found.choice}, {decided(row, found)}.{why}"
     )
     return "\n".join([first, *_advice(row, found)])
 
@@ -102,7 +102,7 @@ def _advice(row: Conflict, found: Decision) -> list[str]:
                 f"Agent {found.order[1]}: finish without these files, or commit and end your run now; it is interrupted "
                 f"otherwise, with your work kept. When agent {found.order[0]} has ended, merge its work before you change them."
             ]
-    return [f"Both may change {_paths(row)} now. Keep your changes there small, so that they can be merged."]
+    return [f"Both may change {paths(row)} now. Keep your changes there small, so that they can be merged."]
 
 
 def in_prompt(rows: Sequence[Conflict], *, grace: int = 30) -> tuple[Dispute, ...]:
@@ -130,7 +130,7 @@ def in_prompt(rows: Sequence[Conflict], *, grace: int = 30) -> tuple[Dispute, ..
         Dispute(
             number=str(row.pk),
             what=what(row),
-            paths=tuple(row.patterns),
+            paths=tuple(one_line(path, 300) for path in row.patterns),
             requester=side(row, "requester"),
             holder=side(row, "holder"),
             choices=meanings(row, grace=grace),
@@ -145,7 +145,8 @@ def title_of(agent: Agent) -> str:
     return agent.issue.title if approvals.is_issue_approved(agent) else approvals.UNAPPROVED_TITLE
 
 
-def _paths(row: Conflict) -> str:
+def paths(row: Conflict) -> str:
+    """What a conflict is about, as people and models are shown it."""
     shown = ", ".join(one_line(path, 120) for path in row.patterns[:5])
     return f"{shown} and {len(row.patterns) - 5} more" if len(row.patterns) > 5 else shown or "the same files"
 

@@ -30,7 +30,8 @@ from coordinator import conflict_rules as rules
 from coordinator.conf import conf
 from coordinator.conflict_rules import APART, STANDING, Choice, ConflictState, Kind
 from coordinator.footprints import FootprintMode
-from coordinator.models import Agent, Conflict, Nudge
+from coordinator.giving_way import done_again
+from coordinator.models import Agent, Conflict, Nudge, RepositoryPolicy
 from coordinator.policy import EffectivePolicy
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED
@@ -41,6 +42,8 @@ from grid.public_types import EventView
 MAX_WORDS = 1_000
 DEFAULT, POLICY, GRID = "default", "policy", "grid"
 _WAITING = 200
+_HOLDERS = 20
+"""Of a wish for the whole repository; who is left is met when it is asked for again."""
 _NO_LONGER = frozenset({ConflictState.CANCELLED})
 
 
@@ -86,7 +89,7 @@ def from_deadlock(event: EventView) -> bool:
 
 def _with_each(requester: Agent, runs: set[UUID], *, path: str, reason: str, kind: Kind) -> Conflict | None:
     first: Conflict | None = None
-    for holder in Agent.objects.filter(execution_id__in=runs).exclude(pk=requester.pk).order_by("pk"):
+    for holder in Agent.objects.filter(execution_id__in=runs).exclude(pk=requester.pk).order_by("pk")[:_HOLDERS]:
         row, _ = conflict_rows.open_row(
             kind,
             requester=requester,
@@ -115,11 +118,14 @@ def from_overlap(agent: Agent, other: Agent, *, patterns: Sequence[str]) -> Conf
 def open_overlaps() -> int:
     """Open conflicts of agents that wait for a neighbour's files, where the policy has an arbiter decide; returns how many."""
     waiting = Nudge.objects.filter(is_open=True, decision__code=neighbours.CODE).order_by("pk")
+    waiting = waiting.exclude(agent__conflicts_waited_for__state__in=sorted(STANDING))  # its next decision says so
+    of_agents = dict(waiting.values_list("agent_id", "agent__repository_id")[:_WAITING])
+    policies = RepositoryPolicy.objects.filter(repository_id__in=set(of_agents.values()))
+    ask = {
+        row.repository_id for row in policies if repositories.effective_policy(row).footprints == FootprintMode.ARBITER
+    }
     opened = 0
-    for agent_id in list(waiting.values_list("agent_id", flat=True)[:_WAITING]):
-        agent = Agent.objects.select_related("repository").get(pk=agent_id)
-        if _effective(agent).footprints != FootprintMode.ARBITER:
-            continue
+    for agent in Agent.objects.filter(pk__in=[pk for pk, repository in of_agents.items() if repository in ask]):
         for found, pattern in neighbours.overlapping(agent):
             pair = conflict_rows.pair_of(agent.pk, found.agent_id)
             known = Conflict.objects.filter(pair=pair, kind=Kind.OVERLAP, state__in=sorted(STANDING))
@@ -129,6 +135,7 @@ def open_overlaps() -> int:
     return opened
 
 
+@done_again
 def decide(conflict_id: int, *, choice: str, actor: str, order: Sequence[int] = (), reason: str = "") -> Conflict:
     """Decide a conflict, or decide it otherwise; what it means is carried out by a worker that is woken.
 

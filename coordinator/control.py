@@ -1,28 +1,43 @@
 """What operators do by hand: pause, unpause, cancel, retry, hold. The same functions serve commands, admin and API.
 
-Each act is one transaction with one audit row, and works while the broker is down.
+Each act is one transaction with one audit row, is done again when the database undid it in favour of another transaction,
+and works while the broker is down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from coordinator import approvals, auditing, budgets, days, dispatch, endings, lifecycle, outcomes, roster, tree, wake
+from coordinator import (
+    approvals,
+    auditing,
+    budgets,
+    days,
+    dispatch,
+    endings,
+    integration,
+    lifecycle,
+    outcomes,
+    pruning,
+    roster,
+    touching,
+    tree,
+    wake,
+)
 from coordinator.budget_rules import DIMENSIONS, day_end
+from coordinator.giving_way import done_again
 from coordinator.integration import GITHUB
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
 from coordinator.public_errors import AgentNotFoundError, NotAllowedError
-from coordinator.public_types import ENDED, AgentState, ScopeKind, Source
+from coordinator.public_types import ENDED, AgentState, Source
+from coordinator.touching import Touched
 from grid import public_api as grid
-from grid.public_types import ON_HOST
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_errors import NotFoundError
 from tracker.public_types import Write, WriteKind
 
@@ -30,25 +45,7 @@ REOPENING = timedelta(seconds=15)
 """Until an issue that is being reopened on GitHub is looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """What an act touches, or would."""
-
-    agents: tuple[int, ...]
-    queued: int
-    """Executions that wait."""
-    running: int
-    """Agent processes that run."""
-
-
-def preview(agent_ids: Sequence[int]) -> Touched:
-    """What acting on these agents and everything below them would touch."""
-    agents = _subtrees(agent_ids)
-    live = grid.find_executions(subjects=[agent.subject for agent in agents], live=True)
-    running = sum(run.state in ON_HOST for run in live)
-    return Touched(agents=tuple(agent.pk for agent in agents), queued=len(live) - running, running=running)
-
-
+@done_again
 def pause(scope: str, *, actor: str) -> int:
     """Close a scope: nothing in it starts any more, nothing that ended there is applied. Running agents go on.
 
@@ -58,11 +55,12 @@ def pause(scope: str, *, actor: str) -> int:
     with transaction.atomic():
         roster.ensure_scope(scope)
         envelope = budgets.pause(scope, actor=actor, now=timezone.now())
-        held = grid.hold(is_held=True, subjects=_subjects(envelope))
+        held = grid.hold(is_held=True, subjects=touching.subjects(envelope))
         audit(actor, "pause", scope, {"held": held})
     return held
 
 
+@done_again
 def unpause(scope: str, *, actor: str) -> int:
     """Open a scope again and take up what waited for it.
 
@@ -71,7 +69,7 @@ def unpause(scope: str, *, actor: str) -> int:
     """
     with transaction.atomic():
         envelope = budgets.unpause(scope)
-        agents = _agents_in(envelope)
+        agents = touching.agents_in(envelope)
         held = tracker.facts([agent.issue_id for agent in agents])
         paused = budgets.paused_by(agent.envelope for agent in agents)
         free = [agent for agent in agents if agent.envelope_id not in paused and not held[agent.issue_id].held]
@@ -82,6 +80,7 @@ def unpause(scope: str, *, actor: str) -> int:
     return released
 
 
+@done_again
 def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
     """End an agent and everything below it: queued runs at once, running ones within seconds; work done is kept.
 
@@ -89,10 +88,10 @@ def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
         NotAllowedError: It has ended already.
     """
     with transaction.atomic():
-        agents = [agent for agent in _subtrees([agent_id], lock=True) if agent.state not in ENDED]
+        agents = [agent for agent in touching.subtrees([agent_id], lock=True) if agent.state not in ENDED]
         if not agents:
             raise NotAllowedError("it has ended already; retry starts it again")
-        touched = preview([agent_id])
+        touched = touching.preview([agent_id])
         top = agents[0]
         why = f"cancelled by {actor}" + (f": {reason}" if reason else "")
         for agent in agents:
@@ -107,13 +106,7 @@ def cancel(agent_id: int, *, actor: str, reason: str = "") -> Touched:
     return touched
 
 
-def tops_in(scope: str) -> list[int]:
-    """The topmost agents of a scope that have not ended, oldest first. Raises AgentNotFoundError."""
-    agents = _agents_in(budgets.get(scope))
-    inside = {agent.pk for agent in agents}
-    return sorted(agent.pk for agent in agents if agent.parent_id not in inside)
-
-
+@done_again
 def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
     """End everything in the fleet, a repository, a tree or below an agent. What is submitted later is not touched.
 
@@ -122,7 +115,7 @@ def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
         AgentNotFoundError: No such scope.
     """
     with transaction.atomic():
-        tops = tops_in(scope)
+        tops = touching.tops_in(scope)
         if not tops:
             raise NotAllowedError("nothing in it is under way")
         touched = [cancel(agent_id, actor=actor, reason=reason) for agent_id in tops]
@@ -134,6 +127,7 @@ def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
     )
 
 
+@done_again
 def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> Nudge:
     """Give an agent that waits for a person, or was cancelled, fresh attempts and start it.
 
@@ -164,13 +158,14 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
                 agent,
                 new=AgentState.QUEUED,
                 reason=f"taken up again by {actor}",
-                fields={"ended_at": None, "blocked_reason": ""},
+                fields={"ended_at": None, "blocked_reason": "", **_start_of_forgotten(agent)},
             )
         row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}", not_before=later)
         audit(actor, "retry", f"agent:{agent_id}", before)
     return row
 
 
+@done_again
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
     """Ask for a look at an agent now, as a person, who thereby approves the issue's present text."""
     with transaction.atomic():
@@ -181,18 +176,20 @@ def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
     return row
 
 
+@done_again
 def retry_write(key: str, *, actor: str) -> None:
     """Take up a tracker write that failed for ever, and those that failed because of it. Raises AgentNotFoundError."""
     try:
         with transaction.atomic():
-            tracker.retry_write(key)
-            repository_id = tracker.repository_of_write(key)
+            tracker_writes.retry(key)
+            repository_id = tracker_writes.repository_of(key)
             audit(actor, "retry_write", key, {"repository": repository_id})
             wake.drain_outbox(repository_id)
     except NotFoundError as error:
         raise AgentNotFoundError(f"no write {key!r} waits to be retried; `doctor` lists those that failed") from error
 
 
+@done_again
 def raise_limit(
     scope: str,
     *,
@@ -217,7 +214,7 @@ def raise_limit(
         "children": children,
     }
     with transaction.atomic():
-        inside = _agents_in(days.ensure(scope))
+        inside = touching.agents_in(days.ensure(scope))
         until = day_end(scope)
         for agent in inside if until is not None else ():
             if (
@@ -270,29 +267,6 @@ def _reopen(agent: Agent) -> datetime | None:
     return timezone.now() + REOPENING
 
 
-def _subtrees(agent_ids: Sequence[int], *, lock: bool = False) -> list[Agent]:
-    found: dict[int, Agent] = {}
-    for agent_id in agent_ids:
-        top = Agent.objects.filter(pk=agent_id).first()
-        if top is None:
-            raise AgentNotFoundError(f"no agent {agent_id}")
-        rows = Agent.objects.filter(pk__in=tree.subtree_ids(top))
-        if lock:  # children first, as whoever applies the end of a run locks them
-            list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
-        for agent in rows.order_by("depth", "pk"):
-            found[agent.pk] = agent
-    return list(found.values())
-
-
-def _agents_in(envelope: Envelope) -> list[Agent]:
-    top = envelope
-    if envelope.kind == ScopeKind.DAY and envelope.parent is not None:
-        top = envelope.parent  # what waits for a day's limit is in the scope whose day it is
-    rows = Agent.objects.filter(Q(envelope=top) | Q(envelope__ancestors__startswith=top.lineage))
-    return list(rows.exclude(state__in=sorted(ENDED)).select_related("envelope"))
-
-
-def _subjects(envelope: Envelope) -> list[str] | None:
-    if envelope.kind == ScopeKind.FLEET:
-        return None
-    return [agent.subject for agent in _agents_in(envelope)]
+def _start_of_forgotten(agent: Agent) -> dict[str, str]:
+    """Where an agent starts that was cancelled long ago: the locks that its unfinished work is held against may be gone."""
+    return {"head": integration.branch_head(agent)} if pruning.is_forgotten(agent.ended_at, timezone.now()) else {}

@@ -84,14 +84,11 @@ class PostView:
     deliveries: tuple[DeliveryView, ...]
 
 
-def list_threads(
-    *, root_id: int | None = None, agent_id: int | None = None, is_open: bool | None = True, limit: int = 100
-) -> list[ThreadView]:
+def list_threads(*, root_id: int | None = None, is_open: bool | None = True, limit: int = 100) -> list[ThreadView]:
     """Threads, the newest first, in two queries.
 
     Args:
         root_id: Of this tree alone.
-        agent_id: Those that this agent is in.
         is_open: Open ones, closed ones, or both (None).
     """
     rows = Thread.objects.select_related("root__issue", "root__repository")
@@ -99,8 +96,6 @@ def list_threads(
         rows = rows.filter(
             Q(root_id=root_id) | Q(members__agent_id=root_id) | Q(members__agent__root_id=root_id)
         ).distinct()
-    if agent_id is not None:
-        rows = rows.filter(pk__in=ThreadMember.objects.filter(agent_id=agent_id, left_at=None).values("thread_id"))
     if is_open is not None:
         rows = rows.filter(state=Thread.State.OPEN if is_open else Thread.State.CLOSED)
     return _threads(list(rows.order_by("-pk")[:limit]))
@@ -116,13 +111,6 @@ def get_thread(thread_id: int) -> ThreadView:
 def posts_of(thread_id: int, *, limit: int = 50) -> list[PostView]:
     """The last posts of a thread, oldest first, in two queries."""
     return _posts(list(Post.objects.filter(thread_id=thread_id).order_by("-pk")[:limit])[::-1])
-
-
-def said_to(agent_id: int, *, limit: int = 50) -> list[PostView]:
-    """What was last said to an agent or by it, oldest first, in threads and directly."""
-    own = Q(sender=f"agent:{agent_id}") | Q(deliveries__agent_id=agent_id)
-    ids = Post.objects.filter(own).order_by("-pk").values_list("pk", flat=True).distinct()[:limit]
-    return _posts(list(Post.objects.filter(pk__in=list(ids)).order_by("pk")))
 
 
 def post_view(post_id: int) -> PostView:

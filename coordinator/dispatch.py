@@ -5,7 +5,6 @@ Webhook, operator, sweep, retry, resume and conflict all come through `nudge`. W
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,38 +13,25 @@ from django.utils import timezone
 
 from coordinator import (
     admission,
-    approvals,
     briefing,
-    budgets,
-    conflict_rows,
-    days,
-    inbox,
     lifecycle,
     messages,
     neighbours,
     profiles,
     remarks,
-    repositories,
     room,
-    soft_limits,
-    tree,
+    surroundings,
     wake,
 )
 from coordinator import capability as capabilities
-from coordinator.admission import Facts
-from coordinator.briefing import RunPlan
-from coordinator.conf import conf
-from coordinator.inbox import Inbox
 from coordinator.lifecycle import Draft
-from coordinator.models import Agent, Envelope, Feedback, Nudge, UpgradeRequest
+from coordinator.models import Agent, Nudge
 from coordinator.public_types import AgentState, Answer, Decision, Source
-from coordinator.tree import Children
+from coordinator.surroundings import Situation
 from grid import public_api as grid
 from grid import public_events as grid_events
-from grid.public_types import LIVE, Mode
-from tracker import public_api as tracker
+from grid.public_types import Mode
 
-POLICY_MAX_AGE = timedelta(minutes=5)
 RECHECK = timedelta(seconds=60)
 """A deferred nudge whose event was missed is decided again after this long."""
 _NUDGE_CHANGES = ("source", "reason", "is_open", "answer", "decision", "execution_id")
@@ -91,8 +77,9 @@ def decide_again(agent_id: int) -> Decision | None:
 
 def locked(agent_id: int) -> Agent:
     """An agent with what a decision reads, its row held until the transaction ends. Raises Agent.DoesNotExist."""
-    # Of itself only: locking the joined rows as well would make every launch wait for its neighbours.
-    rows = Agent.objects.select_for_update(of=("self",))
+    # Of itself only: locking the joined rows as well would make every launch wait for its neighbours. Not its key: a row that
+    # refers to it asks for that when it commits, and has the agent's stream by then, which a decision waits for.
+    rows = Agent.objects.select_for_update(of=("self",), no_key=True)
     # Without parent and last execution, which most have not: reading their columns costs more than asking for them.
     return rows.select_related("envelope", "repository", "issue").get(pk=agent_id)
 
@@ -124,10 +111,10 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> Nudge:
 
 
 def _decide(agent: Agent, row: Nudge, *, joined: Nudge | None = None) -> Decision:
-    situation = look(agent)
+    situation = surroundings.look(agent)
     if situation.is_stale:
         wake.refresh_repository(agent.repository_id)
-    facts = gather(agent, situation, source=Source(row.source))
+    facts = surroundings.gather(agent, situation, source=Source(row.source))
     decision, notes = admission.decide(facts), list[Draft]()
     if decision.answer == Answer.ADMITTED:
         by_hand = row.source in admission.BY_HAND
@@ -140,111 +127,31 @@ def _decide(agent: Agent, row: Nudge, *, joined: Nudge | None = None) -> Decisio
     return decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What both the decision and the launch need."""
-
-    path: list[Envelope]
-    """From the fleet down to its own, each day behind its scope."""
-    plan: RunPlan
-    children: Children
-    remarks: list[Feedback]
-    """On its pull request, for the next run to take up."""
-    messages: Inbox
-    """To it, for the next run to be told."""
-    is_stale: bool
-    """The repository was not fetched for a while."""
-
-
-def look(agent: Agent) -> Situation:
-    """Read an agent's surroundings; the agent comes with its envelope, repository and parent."""
-    policy = repositories.policy_of(agent.repository_id)
-    plan, now = briefing.plan_for(agent, policy), timezone.now()
-    return Situation(
-        path=days.path(agent.envelope, repository_id=agent.repository_id, policy=plan.policy, at=now),
-        plan=plan,
-        children=tree.children_of(agent),
-        remarks=remarks.for_next_run(agent),
-        messages=inbox.for_next_run(agent),
-        is_stale=policy is None or policy.refreshed_at is None or policy.refreshed_at < timezone.now() - POLICY_MAX_AGE,
-    )
-
-
-def gather(agent: Agent, situation: Situation, *, source: Source) -> Facts:
-    """Everything the decision depends on."""
-    plan, children = situation.plan, situation.children
-    issue = tracker.facts([agent.issue_id])[agent.issue_id]
-    live = agent.execution if agent.execution is not None and agent.execution.state in LIVE else None
-    return Facts(
-        now=timezone.now(),
-        source=source,
-        is_working=conf().is_working,
-        state=AgentState(agent.state),
-        issue_is_open=issue.is_open,
-        is_held=issue.held,
-        is_text_approved=approvals.is_issue_approved(agent),
-        blockers=tuple(str(ref) for ref in issue.open_blockers),
-        rest_until=situation.path[0].rest_until,
-        paused=budgets.paused_scope(situation.path),
-        live_execution=str(live.pk)[:8] if live else "",
-        is_applied=agent.is_applied,
-        is_splitting=agent.is_splitting,
-        depth=agent.depth,
-        max_depth=plan.max_depth,
-        not_before=agent.not_before,
-        next_mode=agent.next_mode,
-        children_open=children.moving,
-        children_stuck=children.stuck,
-        children_total=children.total,
-        children_changed=children.fingerprint != agent.children_seen,
-        has_base=bool(plan.base),
-        fetch_error=plan.fetch_error,
-        agent_error=plan.error,
-        upgrades_asked=_upgrades_asked(agent) if children.total else 0,
-        conflicts_asked=len(conflict_rows.to_decide(agent, is_new=True)) if children.total else 0,
-        conflicts_open=len(conflict_rows.to_decide(agent)) if children.total else 0,
-        conflict=conflict_rows.wait_of(agent.pk),
-        has_merge="paths" in agent.conflict,
-        is_upgraded=agent.state == AgentState.BLOCKED and _is_upgraded(agent),
-        capability_error=plan.standing.error,
-        full=room.full(plan, path=situation.path),
-        no_progress=soft_limits.stopped(situation.path),
-        questions=situation.messages.asking,
-        footprint=neighbours.in_the_way(agent, plan.policy),
-        remarks=len(situation.remarks),
-        reworks=agent.reworks,
-    )
-
-
-def _upgrades_asked(agent: Agent) -> int:
-    """Its next run is told of them; those that its last run was told of must not start it again and again."""
-    rows = UpgradeRequest.objects.filter(agent__parent_id=agent.pk, state=UpgradeRequest.State.OPEN)
-    # A run that was to decide conflicts alone has done nothing about them.
-    if agent.execution is not None and agent.execution.mode != Mode.RESOLVE:
-        rows = rows.filter(created_at__gt=agent.execution.created_at)
-    return rows.count()
-
-
-def _is_upgraded(agent: Agent) -> bool:
-    rows = UpgradeRequest.objects.filter(agent_id=agent.pk, state=UpgradeRequest.State.GRANTED)
-    return agent.execution is not None and rows.filter(answered_at__gt=agent.execution.created_at).exists()
-
-
 def _reserve_and_queue(
     agent: Agent, decision: Decision, situation: Situation, *, by_hand: bool
 ) -> tuple[Decision, UUID | None, list[Draft]]:
-    """Reserve and queue an execution; the reservation and the constraint have the last word."""
+    """Reserve and queue an execution; the reservation and the constraint have the last word.
+
+    When no execution comes of it, all of it is undone, with the limits that were cut from its parent's.
+    """
+    with transaction.atomic():
+        found = _queued(agent, decision, situation, by_hand=by_hand)
+        if found[1] is None:
+            transaction.set_rollback(True)
+    return found
+
+
+def _queued(
+    agent: Agent, decision: Decision, situation: Situation, *, by_hand: bool
+) -> tuple[Decision, UUID | None, list[Draft]]:
     execution_id = uuid4()
+    until = timezone.now() + admission.CAPACITY_RETRY
     aside = room.set_aside(agent, situation.plan, path=situation.path, execution_id=execution_id, by_hand=by_hand)
     if aside is None:
-        until = timezone.now() + admission.CAPACITY_RETRY
         return admission.defer("capacity", "another launch took the last place", until), None, []
     plan, reserved = aside
     # The tree's envelope is ours until the transaction ends: a neighbour that was admitted meanwhile is seen now.
     if not by_hand and (neighbour := neighbours.in_the_way(agent, plan.policy)):
-        lifecycle.record(agent, reserved)
-        budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0, agent=agent)
-        until = timezone.now() + admission.CAPACITY_RETRY
         return admission.defer(neighbours.CODE, f"works on the same files as {neighbour}", until), None, []
     briefed = briefing.brief(
         agent,
@@ -256,8 +163,6 @@ def _reserve_and_queue(
         told=situation.messages,
     )
     if grid.launch(briefed.spec, execution_id=execution_id) is None:
-        lifecycle.record(agent, reserved)
-        budgets.settle(execution_id=execution_id, executions=0, wall_seconds=0, agent=agent)
         return admission.defer("running", "another execution of this issue is live"), None, []
     return decision, execution_id, [reserved, *(("agent.wish-not-met", {"why": note}) for note in briefed.notes)]
 

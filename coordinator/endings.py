@@ -9,7 +9,7 @@ from django.utils import timezone
 from coordinator import dispatch, lifecycle, reports, spawning, tree, wake
 from coordinator.models import Agent
 from coordinator.public_types import AgentState, Source
-from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_types import CloseReason, Write, WriteKind
 
 
@@ -19,7 +19,7 @@ def abandon(agent: Agent, *, reason: str) -> bool:
     if not lifecycle.move(agent, new=AgentState.ABANDONED, reason=reason, fields=fields):
         return False
     if agent.is_splitting and agent.execution_id is not None:
-        tracker.withdraw(spawning.write_keys(agent), now=timezone.now())
+        tracker_writes.withdraw(spawning.write_keys(agent), now=timezone.now())
     lifecycle.close_nudge(agent)
     tree.show_state(agent)
     agent.blocked_reason = fields["blocked_reason"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from coordinator.public_errors import InvalidInputError
 from grid.public_errors import LockPatternError
-from grid.public_paths import LockView, check_pattern, pattern_covers, patterns_overlap
+from grid.public_paths import LockView, check_pattern, escaped, pattern_covers, patterns_overlap
 
 MAX_PATTERNS = 50
 PATIENCE = timedelta(seconds=60)
@@ -126,6 +126,25 @@ def is_agreed(text: str, agreed: Iterable[str]) -> bool:
             if pattern_covers(pattern, text):
                 return True
     return False
+
+
+def lockable(path: str) -> str:
+    """A changed path as locks know it: where its name is none that can be locked, the folder above it that can."""
+    while path:
+        with contextlib.suppress(LockPatternError):
+            check_pattern(escaped(path))
+            return path
+        path = path.rpartition("/")[0]
+    return "."
+
+
+def at_most(paths: Sequence[str], most: int) -> list[str]:
+    """So many paths at most that cover these: where they are more, folders in place of what is in them."""
+    found, depth = list(paths), max((path.count("/") for path in paths), default=0)
+    while len(found) > most and depth:
+        found = list(dict.fromkeys("/".join(path.split("/")[:depth]) for path in found))
+        depth -= 1
+    return found if len(found) <= most else ["."]
 
 
 def in_the_way(

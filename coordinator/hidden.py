@@ -20,7 +20,7 @@ _IN_TAG = re.compile(r"""=\s*(["'])|[<>]""")
 _PLAIN_ATTRIBUTES = re.compile(r"(?:\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*[^\s\"'=<>`]+)?)*\s*/?")
 _HTML_LINE = re.compile(r"[\s>*+\-0-9.)]*</?[A-Za-z]")
 _BRACKET = re.compile(r"\\.|!?\[|\]|\n[ \t]*\n", re.DOTALL)
-_TITLE_END = re.compile(r"""(?<=\S)(\s+)("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\))(\s*\))""", re.DOTALL)
+_TITLE_END = re.compile(r"""(\s+)("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\))(\s*\))""", re.DOTALL)
 _DEFINITION = re.compile(
     r"""^[ \t>*+\-0-9.)]*\[(?!\^)(?:\\.|[^\[\]\\])+\]:[ \t]*(?:\n[ \t]*)?(?:<[^<>\n]*>|[^\s<]\S*)[ \t]*"""
     r"""(?:\n?[ \t]*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\)))?[ \t]*$""",
@@ -51,7 +51,7 @@ def shown(text: str, *, printable: Callable[[str], str], may_hold_code: bool) ->
 
 def _without(text: str, printable: Callable[[str], str]) -> str:
     text = _entities(_tags(text), printable)
-    defined = _DEFINITION.sub("", text)
+    defined = _DEFINITION.sub("", text) if "]:" in text else text
     return _titles(_images(defined, all_of_them=defined != text))
 
 
@@ -138,6 +138,8 @@ def _entities(text: str, printable: Callable[[str], str]) -> str:
 
 def _images(text: str, *, all_of_them: bool) -> str:
     """Images without their alternative texts."""
+    if "![" not in text:
+        return text  # most have none, and pages of blank lines take the loop below long
     spans: list[tuple[int, int]] = []
     opened: list[tuple[int, bool]] = []
     for found in _BRACKET.finditer(text):

@@ -10,6 +10,7 @@ from coordinator.models import Agent
 from coordinator.public_types import AgentState
 from grid import public_api as grid
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_types import Write, WriteKind
 
 HOLD = "agent:hold"
@@ -30,7 +31,7 @@ def set_hold(issue_id: int, *, repository_id: int, held: bool, actor: str) -> No
             write = Write(
                 key=f"hold:{entry.pk}", kind=WriteKind.SET_LABEL, payload=payload, coalesce=f"hold:{issue_id}"
             )
-            tracker.wish(repository_id, [write])
+            tracker_writes.wish(repository_id, [write])
             wake.drain_outbox(repository_id)
         if held:
             hold_back(issue_id)

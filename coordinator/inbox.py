@@ -11,7 +11,7 @@ from django.db.models import Q
 from coordinator import inbox_rules, messages, speakers, vocabulary
 from coordinator.models import Agent, Message, Post
 from coordinator.prompt_context import Told
-from grid.public_types import State
+from grid.public_types import Mode, State
 
 MOST = 50
 _LOOKED_AT = 200
@@ -46,7 +46,7 @@ class Sent:
 def for_next_run(agent: Agent) -> Inbox:
     """What the next run is told; the agent comes with its last execution."""
     wanted = Q(state__in=messages.WAITING)
-    if agent.execution is not None and agent.execution.state != State.SUCCEEDED:
+    if _last_came_to_nothing(agent):
         wanted |= Q(execution_id=agent.execution_id, state=Message.State.SEEN)
     found = messages.still_told(Message.objects.filter(wanted, agent=agent)).select_related("post__thread")
     rows = list(found.order_by("-pk")[:_LOOKED_AT])[::-1]
@@ -62,6 +62,11 @@ def for_next_run(agent: Agent) -> Inbox:
         told=tuple(told),
         asking=sum(_asks(row) for row in rows),
     )
+
+
+def count_waiting(agent: Agent) -> int:
+    """How many messages an agent is still to be told."""
+    return messages.still_told(Message.objects.filter(agent=agent, state=Message.State.QUEUED)).count()
 
 
 def last(agent: Agent, *, limit: int, thread: int | None = None) -> list[Message]:
@@ -93,6 +98,15 @@ def sent(agent: Agent, *, limit: int, thread: int | None = None) -> list[Sent]:
         )
         for post in said
     ]
+
+
+def _last_came_to_nothing(agent: Agent) -> bool:
+    """Whether the next run is to be told what the last one was.
+
+    That one failed, its work was not taken, or it was there to merge or to decide conflicts, and did nothing else.
+    """
+    run = agent.execution
+    return run is not None and (run.state != State.SUCCEEDED or "refused" in agent.conflict or run.mode == Mode.RESOLVE)
 
 
 def _asks(row: Message) -> bool:

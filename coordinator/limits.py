@@ -17,7 +17,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from coordinator.conf import CoordinatorConf
-from coordinator.policy_file import LIMIT_NAMES
+from coordinator.policy_schema import LIMIT_NAMES
 from grid.public_toolkit import PROFILE_BUDGETS, PROFILE_LIMITS
 
 _TREE, _FLEET, _FLEETS_DAY = (

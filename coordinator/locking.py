@@ -38,7 +38,7 @@ from tracker import public_api as tracker
 
 HANDED_OVER, BROKEN = "lock.handed-over", "lock.broken"
 MAX_PATHS = 20_000
-"""Changed by one run; of more, the first ones are looked at."""
+"""Changed by one run, held against the locks of others one by one; of more, the folders that they are in."""
 _NAMED = 5
 _ASKED = 20
 """Locks of others that are made a conflict at once."""
@@ -116,10 +116,14 @@ def _ask(agent: Agent, locked: Sequence[LockView]) -> None:
 
 def _standing(agent: Agent, run: ExecutionView) -> Standing:
     repository, runs = integration.key(agent), _untaken(agent, run)
-    paths = integration.own_paths(agent, run.result.head, base=runs[-1].base)[:MAX_PATHS]
-    apart = conflict_rows.apart(agent.pk)
-    stale = _not_agreed(locks.stale_against([one.id for one in runs], paths), apart)
+    changed = [footprints.lockable(path) for path in integration.own_paths(agent, run.result.head, base=runs[-1].base)]
+    lost = locks.stale_against([one.id for one in runs], changed)
+    paths = footprints.at_most(changed, MAX_PATHS)
     found = locks.overlapping(repository, paths, but={run.id})
+    if not lost and not found:
+        return Standing(stale=[], locked=[])
+    apart = conflict_rows.apart(agent.pk)
+    stale = _not_agreed(lost, apart)
     if found:
         kept = locks.kept_to_the_end(run.id, paths)
         free = [path for path in paths if path not in kept]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from django.db.models import Q
 
-from coordinator import conflict_rows, footprints, integration, untrusted
+from coordinator import budgets, conflict_rows, footprints, integration, untrusted
 from coordinator.footprints import FootprintMode, Neighbour
 from coordinator.models import Agent, Nudge
 from coordinator.policy import EffectivePolicy
@@ -79,11 +79,11 @@ def _neighbours(agent: Agent, others: Sequence[Agent]) -> Iterable[Neighbour]:
 
 
 def _is_kept(agent_id: int) -> bool:
-    """Whether an agent does not run, and a person keeps its end from being applied: nobody waits for that."""
+    """Whether an agent does not run, and a person keeps its end from being applied by a hold or a pause: nobody waits for that."""
     live = [str(state) for state in LIVE]
-    rows = Agent.objects.filter(pk=agent_id).exclude(execution__state__in=live)
-    issue_id = rows.values_list("issue_id", flat=True).first()
-    return issue_id is not None and tracker.is_held(issue_id)
+    rows = Agent.objects.filter(pk=agent_id).exclude(execution=None).exclude(execution__state__in=live)
+    found = rows.values_list("issue_id", "execution_id").first()
+    return found is not None and (tracker.is_held(found[0]) or budgets.is_paused(found[1]))
 
 
 def _above(agent_id: int, tree: Mapping[int, int | None]) -> set[int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from coordinator import budgets, control, dispatch, holds, outbox, queries, slash_commands, starting, wake
+from coordinator import budgets, control, dispatch, explanations, holds, outbox, queries, slash_commands, starting, wake
 from coordinator.authority import Person, TextChange
 from coordinator.conf import conf
 from coordinator.models import Agent, AuditEntry
@@ -20,6 +20,7 @@ from coordinator.starting import Order
 from coordinator.untrusted import one_line
 from tracker import public_api as tracker
 from tracker import public_sync
+from tracker import public_writes as tracker_writes
 from tracker.public_types import CommentView, Hint, Write, WriteKind
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def _plan(views: Sequence[AgentView], *, mine: int) -> str:
 
 
 def _explain(agent_id: int) -> str:
-    found = queries.explain(agent_id)
+    found = explanations.explain(agent_id)
     agent = found.agent
     lines = [
         f"- state: {agent.state}, {agent.executions} runs, {agent.attempts} failed since the last success",
@@ -217,7 +218,7 @@ def _acknowledge(repository_id: int, comment: CommentView, *, answer: str) -> No
     if answer:
         payload = {"ref": comment.ref.key, "slot": f"answer-{comment.id}", "data": {}, "markdown": answer}
         writes.append(Write(key=f"answer:{repository_id}:{comment.id}", kind=WriteKind.UPSERT_COMMENT, payload=payload))
-    tracker.wish(repository_id, writes)
+    tracker_writes.wish(repository_id, writes)
     wake.drain_outbox(repository_id)
 
 

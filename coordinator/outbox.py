@@ -26,6 +26,7 @@ from coordinator import (
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Source
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,11 @@ def drain(repository_id: int) -> int:
     """Write what is due, in order, and react; returns how many writes were handled. Call it outside a transaction."""
     handled = 0
     for _ in range(MAX_ROUNDS):
-        results = tracker.drain(repository_id, now=timezone.now(), limit=ROUND)
+        results = tracker_writes.drain(repository_id, now=timezone.now(), limit=ROUND)
         _react(repository_id, results)
         handled += len(results)
         # Wishes that came while we held the lease found nobody else to carry them out.
-        if not results or repository_id not in tracker.due_repositories(timezone.now()):
+        if not results or repository_id not in tracker_writes.due_repositories(timezone.now()):
             break
     return handled
 

@@ -45,6 +45,7 @@ from tracker import public_api as tracker
 from tracker.public_types import CloseReason
 
 _APPLIED = "agent.end-dropped"
+_CHANGED = "its task was changed while it ran"
 """Event: a run's end was taken note of, and nothing else came of it."""
 log = logging.getLogger(__name__)
 
@@ -195,26 +196,33 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
     # Read again: it may have asked for them in the last moment of its run, after our caller had looked.
     now = Agent.objects.get(pk=agent.pk)
     if plan_acts.was_changed_during(now, run.id):
-        _go_on(agent, run, "its task was changed while it ran")
+        _go_on(agent, run, _CHANGED)
         return
     asked = len(spawning.pending(now)) + plan_adopting.unmade(now)
     children = tree.children_of(agent)
     if children.moving or asked:
         _wait(agent, run, f"{children.moving + asked} sub-issues are under way")
         return
-    issue = agent.issue
     done = _brought_together(agent, run)
     if done is None:
         return
     if agent.parent is not None and done.parent_head:
         integration.note_head(agent.parent)
+    if not _close(agent, run, done, children):
+        _go_on(agent, run, _CHANGED)
+
+
+def _close(agent: Agent, run: ExecutionView, done: integration.Integrated, children: tree.Children) -> bool:
+    """End the agent, or offer its work; False when a plan has changed its task while its work was brought together."""
     commits = reviewing.to_propose(agent, done.head)
     new = AgentState.DONE if commits is None else AgentState.REVIEW
     with transaction.atomic():
+        if plan_acts.was_changed_during(dispatch.locked(agent.pk), run.id):
+            return False
         if not applied.move(
             agent, run, new, run.result.reason or "done", head=done.head, **applied.succeeded(run.result.outcome)
         ):
-            return
+            return True  # somebody else has
         # Agents before envelopes, as every launch takes them.
         parent = dispatch.locked(agent.parent_id) if agent.parent_id is not None else None
         _progress(agent, run)
@@ -223,14 +231,13 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
                 endings.abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")
         if commits is not None:
             reviewing.offer(agent, run, commits)
-            return
-        tree.write(
-            agent,
-            *reports.ended(agent, run),
-            endings.close_issue(agent, key=issue.key, reason=CloseReason.COMPLETED),
-        )
+            return True
+        key = agent.issue.key
+        close = endings.close_issue(agent, key=key, reason=CloseReason.COMPLETED)
+        tree.write(agent, *reports.ended(agent, run), close)
         if parent is not None:
-            dispatch.nudge(parent, source=Source.CHILD, reason=f"{agent.repository.scope}#{issue.key} is done")
+            dispatch.nudge(parent, source=Source.CHILD, reason=f"{agent.repository.scope}#{key} is done")
+    return True
 
 
 def _brought_together(agent: Agent, run: ExecutionView) -> integration.Integrated | None:

@@ -20,6 +20,7 @@ from coordinator import (
     plan_diff,
     plan_moves,
     plan_nodes,
+    plan_origins,
     tree,
     untrusted,
     wake,
@@ -97,7 +98,7 @@ class _Acting:
                 "parent": change.parent,
                 "profile": node.profile,
                 "priority": node.priority,
-                "spec": spec_of(node),
+                "spec": self.spec(None, node),
             }
         )
 
@@ -112,9 +113,8 @@ class _Acting:
 
     def change(self, change: Change) -> None:
         agent, node = self.agent(change.id), self.want[change.id].node
-        spec = {name: value for name, value in agent.spec.items() if name not in (*IN_SPEC, "budget")} | spec_of(node)
-        is_live = agent.execution is not None and agent.execution.state in LIVE
-        if is_live and TAKES_WORK & change.fields.keys():
+        spec = self.spec(agent, node)
+        if _is_under_way(agent) and TAKES_WORK & change.fields.keys():
             spec["changed_during"] = str(agent.execution_id)
         lifecycle.change(
             agent,
@@ -129,6 +129,14 @@ class _Acting:
         if {"goal", "body"} & change.fields.keys():
             write = plan_adopting.write_key(self.row.pk, f"text:{change.id}")
             self.todo["texts"].append({"agent": agent.pk, "write": write})
+
+    def spec(self, agent: Agent | None, node: Node) -> dict[str, Any]:
+        """The spec of a node's agent once it is as the plan wants it; None: it is to be made."""
+        had, old = (agent.spec, self.have[node.id].node) if agent is not None else ({}, None)
+        at = self.row.created_at.isoformat()
+        held = plan_origins.after(had.get(plan_origins.KEY, {}), old, node, actor=self.row.actor, at=at)
+        rest = {name: value for name, value in had.items() if name not in (*IN_SPEC, "budget", plan_origins.KEY)}
+        return rest | spec_of(node) | ({plan_origins.KEY: held} if held else {})
 
     def cancel(self, change: Change) -> None:
         agent = Agent.objects.select_related("issue", "repository", "parent").get(pk=self.agent(change.id).pk)
@@ -222,6 +230,11 @@ def spec_of(node: Node) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value for name in IN_SPEC if (value := getattr(node, name))
     }
     return parts | ({"budget": budget} if budget else {})
+
+
+def _is_under_way(agent: Agent) -> bool:
+    """Whether a run of it goes on, or has ended and is still to be judged by what was asked of it."""
+    return agent.execution is not None and (agent.execution.state in LIVE or not agent.is_applied)
 
 
 def _is_acyclic(*forests: Sequence[Node]) -> bool:

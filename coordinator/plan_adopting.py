@@ -1,6 +1,7 @@
 """Carry an applied plan through once the tracker has done its part: new agents, moves under them, approved texts, nudges.
 
-Every step may be repeated; `AppliedPlan.todo` says what there is to do, and the rows say what of it is done.
+Every step may be repeated. `AppliedPlan.todo` says what is left: what is done is taken off in the same transaction, so that a write
+that is retried long after does not do it again over what people have changed since.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED, AgentState, Source
 from grid import public_events as grid_events
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 PREFIX = "plan:"
 """How the keys of a plan's writes begin; its number follows."""
-CARRIED_OUT = "plan.carried-out"
+CARRIED_OUT, WAITS = "plan.carried-out", "plan.move-waits"
 _MANY = 100
 _LEFT = "The plan was to change this issue, and did not: {why}. Export the plan again to change it."
 
@@ -38,39 +40,49 @@ def plan_of(key: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-def pending(tree_id: int) -> tuple[AppliedPlan, list[WriteResult]] | None:
-    """A plan of a tree whose writes are still being carried out, and which these are."""
+def pending(tree_id: int) -> str:
+    """Why no other plan can be applied to a tree now, or empty: an earlier one is still being carried out."""
     for row in AppliedPlan.objects.filter(tree_id=tree_id, is_open=True).order_by("pk"):
-        found = tracker.results(row.todo.get("writes", ()))
+        found = tracker_writes.results(row.todo.get("writes", ()))
         waiting = [result for result in found.values() if not result.is_done and not result.is_permanent]
+        moves = ", ".join(f"a{agent_id}" for agent_id in row.todo.get("busy", ())[:10])
         if waiting:
-            return row, waiting
-    return None
+            error = next((result.error for result in waiting if result.error), "")
+            what = f"{len(waiting)} writes to the tracker wait{f' ({error[:200]})' if error else ''}. Try again in a moment"
+        elif moves:
+            what = f"it moves {moves} when no run goes on there or below; wait for that, or cancel what runs"
+        elif not row.error:
+            what = "its last step is still to be done. Try again in a moment"
+        else:
+            continue  # a person has to look at what failed; that keeps nobody from planning
+        return f"plan {row.revision} of this tree is still being carried out: {what}"
+    return ""
 
 
 def unmade(agent: Agent) -> int:
     """How many children of an agent plans have asked for that are no agents yet."""
-    return plan_tree.unmade(agent.tree_id, parent=agent)
+    return plan_tree.unmade(agent)
 
 
 def open_plans() -> list[int]:
-    """Ids of plans that are not carried through yet, oldest first; those with a write that failed wait for its retry."""
-    rows = AppliedPlan.objects.filter(is_open=True, error="").order_by("pk")
-    return list(rows.values_list("pk", flat=True)[:_MANY])
+    """Ids of plans of which something may be done now, oldest first; what follows a write that failed waits for its retry."""
+    rows = AppliedPlan.objects.filter(is_open=True).order_by("pk").values_list("pk", "error", "todo")
+    return [pk for pk, error, todo in rows if not error or todo.get("busy")][:_MANY]
 
 
 def finish(plan_id: int) -> bool:
     """Do what is left of a plan; call it outside any transaction, after the tracker's writes.
 
     Returns:
-        Whether nothing of it is left. False as well while the tracker has not answered, or where a write has failed for ever.
+        Whether nothing of it is left. False as well while the tracker has not answered, where a write has failed for ever,
+        or while an agent that is to be moved is at work.
     """
     with transaction.atomic():
         plans = AppliedPlan.objects.select_for_update(of=("self",), no_key=True).select_related("agent", "tree")
         row = plans.filter(pk=plan_id, is_open=True).first()
         if row is None:
             return True
-        results = tracker.results(row.todo.get("writes", ()))
+        results = tracker_writes.results(row.todo.get("writes", ()))
         if any(not result.is_done and not result.is_permanent for result in results.values()):
             return False
         failed = sorted(result.error for result in results.values() if not result.is_done)
@@ -78,16 +90,25 @@ def finish(plan_id: int) -> bool:
         plan_tree.hold(row.tree_id)
         finishing = _Finishing(row, results)
         finishing.run()
-        if error and error == row.error:
-            return False  # told before; its retry brings us here again
-        row.error, row.is_open, row.finished_at = error, bool(error), None if error else timezone.now()
-        row.todo = {**row.todo, "nudge": []}
-        row.save(update_fields=["error", "is_open", "finished_at", "todo"])
-        rows = [grid_events.row(row, "error", "is_open", "finished_at", "todo")]
-        lifecycle.record(row.agent, (CARRIED_OUT, {"plan": row.pk, "error": row.error, "rows": rows}))
-        wake.drain_outbox(row.agent.repository_id)
+        _note(row, error=error, left=finishing.left)
     finishing.nudge()
-    return not failed
+    return not row.is_open
+
+
+def _note(row: AppliedPlan, *, error: str, left: Mapping[str, Any]) -> None:
+    """Store what is left of a plan, and tell it where that is news."""
+    is_open, todo = bool(error or left["busy"]), {**row.todo, **left}
+    if is_open and (error, todo) == (row.error, row.todo):
+        return
+    # That a write failed is told once; its retry brings us here again.
+    kind, body = (
+        (WAITS, {"agents": left["busy"]}) if is_open and error == row.error else (CARRIED_OUT, {"error": error})
+    )
+    row.error, row.is_open, row.todo, row.finished_at = error, is_open, todo, None if is_open else timezone.now()
+    row.save(update_fields=["error", "is_open", "finished_at", "todo"])
+    rows = [grid_events.row(row, "error", "is_open", "finished_at", "todo")]
+    lifecycle.record(row.agent, (kind, {"plan": row.pk, **body, "rows": rows}))
+    wake.drain_outbox(row.agent.repository_id)
 
 
 class _Finishing:
@@ -95,31 +116,36 @@ class _Finishing:
         self.row, self.results = row, results
         self.made: dict[str, Agent] = {}
         self.wanted: list[int] = list(row.todo.get("nudge", ()))
+        self.left: dict[str, Any] = {"new": [], "moves": [], "texts": [], "busy": [], "nudge": []}
 
     def run(self) -> None:
-        """Parents before children, as they stand in the list."""
-        for item in self.row.todo.get("new", ()):
-            self.adopt(item)
-        for item in self.row.todo.get("moves", ()):
-            self.move(item)
-        for item in self.row.todo.get("texts", ()):
-            self.approve(item)
+        """Parents before children, as they stand in the list; what cannot be done yet is `left`."""
+        for name, act in (("new", self.adopt), ("moves", self.move), ("texts", self.approve)):
+            for item in self.row.todo.get(name, ()):
+                if not act(item):
+                    self.left[name].append(self.by_id(item))
 
-    def adopt(self, item: Mapping[str, Any]) -> None:
+    def by_id(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """The same item with its parent's id in place of the name under which the plan made it: no later pass knows that."""
+        made = self.made.get(item.get("parent", ""))
+        return {**item, "parent": plan_tree.name_of(made)} if made is not None else dict(item)
+
+    def adopt(self, item: Mapping[str, Any]) -> bool:
+        """Make an agent of a new issue; False while there is no issue."""
         made, parent = self.results.get(item["write"]), self.agent(item["parent"])
         key = str(made.value.get("key", "")) if made is not None and made.is_done else ""
         if not key:
-            return
+            return False
         if parent is None or parent.state in ENDED:  # cancelled since: nobody is to work on it
             payload = {"ref": key, "reason": str(CloseReason.NOT_PLANNED)}
             tree.write(self.row.agent, Write(key=f"unwanted:plan:{key}", kind=WriteKind.CLOSE, payload=payload))
-            return
+            return True
         ref = Ref(parent.repository.scope, key)
         issue_id = tracker.issue_id(ref, repository_id=parent.repository_id)
         known = Agent.objects.filter(issue_id=issue_id).select_related("repository", "envelope", "issue").first()
         if known is not None:
             self.made[item["name"]] = known
-            return
+            return True
         inherited = {name: parent.spec[name] for name in ("adapter", "options") if name in parent.spec}
         agent = roster.take_on(
             issue_id=issue_id,
@@ -134,31 +160,48 @@ class _Finishing:
         approvals.approve_present(agent, by=by, at=timezone.now())
         plan_money.set_wish(agent, parent=parent, actor=self.row.actor)
         dispatch.nudge(agent.pk, source=Source.PARENT, reason=f"made by {self.row}, {self.row.actor}")
+        return True
 
-    def move(self, item: Mapping[str, Any]) -> None:
+    def move(self, item: Mapping[str, Any]) -> bool:
+        """Hang an agent under its new parent; False while that is not made, or while a run goes on that began meanwhile."""
         agent, parent = self.agent(f"a{item['agent']}"), self.agent(item["parent"])
-        if agent is None or parent is None or agent.state in ENDED or parent.state in ENDED:
-            return
+        if agent is None:
+            return True
+        if parent is None:
+            # Its issue may still be made by a retry, or was never to have an agent as what it hung under was cancelled.
+            return all(one["name"] != item["parent"] for one in self.left["new"])
+        ended = next((one for one in (agent, parent) if one.state in ENDED), None)
+        if ended is not None:
+            self.tell_not_moved(agent, f"{plan_tree.name_of(ended)} has ended")
+            return True
+        if agent.parent_id != parent.pk and plan_tree.busy_in(agent):
+            self.left["busy"].append(agent.pk)
+            return False
         try:
             with transaction.atomic():
                 is_moved = plan_moves.rehang(agent, parent=parent)
         except NotAllowedError as error:  # no room by now; it stays where it is, and the next export shows that
-            lifecycle.record(agent, ("plan.agent-not-moved", {"plan": self.row.pk, "why": str(error)[:500]}))
-            return
+            self.tell_not_moved(agent, str(error))
+            return True
         if is_moved:
             self.wanted.append(agent.pk)
+        return True
 
-    def approve(self, item: Mapping[str, Any]) -> None:
-        """The texts as the tracker holds them since our write; what anybody wrote after it is not approved by it."""
+    def tell_not_moved(self, agent: Agent, why: str) -> None:
+        """Tell that an agent stays where it is."""
+        lifecycle.record(agent, ("plan.agent-not-moved", {"plan": self.row.pk, "why": why[:500]}))
+
+    def approve(self, item: Mapping[str, Any]) -> bool:
+        """Approve the texts as the tracker holds them since our write; what anybody wrote after it is not approved by it."""
         result, agent = self.results.get(item["write"]), self.agent(f"a{item['agent']}")
-        if result is None or not result.is_done or agent is None:
-            return
-        if "refused" in result.value:
+        if result is None or not result.is_done:
+            return False
+        if agent is not None and "refused" in result.value:
             self.tell_left(agent, str(result.value["refused"]))
-        if "title" not in result.value:
-            return
-        title, body = result.value["title"], result.value["body"]
-        approvals.approve(agent, title=title, body=body, by=self.row.actor, at=timezone.now())
+        if agent is not None and "title" in result.value:
+            title, body = result.value["title"], result.value["body"]
+            approvals.approve(agent, title=title, body=body, by=self.row.actor, at=timezone.now())
+        return True
 
     def tell_left(self, agent: Agent, why: str) -> None:
         """Tell people that a text is not what the plan says, once."""
@@ -166,7 +209,7 @@ class _Finishing:
         key = agent.issue.key
         payload = {"ref": key, "slot": f"plan-{self.row.pk}-left", "data": {}, "markdown": _LEFT.format(why=why)}
         write = Write(key=write_key(self.row.pk, name), kind=WriteKind.UPSERT_COMMENT, payload=payload)
-        if tracker.results([write.key]):
+        if tracker_writes.results([write.key]):
             return
         tree.write(agent, write)
         lifecycle.record(agent, ("plan.text-left", {"plan": self.row.pk, "why": why[:500]}))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from coordinator import auditing, budgets
-from coordinator.models import Agent, Envelope
+from coordinator import auditing, budgets, plan_origins
+from coordinator.models import Agent, AuditEntry, Envelope
+from coordinator.plan_origins import Given
 from coordinator.public_errors import NotAllowedError
+
+_RAISED = "raise_limit"
 
 
 def limit_for(wish: dict[str, int], above: Envelope) -> int | None:
@@ -46,8 +49,19 @@ def set_wish(agent: Agent, *, parent: Agent | None, actor: str) -> int | None:
         return None
     before, _ = budgets.set_limits(own.key, {"usd_micros": limit})
     detail = {"before": before.usd_limit_micros, "after": limit, "by": "plan"}
-    auditing.record(actor, "raise_limit", own.key, detail)
+    auditing.record(actor, _RAISED, own.key, detail)
     return limit
+
+
+def given_by_hand(keys: Collection[str]) -> dict[str, Given]:
+    """By the key of each of these envelopes: the last money that a person gave it other than by a plan, where one did."""
+    found: dict[str, Given] = {}
+    acts = AuditEntry.objects.filter(action=_RAISED, target__in=keys).exclude(detail__has_key="by")
+    for act in acts.order_by("pk"):
+        before, after = act.detail["before"], act.detail["after"]
+        if plan_origins.is_person(act.actor) and before["usd_micros"] != after["usd_micros"]:
+            found[act.target] = Given(usd_micros=after["usd_micros"], by=act.actor, at=act.at.isoformat())
+    return found
 
 
 def check_own(wish: dict[str, int], above: Envelope, *, share: int) -> None:

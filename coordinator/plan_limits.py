@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from coordinator import briefing, budgets, plan_budgets, plan_nodes, repositories, spawning, tree
+from coordinator import briefing, budgets, plan_budgets, plan_nodes, plan_origins, repositories, spawning, tree
 from coordinator.models import Envelope
 from coordinator.plan_diff import Change, Kind
+from coordinator.plan_nodes import Place
 from coordinator.plan_schema import Draft
 from coordinator.plan_tree import Tree
 from coordinator.public_errors import CoordinatorError, NotAllowedError
@@ -51,25 +52,35 @@ def check_run(now: Tree, reach: Reach) -> None:
 def beyond(now: Tree, draft: Draft, changes: Sequence[Change], reach: Reach | None) -> list[Problem]:
     """New and moved nodes past what the repository allows, and what an agent may not do at all."""
     found: list[Problem] = []
-    want = plan_nodes.by_id(draft.plan.root)
     arriving = [change for change in changes if change.kind in (Kind.ADD, Kind.MOVE)]
     new = [change for change in changes if change.kind == Kind.ADD]
     if arriving:
         found += _too_deep(now, draft, arriving, reach)
     if new:
-        limits = briefing.limits_of(now.top)
-        gone = sum(change.kind == Kind.CANCEL for change in changes)
-        after = tree.open_descendants(now.top.tree_id) + spawning.pending_in(now.top.tree_id) + len(new) - gone
-        if after > limits.open_descendants:
-            message = f"the tree would have {after} open agents, and {limits.open_descendants} are allowed"
-            found.append(draft.problem(new[0].id, "", message))
-        for parent in {change.parent for change in new}:
-            count = sum(change.parent == parent for change in new)
-            nearest = next(one for one in (parent, *reversed(want[parent].above)) if one in now.agents)
-            why = budgets.child_room(now.agents[nearest].envelope, count)
-            if why:
-                found.append(draft.problem(parent, "children", why))
+        found += _too_many(now, draft, new, gone=sum(change.kind == Kind.CANCEL for change in changes))
     return found + (_beyond_reach(now, draft, changes, reach) if reach is not None else [])
+
+
+def _too_many(now: Tree, draft: Draft, new: Sequence[Change], *, gone: int) -> list[Problem]:
+    """New agents past what the tree may have open, and past what any level above them may take on."""
+    want, tree_id = plan_nodes.by_id(draft.plan.root), now.top.tree_id
+    limits, asked, found = briefing.limits_of(now.top), spawning.asked_in(tree_id), list[Problem]()
+    after = tree.open_descendants(tree_id) + asked.total() + len(new) - gone
+    if after > limits.open_descendants:
+        message = f"the tree would have {after} open agents, and {limits.open_descendants} are allowed"
+        found.append(draft.problem(new[0].id, "", message))
+    under: dict[str, list[Change]] = {}
+    for change in new:
+        nearest = next(one for one in (change.parent, *reversed(want[change.parent].above)) if one in now.agents)
+        under.setdefault(nearest, []).append(change)
+    for nearest, changes in under.items():
+        # One group after the other: what the earlier ones take is not there for the later ones.
+        agent = now.agents[nearest]
+        why = budgets.child_room(agent.envelope, len(changes), asked=spawning.by_level(asked))
+        if why:
+            found.append(draft.problem(changes[0].parent, "children", why))
+        asked[agent.pk] += len(changes)
+    return found
 
 
 def _too_deep(now: Tree, draft: Draft, arriving: Sequence[Change], reach: Reach | None) -> list[Problem]:
@@ -89,7 +100,8 @@ def _too_deep(now: Tree, draft: Draft, arriving: Sequence[Change], reach: Reach 
 def _beyond_reach(now: Tree, draft: Draft, changes: Sequence[Change], reach: Reach) -> list[Problem]:
     """An agent changes what is below it, not itself; its children get no more than it holds."""
     top, want = now.root.id, plan_nodes.by_id(draft.plan.root)
-    found = [
+    found = _taken_from_people(now, draft, changes)
+    found += [
         draft.problem(top, next(iter(change.fields), ""), "you cannot change your own node, only what is below it")
         for change in changes
         if change.id == top and change.kind != Kind.REORDER
@@ -125,6 +137,35 @@ def _beyond_reach(now: Tree, draft: Draft, changes: Sequence[Change], reach: Rea
             except CoordinatorError as error:
                 found.append(draft.problem(change.id, "budget", str(error)))
     return found
+
+
+def _taken_from_people(now: Tree, draft: Draft, changes: Sequence[Change]) -> list[Problem]:
+    """What an agent may not take out or weaken, because a person set it."""
+    want, found = plan_nodes.by_id(draft.plan.root), list[Problem]()
+    touched = dict.fromkeys(change.id for change in changes if change.kind in (Kind.CHANGE, Kind.BUDGET))
+    paid = [now.agents[change.id].envelope.key for change in changes if change.kind == Kind.BUDGET]
+    given = plan_budgets.given_by_hand(paid) if paid else {}
+    for node_id in touched:
+        agent, node = now.agents[node_id], want[node_id].node
+        hand, held = given.get(agent.envelope.key), agent.spec.get(plan_origins.KEY, {})
+        limit = _most_money(now, want[node_id]) if hand is not None else None
+        for key, message in plan_origins.lost(held, node, given=hand, limit=limit):
+            found.append(draft.problem(node_id, key, message))
+    for change in changes:
+        if change.kind == Kind.CANCEL:
+            held = now.agents[change.id].spec.get(plan_origins.KEY, {})
+            message = plan_origins.not_for_cancelling(change.id, held)
+            if message:
+                found.append(draft.problem(change.parent, "children", message))
+    return found
+
+
+def _most_money(now: Tree, place: Place) -> int | None:
+    """Micro-dollars that a node's budget comes to at most, where it is now or under the parent that it gets."""
+    above = [budgets.path_of(now.agents[place.node.id].envelope)[-2]]
+    above += [now.agents[place.parent].envelope] if place.parent in now.agents else []
+    found = (plan_budgets.limit_for(plan_nodes.budget(place.node), row) for row in above)
+    return max((limit for limit in found if limit is not None), default=None)
 
 
 def _most_children(now: Tree, parent: str, reach: Reach) -> int:

@@ -17,17 +17,19 @@ def rehang(agent: Agent, *, parent: Agent) -> bool:
 
     Args:
         agent: Idle, and so is everything below it.
-        parent: Of the same tree, and not below the agent.
+        parent: Of the same tree.
 
     Returns:
         False when it is there already.
 
     Raises:
-        NotAllowedError: There is no room for so many agents there.
+        NotAllowedError: There is no room for so many agents there, or the parent hangs below the agent by now.
     """
     if agent.parent_id == parent.pk:
         return False
     own, above = (Envelope.objects.get(pk=row.envelope_id) for row in (agent, parent))
+    if own.pk in above.path_ids:
+        raise NotAllowedError(f"a{agent.pk} cannot be moved below a{parent.pk}, which is a part of it")
     why = budgets.move_below(own, above)
     if why:
         raise NotAllowedError(f"a{agent.pk} cannot be moved below a{parent.pk}: {why}")

@@ -40,6 +40,8 @@ class Present:
     """Levels of the tree above the document's root."""
     closed_children: Mapping[str, int] = field(default_factory=dict)
     """Of a node: sub-issues that its tracker counts and the plan does not show."""
+    closed_levels: Mapping[str, int] = field(default_factory=dict)
+    """Of a node: levels of cancelled agents' issues below it, which its tracker counts as well."""
 
 
 def alone(draft: Draft) -> list[Problem]:
@@ -69,9 +71,11 @@ def beside(draft: Draft, now: Node, present: Present) -> list[Problem]:
         ):
             message = f"there is no profile '{node.profile}'; {hint(node.profile, present.profiles)}"
             found.append(draft.problem(node.id, "profile", message))
-        levels = present.levels_above + place.depth + 1
-        if levels > MAX_LEVELS:
-            found.append(draft.problem(node.id, "", f"{node.id} would be on level {levels}; at most {MAX_LEVELS}"))
+        levels, hidden = present.levels_above + place.depth + 1, present.closed_levels.get(node.id, 0)
+        if levels + hidden > MAX_LEVELS:
+            beside = f" with {hidden} levels of cancelled ones below it" if hidden else ""
+            message = f"{node.id} would be on level {levels}{beside}; at most {MAX_LEVELS} together. Put it higher"
+            found.append(draft.problem(node.id, "", message))
         if len(node.children) + present.closed_children.get(node.id, 0) > MAX_CHILDREN:
             most = MAX_CHILDREN - present.closed_children.get(node.id, 0)
             message = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q
 
-from coordinator import approvals, plan_nodes, plan_values, profiles
+from coordinator import approvals, plan_nodes, plan_values, profiles, tree
 from coordinator.models import Agent, AppliedPlan
 from coordinator.plan_nodes import Node
 from coordinator.plan_rules import Present
@@ -34,7 +36,7 @@ class Tree:
     outside: dict[str, tuple[str, ...]]
     """By id: keys of issues that a node waits for and that are not in the document."""
     revision: int
-    """How many plans were applied to the whole tree."""
+    """Of the last plan that was applied to the whole tree."""
     hidden: frozenset[str] = frozenset()
     """Nodes whose texts an agent is not shown: somebody changed them who may not steer, and nobody has approved it."""
 
@@ -75,6 +77,7 @@ def read(agent_id: int, *, locks: bool = False, for_agent: bool = False) -> Tree
         gone=[name_of(row) for row in agents if row.state == AgentState.ABANDONED],
         profiles=profiles.library_of(top.repository_id).names("profile"),
         levels_above=top.depth,
+        closed_levels=_closed_levels(agents, shown),
         closed_children={
             place.node.id: children[place.node.id] - len(place.node.children) for place in plan_nodes.walk(root)
         },
@@ -87,7 +90,7 @@ def read(agent_id: int, *, locks: bool = False, for_agent: bool = False) -> Tree
         outside={
             name_of(row): tuple(key for pk, key in links[row.issue_id].blockers if pk not in ids) for row in shown
         },
-        revision=AppliedPlan.objects.filter(tree_id=top.tree_id).count(),
+        revision=AppliedPlan.objects.filter(tree_id=top.tree_id).aggregate(last=Max("revision"))["last"] or 0,
         hidden=hidden,
     )
 
@@ -98,11 +101,31 @@ def hold(tree_id: int) -> None:
     list(rows.select_for_update(of=("self",)).order_by("-depth", "pk").values_list("pk", flat=True))
 
 
-def unmade(tree_id: int, *, parent: Agent | None = None) -> int:
-    """How many agents plans have asked for in a tree that are none yet; with `parent` its children alone."""
+def busy_in(agent: Agent) -> bool:
+    """Whether an agent or anything below it is at work, or what its last run did is still to be taken up; see `hold`."""
+    rows = Agent.objects.filter(pk__in=tree.subtree_ids(agent)).select_related("execution", "envelope")
+    return any(_is_busy(row) for row in rows)
+
+
+def unmade(agent: Agent) -> int:
+    """How many children of an agent plans have asked for that are no agents yet."""
+    return sum(item["parent"] == name_of(agent) for items in _unmade(agent.tree_id) for item in items)
+
+
+def unmade_below(tree_id: int) -> Counter[int]:
+    """By the id of an agent of a tree: how many agents plans have asked for below it that are none yet; the nearest counts."""
+    found: Counter[int] = Counter()
+    for items in _unmade(tree_id):
+        nearest: dict[str, str] = {}
+        for item in items:  # parents first
+            nearest[item["name"]] = nearest.get(item["parent"], item["parent"])
+            found[plan_nodes.agent_number(nearest[item["name"]]) or tree_id] += 1
+    return found
+
+
+def _unmade(tree_id: int) -> list[list[dict[str, Any]]]:
     rows = AppliedPlan.objects.filter(is_open=True, error="", tree_id=tree_id)
-    wanted = [item for row in rows for item in row.todo.get("new", ())]
-    return sum(parent is None or item["parent"] == name_of(parent) for item in wanted)
+    return [row.todo.get("new", []) for row in rows]
 
 
 def name_of(agent: Agent) -> str:
@@ -121,6 +144,19 @@ def _below(agents: Sequence[Agent], top_id: int) -> list[Agent]:
         found.append(row)
         todo += [child for child in children.get(row.pk, ()) if child.state != AgentState.ABANDONED]
     return found
+
+
+def _closed_levels(agents: Sequence[Agent], shown: Sequence[Agent]) -> dict[str, int]:
+    """By node, how many levels of agents that are not shown hang below it; those that have any."""
+    visible, above = {row.pk for row in shown}, {row.pk: row.parent_id for row in agents}
+    found: dict[int, int] = {}
+    for pk in above.keys() - visible:
+        levels, at = 0, pk
+        while at not in visible and (parent := above.get(at)) is not None:
+            levels, at = levels + 1, parent
+        if at in visible:
+            found[at] = max(found.get(at, 0), levels)
+    return {name_of(row): found[row.pk] for row in shown if row.pk in found}
 
 
 def _node(

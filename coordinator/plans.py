@@ -117,32 +117,39 @@ def apply(agent_id: int, data: bytes | str, *, actor: str, reach: Reach | None =
         now = plan_tree.read(agent_id, locks=True, for_agent=reach is not None)
         if reach is not None:
             plan_limits.check_run(now, reach)
-        earlier = _earlier(now, draft)
-        if earlier is not None:
-            return Preview(changes=(), applied_as=earlier.revision)
-        changes = _checked(now, draft, reach)
-        if not changes:
-            return Preview(changes=())
-        row = AppliedPlan.objects.create(
-            agent=now.top,
-            tree_id=now.top.tree_id,
-            revision=now.revision + 1,
-            actor=actor[:150],
-            base=draft.plan.base,
-            digest=_digest(draft),
-            changes=[plan_diff.as_json(change) for change in changes],
-        )
-        plan_acts.carry_out(row, now, draft.plan.root, changes)
-        detail = {"plan": row.pk, "changes": plan_diff.counts(changes)}
-        auditing.record(actor, "plan_apply", f"agent:{agent_id}", detail)
-        told = (ASKED, {"plan": row.pk})
-        if reach is not None and not grid_agents.record_call(reach.execution_id, fence=reach.fence, events=[told]):
-            raise NotAllowedError(plan_limits.OVER)  # its end was committed a moment ago; all of the above is undone
-    if reach is None or now.top.repository.tracker != GITHUB:  # GitHub takes longer than a tool's answer may
+        row, changes = _earlier(now, draft), list[Change]()
+        if row is None:
+            changes = _checked(now, draft, reach)
+            if not changes:
+                return Preview(changes=())
+            row = _store(now, draft, changes, actor=actor, reach=reach)
+    # For one that was applied before as well: whoever did it may have died right behind the commit.
+    if row.is_open and (reach is None or now.top.repository.tracker != GITHUB):  # GitHub takes longer than a tool may
         outbox.drain(now.top.repository_id)
-    plan_adopting.finish(row.pk)
+    if row.is_open:
+        plan_adopting.finish(row.pk)
     _tell(now, changes, actor=actor)
     return Preview(changes=tuple(changes), applied_as=row.revision)
+
+
+def _store(now: Tree, draft: Draft, changes: Sequence[Change], *, actor: str, reach: Reach | None) -> AppliedPlan:
+    """Do it, in the transaction that holds the tree."""
+    row = AppliedPlan.objects.create(
+        agent=now.top,
+        tree_id=now.top.tree_id,
+        revision=now.revision + 1,
+        actor=actor[:150],
+        base=draft.plan.base,
+        digest=_digest(draft),
+        changes=[plan_diff.as_json(change) for change in changes],
+    )
+    plan_acts.carry_out(row, now, draft.plan.root, changes)
+    detail = {"plan": row.pk, "changes": plan_diff.counts(changes)}
+    auditing.record(actor, "plan_apply", f"agent:{now.top.pk}", detail)
+    told = (ASKED, {"plan": row.pk})
+    if reach is not None and not grid_agents.record_call(reach.execution_id, fence=reach.fence, events=[told]):
+        raise NotAllowedError(plan_limits.OVER)  # its end was committed a moment ago; all of the above is undone
+    return row
 
 
 def check_base(data: bytes | str, base: str) -> None:
@@ -204,15 +211,9 @@ def _refuse_stale(now: Tree, draft: Draft) -> None:
 
 
 def _refuse_while_pending(now: Tree) -> None:
-    found = plan_adopting.pending(now.top.tree_id)
-    if found is None:
-        return
-    row, waiting = found
-    why = next((result.error for result in waiting if result.error), "")
-    raise NotAllowedError(
-        f"plan {row.revision} of this tree is still being carried out: {len(waiting)} writes to the tracker wait"
-        f"{f' ({why[:200]})' if why else ''}. Try again in a moment"
-    )
+    why = plan_adopting.pending(now.top.tree_id)
+    if why:
+        raise NotAllowedError(why)
 
 
 def _tell(now: Tree, changes: Sequence[Change], *, actor: str) -> None:

@@ -1,37 +1,26 @@
 """`.agentgrid.yml`: what a repository wants of the agents that work on it. Pure.
 
 The file comes from a repository's default branch, so anybody who can write there wrote it; docs/policy-file.md
-describes it for them. Reading it never decides what is granted: `coordinator.policy` does.
+describes it for them. Its shape is in `coordinator.policy_schema`. Reading it never decides what is granted:
+`coordinator.policy` does.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from coordinator import strict_yaml
+from coordinator import policy_schema, policy_words, strict_yaml
+from coordinator.policy_schema import VERSION, PolicyFile
 from coordinator.public_errors import InvalidInputError
-from coordinator.public_types import Outsiders
-from coordinator.strict_yaml import Path, Problem, shortened
-from coordinator.untrusted import printable
+from coordinator.strict_yaml import Path, Problem
 
 FILE_NAME = ".agentgrid.yml"
-VERSION = 1
 MAX_BYTES = 64 * 1024
-MAX_COMMANDS = 20
-MAX_COMMAND_CHARACTERS = 2_000
-MAX_PATTERNS = 20
-MAX_DEFINITIONS = 50
-MAX_LEVELS = 8
-MAX_EDGES = 50
 _MAX_SHOWN = 50
-_DEFINITION_NAME = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,143 +87,6 @@ class PolicyError(InvalidInputError):
         super().__init__("\n".join([f"{source}: {count}", *lines]))
 
 
-def _shown_as_run(command: str) -> str:
-    """Refuse a command that looks other than it is: people review these files."""
-    if printable(command) != command:
-        raise ValueError("holds characters that nobody can see, such as zero-width or bidi controls; type it again")
-    return command
-
-
-_Command = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMAND_CHARACTERS),
-    AfterValidator(_shown_as_run),
-]
-_Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_shown_as_run)]
-_Seconds = Annotated[int, Field(ge=1, le=86_400)]
-_Live = Annotated[int, Field(ge=1, le=1_000)]
-
-
-def _outsiders(value: str) -> str:
-    if value not in list(Outsiders):
-        raise ValueError(f"must be one of: {', '.join(Outsiders)}")
-    return value
-
-
-def _conflicts(value: str) -> str:
-    if value not in ("self", "arbiter"):
-        raise ValueError("must be one of: self, arbiter")
-    return value
-
-
-def _locks(value: str) -> str:
-    if value not in ("off", "advisory", "enforced"):
-        raise ValueError("must be one of: off, advisory, enforced")
-    return value
-
-
-def _footprints(value: str) -> str:
-    if value not in ("sequence", "tell", "arbiter"):
-        raise ValueError("must be one of: sequence, tell, arbiter")
-    return value
-
-
-def _definitions(value: dict[str, Any]) -> dict[str, Any]:
-    wrong = next((name for name in value if not _DEFINITION_NAME.fullmatch(name)), None)
-    if wrong is not None:
-        raise ValueError(f"the name {shortened(wrong)} must be lower-case letters, digits, - and _, at most 60")
-    if len(value) > MAX_DEFINITIONS:
-        raise ValueError(f"has {len(value)} entries; at most {MAX_DEFINITIONS} are read")
-    return value
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-_Definitions = Annotated[dict[str, dict[str, JsonValue]], AfterValidator(_definitions)]
-
-
-class _Agent(_Strict):
-    adapter: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] = ""
-    options: dict[str, JsonValue] = Field(default_factory=dict)
-    profile: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")] = ""
-
-
-class _Level(_Strict):
-    tier: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")] = ""
-    without: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]] = Field(
-        default_factory=list, max_length=50
-    )
-
-
-class _Topology(_Strict):
-    siblings: bool = False
-    edges: list[
-        Annotated[
-            list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,59}$")]],
-            Field(min_length=2, max_length=2),
-        ]
-    ] = Field(default_factory=list, max_length=MAX_EDGES)
-
-
-class _Limits(_Strict):
-    """Zero stands for "not given"; it is a value of its own only where it is allowed: no sub-issues at all."""
-
-    wall_seconds: _Seconds = 0
-    idle_seconds: _Seconds = 0
-    verify_wall_seconds: _Seconds = 0
-    memory_bytes: Annotated[int, Field(ge=32 << 20, le=1 << 44)] = 0
-    processes: Annotated[int, Field(ge=1, le=65_536)] = 0
-    attempts: Annotated[int, Field(ge=1, le=20)] = 0
-    children: Annotated[int, Field(ge=0, le=100)] = 0
-    depth: Annotated[int, Field(ge=0, le=7)] = 0
-    open_descendants: Annotated[int, Field(ge=0, le=10_000)] = 0
-    concurrency: _Live = 0
-    tree_concurrency: _Live = 0
-    tree_executions: Annotated[int, Field(ge=1, le=100_000)] = 0
-    tree_wall_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 0
-    conflict_seconds: Annotated[int, Field(ge=1, le=86_400)] = 0
-    tool_calls: Annotated[int, Field(ge=1, le=100_000)] = 0
-    tree_tool_calls: Annotated[int, Field(ge=1, le=100_000_000)] = 0
-    tree_children: Annotated[int, Field(ge=1, le=100_000)] = 0
-    spend_without_progress_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
-    day_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
-    day_tokens: Annotated[int, Field(ge=1, le=10**12)] = 0
-    day_executions: Annotated[int, Field(ge=1, le=1_000_000)] = 0
-
-
-LIMIT_NAMES = tuple(_Limits.model_fields)
-"""All limits that a file may set."""
-
-
-class _File(_Strict):
-    version: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
-    agent: _Agent = Field(default_factory=_Agent)
-    setup: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
-    acceptance: list[_Command] = Field(default_factory=list, max_length=MAX_COMMANDS)
-    limits: _Limits = Field(default_factory=_Limits)
-    allow_protected_paths: list[_Pattern] = Field(default_factory=list, max_length=MAX_PATTERNS)
-    outsiders: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_outsiders)] = ""
-    profiles: _Definitions = Field(default_factory=dict)
-    toolsets: _Definitions = Field(default_factory=dict)
-    depth_rule: list[_Level] = Field(default_factory=list, max_length=MAX_LEVELS)
-    topology: _Topology = Field(default_factory=_Topology)
-    upgrade_after_failures: Annotated[int, Field(ge=0, le=20)] = 0
-    conflicts: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_conflicts)] = ""
-    locks: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_locks)] = ""
-    footprints: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_footprints)] = ""
-
-
-_SECTIONS: Mapping[Path, type[BaseModel]] = {
-    (): _File,
-    ("agent",): _Agent,
-    ("limits",): _Limits,
-    ("depth_rule",): _Level,
-    ("topology",): _Topology,
-}
-
-
 def parse_policy(data: bytes) -> Policy:
     """Read the file; an empty one is the empty policy.
 
@@ -291,7 +143,7 @@ def load_policy(value: object) -> Policy:
     return _policy(file)
 
 
-def _policy(file: _File) -> Policy:
+def _policy(file: PolicyFile) -> Policy:
     return Policy(
         adapter=file.agent.adapter,
         options=file.agent.options,
@@ -313,64 +165,8 @@ def _policy(file: _File) -> Policy:
     )
 
 
-def _checked(value: object, lines: Mapping[Path, int]) -> tuple[_File | None, list[Problem]]:
+def _checked(value: object, lines: Mapping[Path, int]) -> tuple[PolicyFile | None, list[Problem]]:
     try:
-        return _File.model_validate(value), []
+        return PolicyFile.model_validate(value), []
     except ValidationError as error:
-        return None, [_problem(details, lines) for details in error.errors(include_url=False)]
-
-
-def _problem(details: ErrorDetails, lines: Mapping[Path, int]) -> Problem:
-    place: Path = details["loc"]
-    if details["type"] == "extra_forbidden":
-        *section, key = place
-        known = list(_SECTIONS[tuple(part for part in section if isinstance(part, str))].model_fields)
-        close = difflib.get_close_matches(str(key), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
-        message = f"{_name(section)}unknown key {shortened(key)}; {hint}"
-    else:
-        message = f"{_name(place)}{_in_words(details)}"
-    return Problem(line=_nearest_line(place, lines), message=message)
-
-
-def _name(place: Iterable[str | int]) -> str:
-    """`limits.attempts: `, `setup, entry 2: `."""
-    keys = [key for key in place if isinstance(key, str)]
-    numbers = "".join(f", entry {index + 1}" for index in place if isinstance(index, int))
-    return f"{'.'.join(keys)[:80]}{numbers}: " if keys else ""
-
-
-def _nearest_line(place: Path, lines: Mapping[Path, int]) -> int:
-    while place and place not in lines:
-        place = place[:-1]
-    return lines.get(place, 0)
-
-
-_TYPES: Mapping[str, str] = {
-    "int_type": "must be a whole number without quotes, such as 10",
-    "string_type": "must be text; put it in quotes",
-    "list_type": 'must be a list of commands, such as ["pytest -q"]',
-    "dict_type": "must be a mapping, such as {model: scripted}",
-    "model_type": "must be a mapping: one `key: value` on each line",
-    "string_too_short": "is an empty command; remove it",
-    "string_pattern_mismatch": "must be a name in lower case, such as builtin or command",
-}
-
-
-def _in_words(details: ErrorDetails) -> str:
-    """What is wrong and what would be right; repeats small wrong values only."""
-    kind, found, limits = details["type"], details["input"], details.get("ctx", {})
-    if found is None:
-        return "has no value; give it one or remove the line"
-    match kind:
-        case "greater_than_equal":
-            return f"is {found}; must be at least {limits['ge']:,}"
-        case "less_than_equal":
-            return f"is {found}; must be at most {limits['le']:,}"
-        case "too_long":
-            return f"has {len(found)} entries; at most {limits['max_length']} are read"
-        case "string_too_long":
-            return f"has {len(found):,} characters; at most {limits['max_length']:,} are read. Put it in a script"
-        case "int_type" | "string_type" | "list_type" if isinstance(found, str | int | float):
-            return f"is {shortened(found)}; {_TYPES[kind]}"
-    return _TYPES.get(kind) or details["msg"].removeprefix("Value error, ")
+        return None, policy_words.problems(error, lines=lines, sections=policy_schema.SECTIONS)

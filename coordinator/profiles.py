@@ -11,20 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coordinator import capability as capabilities
-from coordinator import definitions, lifecycle, models_of_agents, repositories
+from coordinator import definitions, lifecycle, models_of_agents, profile_choice, repositories
 from coordinator.capability import EVERYTHING, Capability, CapabilityError, Level
 from coordinator.conf import conf
 from coordinator.models import Agent, UpgradeRequest
 from coordinator.policy import EffectivePolicy
-from coordinator.policy_file import FILE_NAME, DepthLevel
+from coordinator.policy_file import DepthLevel
 from grid.public_toolkit import DefinitionError, FrozenProfile, Library, Tiers, tools_split
 from grid.public_types import AgentSpec, Limits
 
 log = logging.getLogger(__name__)
-DEFAULTS = ("orchestrator", "worker")
-"""Shipped profiles by depth, of agents for which nobody chose one; the last one holds for all below it."""
-_NONE = FrozenProfile(name="", chain=())
-"""No restrictions of its own; when even the shipped profile cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +48,7 @@ def standing(agent: Agent, policy: EffectivePolicy) -> Standing:
     """Everything about an agent's next run that its profile and its place decide; the agent comes with its parent."""
     library = definitions.of_repository(policy)
     tiers, notes = _tiers(library), list[str]()
-    profile, chosen_by = _choose(agent, policy, library, notes)
+    profile, chosen_by = profile_choice.choose(agent, policy, library, notes)
     is_default = chosen_by.startswith("depth")
     spec = _agent_spec(agent, policy, profile)
     is_word = agent.parent_id is None and bool(agent.spec.get("adapter"))
@@ -81,7 +77,7 @@ def standing(agent: Agent, policy: EffectivePolicy) -> Standing:
 
 def profile_of(agent: Agent, policy: EffectivePolicy) -> FrozenProfile:
     """The profile of an agent as it is defined now."""
-    return _choose(agent, policy, definitions.of_repository(policy), [])[0]
+    return profile_choice.choose(agent, policy, definitions.of_repository(policy), [])[0]
 
 
 def capability_of(agent: Agent) -> Capability:
@@ -148,55 +144,6 @@ def narrow_below(agent: Agent, held: Capability) -> None:
             narrow_below(child, left)
 
 
-# --- which profile ----------------------------------------------------------------------------------------------------
-
-
-def _choose(agent: Agent, policy: EffectivePolicy, library: Library, notes: list[str]) -> tuple[FrozenProfile, str]:
-    """The first profile of those wished for that there is."""
-    default = DEFAULTS[min(agent.depth, len(DEFAULTS) - 1)]
-    by = "the agent" if agent.parent_id is None else "its parent"
-    wishes = [(agent.profile, by), (policy.profile, FILE_NAME), (default, f"depth {agent.depth}")]
-    for name, chosen_by in wishes:
-        if not name:
-            continue
-        try:
-            return _narrowed(library.profile(name), policy), chosen_by
-        except DefinitionError as error:
-            notes.append(f"the profile '{name[:60]}' ({chosen_by}) cannot be used: {error}"[:500])
-    return _NONE, f"depth {agent.depth}"
-
-
-def _fleets(name: str, policy: EffectivePolicy) -> FrozenProfile | None:
-    """What the fleet means by a name, where a repository may have changed it: the profile, an ancestor or a toolset of it."""
-    if not (policy.profiles or policy.toolsets):
-        return None
-    fleet = definitions.fleet()
-    try:
-        return fleet.profile(name) if name in fleet.names("profile") else None
-    except DefinitionError as error:
-        log.warning("profile not read", extra={"action": "profile", "error": str(error)[:300]})
-        return None
-
-
-def _narrowed(profile: FrozenProfile, policy: EffectivePolicy) -> FrozenProfile:
-    """A profile with no more money, no higher limits and no weaker sandbox than what it stands in place of."""
-    fleets = _fleets(profile.name, policy)
-    if fleets is None:
-        return profile
-    sandboxes = dict.fromkeys(filter(None, (sandbox_of(fleets), sandbox_of(profile))))
-    return replace(
-        profile,
-        budget=_lower(profile.budget, fleets.budget),
-        limits=_lower(profile.limits, fleets.limits),
-        sandbox=",".join(sandboxes),
-    )
-
-
-def _lower(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    """Of each number that either has the lower one."""
-    return {name: min(part[name] for part in (one, other) if name in part) for name in {**one, **other}}
-
-
 def _tiers(library: Library) -> Tiers:
     try:
         return library.tiers()
@@ -210,7 +157,7 @@ def _tiers(library: Library) -> Tiers:
 
 def _of_profile(profile: FrozenProfile, policy: EffectivePolicy, tiers: Tiers) -> Capability:
     """What a profile grants; one that a repository puts in place of the fleet's grants no more than that did."""
-    own, fleets = capabilities.of_profile(profile, tiers), _fleets(profile.name, policy)
+    own, fleets = capabilities.of_profile(profile, tiers), profile_choice.of_fleet(profile.name, policy)
     return own if fleets is None else capabilities.intersect(own, capabilities.of_profile(fleets, tiers))
 
 
@@ -304,16 +251,9 @@ def _frozen(
         "tools": list(local) if is_restricted else None,
         "grid_tools": list(grid),
         "prompt": str(agent.spec.get("prompt") or profile.prompt),
-        "sandbox": sandbox_of(profile),
+        "sandbox": profile_choice.sandbox_of(profile),
         "origin": {**profile.origin, "profile": chosen_by},
     }
     return {
         key: value for key, value in frozen.items() if value not in ("", None) and (value or key != "fallback_models")
     }
-
-
-def sandbox_of(profile: FrozenProfile) -> str:
-    """The backend that a profile asks for; a repository may ask for a stronger one than the host's, not for none."""
-    if profile.sandbox == "auto" or (profile.sandbox == "process" and FILE_NAME in profile.origin.get("sandbox", "")):
-        return ""
-    return profile.sandbox

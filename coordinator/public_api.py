@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from django.conf import settings
-
 from coordinator import (
     auditing,
     board,
@@ -15,25 +13,23 @@ from coordinator import (
     catalogue,
     control,
     definitions,
-    dispatch,
+    explanations,
     inbound,
     invariants,
     limits,
-    outbox,
     profiles,
     prompt_library,
     queries,
     repositories,
-    resolutions,
     submissions,
     sweeps,
-    sync,
+    touching,
     upgrades,
 )
 from coordinator import overview as overviews
 from coordinator.board import Difference
 from coordinator.budget_history import Movement
-from coordinator.control import Touched
+from coordinator.explanations import Explanation
 from coordinator.public_types import (
     AgentView,
     Decision,
@@ -43,8 +39,8 @@ from coordinator.public_types import (
     Submission,
     Violation,
 )
-from coordinator.queries import Explanation
 from coordinator.rebuild import Rebuilt
+from coordinator.touching import Touched
 from tracker.public_types import RepositoryView
 
 __all__ = [
@@ -62,6 +58,11 @@ __all__ = [
 def add_repository(path: str) -> RepositoryView:
     """Take a git repository on this machine under care. Raises InvalidInputError that names the fix."""
     return repositories.add_local(path)
+
+
+def refresh_repository(repository_id: int) -> None:
+    """Fetch a repository and read its policy."""
+    repositories.refresh(repository_id)
 
 
 def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[AgentView, NudgeView, bool]:
@@ -102,7 +103,7 @@ def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
 
 def preview_scope(scope: str) -> Touched:
     """What `cancel_scope` would touch. Raises AgentNotFoundError."""
-    return control.preview(control.tops_in(scope))
+    return touching.preview(touching.tops_in(scope))
 
 
 def pause(scope: str, *, actor: str) -> int:
@@ -153,7 +154,7 @@ def is_day(scope: str) -> bool:
 
 def preview(agent_ids: Sequence[int]) -> Touched:
     """What acting on these agents and everything below them would touch."""
-    return control.preview(agent_ids)
+    return touching.preview(agent_ids)
 
 
 def scope_of(kind: ScopeKind, agent: AgentView | None = None, *, repository_id: int | None = None) -> str:
@@ -184,18 +185,21 @@ def repair_board(repository_id: int, found: Sequence[Difference], *, actor: str)
     return board.repair(repository_id, found, actor=actor)
 
 
+def record_audit(actor: str, action: str, target: str, detail: dict[str, object]) -> None:
+    """An audit row for an act that no function here covers."""
+    auditing.record(actor, action, target, detail)
+
+
 # --- profiles, prompts, upgrades -------------------------------------------------------------------------------
 
 
 save_definition = definitions.save
 take_back_definition = definitions.take_back
 definition_versions = definitions.versions
-definitions_saved = definitions.current
 profile = catalogue.profile
 profile_grants = catalogue.grants
 toolset = catalogue.toolset
 catalogue_entries = catalogue.entries
-definition_text = catalogue.source
 fleet_tiers = profiles.fleet_tiers
 unknown_tiers = profiles.unknown_tiers
 save_prompt = prompt_library.save
@@ -211,7 +215,7 @@ answer_upgrade = upgrades.answer
 find_agent = queries.find
 get_agent = queries.get
 tree = queries.tree
-explain = queries.explain
+explain = explanations.explain
 needing_attention = queries.needing_attention
 under_way = queries.under_way
 recent = queries.recent
@@ -239,93 +243,4 @@ def policy_errors() -> list[tuple[RepositoryView, str]]:
     return repositories.errors()
 
 
-# --- what tasks call -------------------------------------------------------------------------------------------
-
-
-def apply_events() -> int:
-    """Take up what the grid reported; returns how many events."""
-    return sweeps.apply_events()
-
-
-def decide_again(agent_id: int) -> Decision | None:
-    """Decide an agent's open nudge anew."""
-    return dispatch.decide_again(agent_id)
-
-
-def advance_conflict(conflict_id: int) -> int:
-    """Announce a conflict, or carry out what is due of its decision; returns how many acts."""
-    return resolutions.advance(conflict_id)
-
-
-def drain_outbox(repository_id: int) -> int:
-    """Carry out a repository's tracker writes; returns how many."""
-    return outbox.drain(repository_id)
-
-
-def refresh_repository(repository_id: int) -> None:
-    """Fetch a repository and read its policy."""
-    repositories.refresh(repository_id)
-
-
-def take_up_delivery(delivery_id: int) -> bool:
-    """Take up a stored webhook; returns whether this call finished it."""
-    return inbound.take_up(delivery_id)
-
-
-def take_up_deliveries() -> int:
-    """Take up the webhooks that wait; returns how many were finished."""
-    return inbound.take_up_due()
-
-
-def sweep() -> bool:
-    """The pass of every few seconds, unless somebody did this slot's; returns whether it ran."""
-    ours = sweeps.claim_slot("sweep", every_seconds=_period("coordinator.sweep"))
-    if ours:
-        sweeps.sweep()
-    return ours
-
-
-def resume_parents() -> bool:
-    """The pass over waiting parents, unless somebody did this slot's; returns whether it ran."""
-    ours = sweeps.claim_slot("resume_parents", every_seconds=_period("coordinator.resume_parents"))
-    if ours:
-        sweeps.resume_parents()
-    return ours
-
-
-def sync_trackers() -> bool:
-    """The pass over trackers that live elsewhere, unless somebody did this slot's; returns whether it ran."""
-    ours = sweeps.claim_slot("sync", every_seconds=_period("coordinator.sync"))
-    if ours:
-        sync.sync_all()
-    return ours
-
-
-def sync_repository(repository_id: int) -> None:
-    """Take up what changed in a repository's tracker, and have the rest taken up when there is more."""
-    sync.sync_and_go_on(repository_id)
-
-
-def housekeeping() -> bool:
-    """The hourly pass, unless somebody did this slot's; returns whether it ran."""
-    ours = sweeps.claim_slot("housekeeping", every_seconds=_period("coordinator.housekeeping"))
-    if ours:
-        sweeps.housekeeping()
-    return ours
-
-
-def reconcile() -> dict[str, int]:
-    """What every component does before it dispatches anything: one whole sweep, whatever slot it is."""
-    return sweeps.sweep()
-
-
-def record_audit(actor: str, action: str, target: str, detail: dict[str, object]) -> None:
-    """An audit row for an act that no function here covers."""
-    auditing.record(actor, action, target, detail)
-
-
 check_limits = limits.require
-
-
-def _period(name: str) -> float:
-    return float(settings.CELERY_BEAT_SCHEDULE[name]["schedule"])

@@ -35,7 +35,6 @@ __all__ = ["ConflictView", "LockRow", "PlanPreview", "Receipt"]
 list_threads = conversations.list_threads
 get_thread = conversations.get_thread
 posts_of_thread = conversations.posts_of
-said_to = conversations.said_to
 join_thread = thread_rows.join
 leave_thread = thread_rows.leave
 close_thread = threads.close

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from coordinator import admission, briefing, budget_rules, budgets, costs, dispatch, profiles, reporting
-from coordinator import capability as capabilities
+from coordinator import budget_rules, budgets, costs
 from coordinator.models import Agent, Envelope, Nudge
-from coordinator.policy import CAPS
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import (
     ATTENTION,
@@ -32,41 +29,6 @@ from coordinator.public_types import (
 from grid import public_api as grid
 from grid.public_types import ExecutionView
 from tracker import public_api as tracker
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why an agent runs or does not: the stored answer and a fresh one."""
-
-    agent: AgentView
-    now: Decision
-    """What a person's nudge would be answered at this moment; nothing is started by asking."""
-    nudges: tuple[NudgeView, ...]
-    executions: tuple[ExecutionView, ...]
-    envelopes: tuple[EnvelopeView, ...]
-    blockers: tuple[str, ...]
-    children: tuple[AgentView, ...]
-    policy_error: str
-    profile: str
-    """Name of the profile of its next run."""
-    profile_from: str
-    """Who chose it: `the agent`, `its parent`, `.agentgrid.yml`, `depth 1`."""
-    model: str
-    """Of its next run, `provider:name`; empty: its program's own business."""
-    capability: dict[str, Any]
-    """What its next run may use."""
-    holds: tuple[str, ...]
-    """The same in words."""
-    wishes_not_met: tuple[str, ...]
-    """Profiles that were asked for and are not there."""
-    reported: str
-    """How far its present run says it is, by the tool `report_state`; an agent's words."""
-    cost: Cost | None
-    """Of its models so far; None: nothing is known of any."""
-    limits: dict[str, int]
-    """What the policy file and the fleet's caps allow, by the names of docs/policy-file.md."""
-    origin: dict[str, str]
-    """Where each limit comes from: `default`, `fleet`, `.agentgrid.yml`."""
 
 
 def agents(rows: Iterable[Agent]) -> list[AgentView]:
@@ -108,9 +70,14 @@ def agents(rows: Iterable[Agent]) -> list[AgentView]:
     ]
 
 
+def complete_rows() -> QuerySet[Agent]:
+    """Agents with the rows that `agents` reads beside theirs; to be narrowed down."""
+    return Agent.objects.select_related("envelope", "repository", "execution", "parent")
+
+
 def get(agent_id: int) -> AgentView:
     """One agent. Raises AgentNotFoundError."""
-    found = agents(_rows().filter(pk=agent_id))
+    found = agents(complete_rows().filter(pk=agent_id))
     if not found:
         raise AgentNotFoundError(f"no agent {agent_id}")
     return found[0]
@@ -131,13 +98,13 @@ def find(name: str) -> AgentView:
         AgentNotFoundError: None or several fit; the message says how to name one.
     """
     scope, _, key = name.strip().rpartition("#")
-    rows = _rows().filter(Q(issue__key=key or name) | Q(path=key or name, parent__isnull=False))
+    rows = complete_rows().filter(Q(issue__key=key or name) | Q(path=key or name, parent__isnull=False))
     if scope:
         rows = rows.filter(repository__scope__endswith=scope)
     found = list(rows[:20])
     if not found:
         run = grid.find_by_prefix(name.strip())
-        found = list(_rows().filter(pk=_agent_of(run))) if run else []
+        found = list(complete_rows().filter(pk=_agent_of(run))) if run else []
     if not found:
         raise AgentNotFoundError(f"no agent for {name!r}; `status` lists the issues under care")
     if len(found) > 1:
@@ -148,7 +115,7 @@ def find(name: str) -> AgentView:
 
 def tree(root_id: int) -> list[AgentView]:
     """A whole tree in depth-first order, children in the order they were made."""
-    views = [*agents(_rows().filter(root_id=root_id).order_by("pk")), get(root_id)]
+    views = [*agents(complete_rows().filter(root_id=root_id).order_by("pk")), get(root_id)]
     below: dict[int | None, list[AgentView]] = {}
     for view in views:
         below.setdefault(view.parent_id, []).append(view)
@@ -163,18 +130,18 @@ def tree(root_id: int) -> list[AgentView]:
 
 def needing_attention(*, limit: int = 50) -> list[AgentView]:
     """Agents that wait for a person, the longest first."""
-    return agents(_rows().filter(state__in=sorted(ATTENTION)).order_by("updated_at")[:limit])
+    return agents(complete_rows().filter(state__in=sorted(ATTENTION)).order_by("updated_at")[:limit])
 
 
 def under_way(*, limit: int = 50) -> list[AgentView]:
     """Agents that have not ended and wait for nobody, the latest first."""
     ended = sorted({*ENDED, *ATTENTION})
-    return agents(_rows().exclude(state__in=ended).order_by("-updated_at")[:limit])
+    return agents(complete_rows().exclude(state__in=ended).order_by("-updated_at")[:limit])
 
 
 def recent(*, limit: int = 20) -> list[AgentView]:
     """Agents that ended last."""
-    return agents(_rows().filter(state__in=sorted(ENDED)).order_by("-ended_at")[:limit])
+    return agents(complete_rows().filter(state__in=sorted(ENDED)).order_by("-ended_at")[:limit])
 
 
 def executions_of(agent_id: int, *, limit: int = 50) -> list[ExecutionView]:
@@ -209,42 +176,6 @@ def nudges_of(agent_id: int, *, limit: int = 20) -> list[NudgeView]:
     ]
 
 
-def explain(agent_id: int) -> Explanation:
-    """Everything that decides whether an agent runs."""
-    row = _rows().filter(pk=agent_id).first()
-    if row is None:
-        raise AgentNotFoundError(f"no agent {agent_id}")
-    situation = dispatch.look(row)
-    facts = dispatch.gather(row, situation, source=Source.OPERATOR)
-    policy, found = briefing.limits_of(row), situation.plan.standing
-    return Explanation(
-        agent=agents([row])[0],
-        now=admission.decide(facts),
-        nudges=tuple(nudges_of(agent_id, limit=10)),
-        executions=tuple(executions_of(agent_id, limit=10)),
-        envelopes=tuple(budgets.view(envelope) for envelope in situation.path),
-        blockers=facts.blockers,
-        children=tuple(agents(_rows().filter(parent_id=agent_id).order_by("pk"))),
-        policy_error=situation.plan.fetch_error,
-        profile=found.profile.name,
-        profile_from=found.chosen_by,
-        model=found.model,
-        capability=capabilities.as_json(found.capability),
-        holds=tuple(capabilities.in_words(found.capability, profiles.fleet_tiers())),
-        wishes_not_met=found.notes,
-        reported=_reported(row),
-        cost=costs.of_agents([row]).get(row.pk),
-        limits={name: getattr(policy, name) for name in CAPS},
-        origin=dict(policy.origin),
-    )
-
-
-def _reported(row: Agent) -> str:
-    if row.execution_id is None or row.is_applied:
-        return ""
-    return reporting.last_states([row.stream], runs=[row.execution_id]).get(row.stream, "")
-
-
 def costs_of(views: Iterable[AgentView]) -> dict[int, Cost]:
     """What the models of these agents cost so far; those of whose models nothing is known are left out."""
     return costs.of_agents(Agent.objects.filter(pk__in=[view.id for view in views]))
@@ -259,7 +190,7 @@ def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
     of_run = {name.removeprefix("execution:"): name for name in streams if name.startswith("execution:")}
     runs = grid.find_executions(ids=[UUID(text) for text in of_run]) if of_run else []
     issues = {of_run[str(run.id)]: int(run.subject.removeprefix("issue:")) for run in runs}
-    views = agents(_rows().filter(Q(pk__in=of_agent.values()) | Q(issue_id__in=issues.values())))
+    views = agents(complete_rows().filter(Q(pk__in=of_agent.values()) | Q(issue_id__in=issues.values())))
     by_id, by_issue = {view.id: view for view in views}, {view.issue_id: view for view in views}
     found = {name: by_id.get(pk) for name, pk in of_agent.items()}
     found |= {name: by_issue.get(issue) for name, issue in issues.items()}
@@ -267,9 +198,10 @@ def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
 
 
 def envelopes() -> list[EnvelopeView]:
-    """Every scope but agents and past days, and those of them that are paused or warned, the fleet first."""
-    shown = ~Q(kind__in=[ScopeKind.AGENT, ScopeKind.DAY]) | Q(paused_at__isnull=False) | Q(warned_at__isnull=False)
+    """Every scope but agents and past days, the agents under way that are warned, and what is paused; the fleet first."""
+    shown = ~Q(kind__in=[ScopeKind.AGENT, ScopeKind.DAY]) | Q(paused_at__isnull=False)
     shown |= Q(kind=ScopeKind.DAY, key__endswith=timezone.now().date().isoformat())
+    shown |= Q(kind=ScopeKind.AGENT, warned_at__isnull=False) & ~Q(agent__state__in=[str(one) for one in ENDED])
     return [budgets.view(row) for row in Envelope.objects.filter(shown).order_by("pk")]
 
 
@@ -310,10 +242,6 @@ def decision(stored: Any) -> Decision | None:
         until=datetime.fromisoformat(until) if until else None,
         mode=stored.get("mode", ""),
     )
-
-
-def _rows() -> Any:
-    return Agent.objects.select_related("envelope", "repository", "execution", "parent")
 
 
 def _agent_of(run: ExecutionView) -> int:

@@ -13,15 +13,24 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import transaction
-from django.utils import timezone
 
-from coordinator import conflict_rows, conflict_talk, conflict_words, conflicts, dispatch, lifecycle, outcomes
+from coordinator import (
+    conflict_rows,
+    conflict_situations,
+    conflict_talk,
+    conflict_words,
+    conflicts,
+    dispatch,
+    lifecycle,
+    outcomes,
+)
 from coordinator import conflict_rules as rules
 from coordinator.conflict_rules import Kind
-from coordinator.conflict_steps import End, Overdue, Side, Situation, Step, StepName, Wait, next_act
-from coordinator.models import Agent, Conflict, Nudge
+from coordinator.conflict_steps import End, Overdue, Situation, Step, StepName, Wait, next_act
+from coordinator.giving_way import done_again
+from coordinator.models import Agent, Conflict
 from coordinator.public_errors import CoordinatorError
-from coordinator.public_types import ATTENTION, ENDED, AgentState, Answer, Source
+from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from grid import public_api as grid
 from grid import public_locks as grid_locks
 from grid import public_paths as grid_paths
@@ -31,6 +40,7 @@ from grid.public_types import LIVE, State
 log = logging.getLogger(__name__)
 MAX_ACTS = 10
 AT_ONCE = 200
+"""Conflicts that one pass looks at."""
 
 type Later = Callable[[], object]
 """What is to follow outside the transaction; sweeps do it as well."""
@@ -39,10 +49,7 @@ type Later = Callable[[], object]
 def advance_all() -> int:
     """Do whatever is due about the conflicts that stand; returns how many acts. One bad row does not keep the others waiting."""
     done = conflicts.open_overlaps()
-    standing = Conflict.objects.filter(state__in=sorted(rules.STANDING)).values_list("pk", flat=True)
-    overdue = standing.filter(state=rules.ConflictState.OPEN, default_at__lte=timezone.now()).order_by("default_at")
-    # The others in any order: a fork stands for hours, and too many of them would keep the rest from its turn.
-    for conflict_id in dict.fromkeys([*overdue[:AT_ONCE], *standing.order_by("?")[:AT_ONCE]]):
+    for conflict_id in conflict_situations.movable(limit=AT_ONCE):
         try:
             done += advance(conflict_id)
         except DatabaseError:
@@ -64,6 +71,7 @@ def advance(conflict_id: int) -> int:
     return done
 
 
+@done_again
 def _act(conflict_id: int) -> Later | None:
     """One act in one transaction; None when nothing is due."""
     with transaction.atomic():
@@ -71,7 +79,7 @@ def _act(conflict_id: int) -> Later | None:
         if row.state not in rules.STANDING:
             return None
         kind, sides = Kind(row.kind), conflict_rows.sides(row)
-        situation = _situation(row)
+        situation = conflict_situations.of(row)
         act = next_act(kind, sides, conflict_rows.decision(row), done=row.step, situation=situation)
         match act:
             case Wait():
@@ -167,12 +175,12 @@ def _free(row: Conflict, agent: Agent) -> None:
         conflict_talk.say(row, f"Agent {agent.pk}: go on; agent {row.order[1]} has stopped and waits for you.")
     elif row.choice == rules.Choice.SEQUENCE:
         first = Agent.objects.get(pk=row.order[0])
-        where = f"its work is commit {first.head}; merge it before you change {', '.join(row.patterns[:3])}"
+        where = f"its work is commit {first.head}; merge it before you change {conflict_words.paths(row)}"
         conflict_talk.say(
             row, f"Agent {agent.pk}: go on. Agent {first.pk} is {first.state}" + (f", {where}." if first.head else ".")
         )
     elif row.choice == rules.Choice.RELEASE:
-        conflict_talk.say(row, f"Agent {agent.pk}: {', '.join(row.patterns[:3])} is free; take the lock and go on.")
+        conflict_talk.say(row, f"Agent {agent.pk}: {conflict_words.paths(row)} is free; take the lock and go on.")
     _look_at(agent, f"conflict {row.pk}: it may go on")
 
 
@@ -210,47 +218,12 @@ def _look_at(agent: Agent, reason: str) -> None:
         dispatch.nudge(agent.pk, source=Source.CONFLICT, reason=reason)
 
 
-def _situation(row: Conflict) -> Situation:
-    ids = {pk for pk in (row.requester_id, row.holder_id, row.arbiter_id, *row.order) if pk is not None}
-    codes = dict(Nudge.objects.filter(agent_id__in=ids, is_open=True).values_list("agent_id", "decision__code"))
-    agents = Agent.objects.select_related("execution").in_bulk(ids)
-    return Situation(
-        now=timezone.now(),
-        act_at=row.act_at,
-        default_at=row.default_at,
-        is_locked=bool(_locks_of(row, agents[row.holder_id])),
-        agents={
-            pk: Side(
-                state=AgentState(agent.state),
-                is_live=agent.execution is not None and agent.execution.state in LIVE,
-                is_applied=agent.is_applied,
-                # Who waits because of this very conflict goes on as soon as it is let go.
-                code="" if pk == row.waiter_id and codes.get(pk) == "conflict" else codes.get(pk) or _refusal(agent),
-                has_merge="paths" in agent.conflict,
-            )
-            for pk, agent in agents.items()
-        },
-    )
-
-
-def _refusal(agent: Agent) -> str:
-    """Code of a nudge that was refused: no other one waits, so the agent stays where it is."""
-    last = agent.decision or {}
-    return str(last.get("code", "")) if last.get("answer") == Answer.REFUSED else ""
-
-
 def _locks_of(row: Conflict, holder: Agent) -> list[grid_paths.LockView]:
     """What the holder's run has, or stands in line for, of the paths of a conflict."""
-    if row.kind not in (Kind.LOCK, Kind.DEADLOCK) or holder.execution_id is None:
+    if holder.execution_id is None:
         return []
-    run = holder.execution_id
-    found = [
-        *grid_locks.held(repository=row.repository, execution_id=run),
-        *grid_locks.waiting(repository=row.repository, execution_id=run),
-    ]
-    with contextlib.suppress(GridError):
-        return [lock for lock in found if grid_paths.patterns_overlap([lock.pattern], row.patterns)]
-    return found
+    found = conflict_situations.open_locks([holder.execution_id])
+    return conflict_situations.on_paths(row, found.get(holder.execution_id, []))
 
 
 def _nothing() -> None:

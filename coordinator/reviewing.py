@@ -16,7 +16,7 @@ from coordinator.pull_requests import Commit, Proposal
 from grid import public_api as grid
 from grid.public_errors import SourceUnavailableError, WorkspaceError
 from grid.public_types import ExecutionView
-from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_errors import RateLimitedError, TrackerError, UnavailableError
 from tracker.public_types import Write, WriteKind, WriteResult
 
@@ -105,7 +105,7 @@ def _outlived(agent: Agent) -> str:
     So a later one that people have ended is the end of this work, even when the wish is carried out before we hear of it.
     """
     survived = remarks.survived(agent)
-    if not survived and tracker.latest_write(f"change:{agent.pk}:") is None:
+    if not survived and tracker_writes.latest(f"change:{agent.pk}:") is None:
         return ""
     return str(max(survived, default=0))
 
@@ -139,7 +139,7 @@ def announce(agent_id: int) -> None:
             return
         is_ready = passed(agent, grid.get_execution(agent.execution_id)) or not change.is_draft
         notice = reports.proposed(agent, change, is_ready=is_ready)
-        if not tracker.results([notice.key]):  # else everybody knows, and every edit counts against the quota
+        if not tracker_writes.results([notice.key]):  # else everybody knows, and every edit counts against the quota
             tree.write(agent, notice, *reports.show(agent))
 
 

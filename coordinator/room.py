@@ -7,10 +7,13 @@ from dataclasses import replace
 from uuid import UUID
 
 from coordinator import budget_rules, budgets, plan_budgets, profiles, soft_limits
-from coordinator.admission import Full
+from coordinator.admission_facts import Full
 from coordinator.briefing import RunPlan
 from coordinator.budgets import Draft
 from coordinator.models import Agent, Envelope
+
+_WHOLE = 100
+"""Percent: no share is cut."""
 
 
 def set_aside(
@@ -34,6 +37,8 @@ def set_aside(
     if not own.is_counted and not budgets.take_child(own):
         return None
     if not agent.capability:
+        if money_held(agent, plan, path=budgets.path_of(own)):
+            return None  # since the decision
         share, limits = plan_budgets.with_wish(agent, *profiles.budget_of(plan.standing))
         least = {"executions": 1, "wall_seconds": plan.wall_seconds, "tool_calls": 1}
         budgets.carve(own, share=share, limits=limits, least=least)
@@ -45,6 +50,18 @@ def set_aside(
         soft_limits.note_progress(own, why="a person nudged it")
     limits_of_run = replace(plan.standing.limits, tool_calls=calls)
     return replace(plan, standing=replace(plan.standing, limits=limits_of_run)), told
+
+
+def money_held(agent: Agent, plan: RunPlan, *, path: Sequence[Envelope]) -> str:
+    """Why an agent's share of its parent's money cannot be cut yet, in words; empty when it can, or is cut already.
+
+    Args:
+        path: From the fleet down to its own; days do not matter.
+    """
+    if agent.capability:
+        return ""
+    share, _ = plan_budgets.with_wish(agent, *profiles.budget_of(plan.standing))
+    return budgets.money_held(path) if share < _WHOLE else ""
 
 
 def full(plan: RunPlan, *, path: Sequence[Envelope]) -> tuple[Full, ...]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from coordinator import budget_rules
 from coordinator.budget_rules import DIMENSIONS
 from coordinator.models import Agent, Envelope
-from coordinator.public_errors import AgentNotFoundError, InvalidInputError
+from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import EnvelopeView, ScopeKind
 from grid import public_events as grid_events
 
@@ -31,12 +31,23 @@ def ensure(*, kind: ScopeKind, key: str, parent: Envelope | None, limits: Mappin
     row = Envelope.objects.filter(key=key).first()
     if row is not None:
         return row
-    above = {"parent": parent, "ancestors": parent.lineage if parent is not None else ""}
+    above = {"parent": parent, "ancestors": fitting(parent.lineage) if parent is not None else ""}
     with transaction.atomic():
         row, is_new = Envelope.objects.get_or_create(key=key, defaults={"kind": kind, **above, **limits})
         if is_new and kind in _OWN_EVENT:
             record(row, "budget.opened", {"scope": key}, rows=[grid_events.row(row)])
     return row
+
+
+def fitting(ancestors: str) -> str:
+    """The same, when a row can hold it: some twenty agents one below the other, and trackers have eight. Raises NotAllowedError."""
+    most = Envelope._meta.get_field("ancestors").max_length or 0
+    if len(ancestors) > most:
+        levels = ancestors.count("/")
+        raise NotAllowedError(
+            f"nothing can be put so deep: {levels} levels are above it. Put it under an agent further up"
+        )
+    return ancestors
 
 
 def rename(envelope: Envelope, key: str) -> None:

@@ -117,7 +117,11 @@ def park(agent: Agent, run: ExecutionView, *, for_merge: bool = False) -> bool:
     mode = {"next_mode": "" if run.mode == "work" else run.mode}
     with transaction.atomic():
         if row is not None:
-            conflict_rows.change(row, "conflict.waits", {"agent": agent.pk}, waiter_id=agent.pk)
+            # Decided otherwise, or a step further by now: nothing would let it go any more.
+            as_seen = {"state": row.state, "decisions": row.decisions, "step": row.step}
+            told = {"agent": agent.pk}
+            if not conflict_rows.change(row, "conflict.waits", told, only_if=as_seen, waiter_id=agent.pk):
+                return False
             why = conflict_rows.wait_of(agent.pk)
         if applied.move(agent, run, AgentState.QUEUED, why[:500], attempts=agent.attempts, **mode, **kept):
             dispatch.nudge(agent.pk, source=Source.CONFLICT, reason=why[:300])

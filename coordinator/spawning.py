@@ -6,6 +6,7 @@ adopts them finds it after any crash. An agent names each child by a key, and a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events
 from grid.public_types import ChildProposal
-from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 
 ASKED = "agent.child-asked"
 _MANY = 1_000
@@ -126,18 +127,18 @@ def complaint(
 ) -> str:
     """Why an agent may not have these children besides those it has and those being made, or empty."""
     limits = briefing.limits_of(agent)
-    open_asked = pending_in(agent.tree_id) + plan_tree.unmade(agent.tree_id)
-    room = budgets.child_room(agent.envelope, len(children) + open_asked)
+    asked = asked_in(agent.tree_id)
+    room = budgets.child_room(agent.envelope, len(children), asked=by_level(asked))
     if room:
         return f"there is no budget for so many sub-issues: {room}"
     deepest = limits.depth if max_levels is None else min(limits.depth, agent.depth + max_levels)
     return proposals.complaint(
         children,
-        have=tree.children_of(agent).total + len(pending(agent)) + plan_tree.unmade(agent.tree_id, parent=agent),
+        have=tree.children_of(agent).total + len(pending(agent)) + plan_tree.unmade(agent),
         max_children=limits.children if max_children is None else min(limits.children, max_children),
         depth=agent.depth,
         max_depth=deepest,
-        open_descendants=tree.open_descendants(agent.tree_id) + open_asked,
+        open_descendants=tree.open_descendants(agent.tree_id) + asked.total(),
         max_open=limits.open_descendants,
     )
 
@@ -153,7 +154,7 @@ def requests(agent: Agent) -> list[Request]:
         found.setdefault(child.key, child)
     writes = {proposals.write_key(agent.execution_id, key): child for key, child in found.items()}
     # What an outcome asked for and the caps forbade was never wished for.
-    results = tracker.results(writes)
+    results = tracker_writes.results(writes)
     return [
         Request(
             child=child,
@@ -176,9 +177,19 @@ def pending(agent: Agent) -> list[Request]:
     return [row for row in asked if row.issue not in have]
 
 
-def pending_in(tree_id: int) -> int:
-    """How many agents the runs of a tree have asked for that are none yet."""
-    return sum(len(pending(row)) for row in _splitting(tree_id))
+def asked_in(tree_id: int) -> Counter[int]:
+    """By the id of an agent of a tree: how many agents runs and plans have asked for below it that are none yet."""
+    found = plan_tree.unmade_below(tree_id)
+    found.update({row.pk: len(pending(row)) for row in _splitting(tree_id)})
+    return found
+
+
+def by_level(asked: Mapping[int, int]) -> Counter[int]:
+    """The same by the id of an envelope: each agent that was asked for counts on every level above it, and on no other."""
+    found: Counter[int] = Counter()
+    for agent in Agent.objects.filter(pk__in=asked).select_related("envelope"):
+        found.update(dict.fromkeys(agent.envelope.path_ids, asked[agent.pk]))
+    return found
 
 
 def unasked(agent: Agent, children: Sequence[ChildProposal]) -> list[ChildProposal]:
@@ -199,7 +210,7 @@ def key_of_children(agent: Agent) -> dict[str, str]:
     }
     return {
         str(result.value["key"]): writes[key]
-        for key, result in tracker.results(writes).items()
+        for key, result in tracker_writes.results(writes).items()
         if "key" in result.value
     }
 
@@ -222,7 +233,7 @@ def _asked_before(agent: Agent) -> dict[str, str]:
     writes = {
         row.body["key"]: proposals.write_key(UUID(row.body["execution"]), row.body["key"]) for row in _events(agent)
     }
-    results = tracker.results(writes.values())
+    results = tracker_writes.results(writes.values())
     return {key: write for key, write in writes.items() if not results[write].value.get("withdrawn")}
 
 

@@ -20,6 +20,7 @@ from coordinator.public_types import ENDED, AgentState, Source
 from coordinator.starting import Order
 from tracker import public_api as tracker
 from tracker import public_changes, public_sync
+from tracker import public_writes as tracker_writes
 from tracker.public_errors import InvalidError, NotFoundError
 from tracker.public_sync import Evidence, Seen
 from tracker.public_types import AgentState as Shown
@@ -93,7 +94,7 @@ def _situation(seen: Seen, agent: Agent | None) -> Situation:
     if agent is None:
         written = None
     else:
-        written = tracker.latest_write(tree.state_writes(agent)) if issue.agent_state in _TELLING else None
+        written = tracker_writes.latest(tree.state_writes(agent)) if issue.agent_state in _TELLING else None
     return Situation(
         is_open=issue.is_open and not seen.is_gone,
         shown=issue.agent_state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grid.public_toolkit import Document, Path, Problem, UnreadableError, shortened
+from grid.public_toolkit import Document, Path, Problem, UnreadableError, nearest_line, shortened
 from grid.public_toolkit import read_yaml as read
 
-__all__ = ["Document", "Path", "Problem", "UnreadableError", "read", "shortened"]
+__all__ = ["Document", "Path", "Problem", "UnreadableError", "nearest_line", "read", "shortened"]

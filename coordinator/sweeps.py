@@ -28,9 +28,11 @@ from coordinator import (
     outbox,
     outcomes,
     plan_adopting,
+    pruning,
     repositories,
     resolutions,
     spending,
+    surroundings,
     threads,
     wake,
 )
@@ -40,9 +42,9 @@ from grid import public_api as grid
 from grid import public_bus as grid_bus
 from grid import public_events as grid_events
 from grid import public_locks as grid_locks
-from grid.public_types import TERMINAL
-from tracker import public_api as tracker
+from grid.public_types import TERMINAL, State
 from tracker import public_inbound
+from tracker import public_writes as tracker_writes
 
 log = logging.getLogger(__name__)
 CONSUMER = "coordinator"
@@ -90,7 +92,7 @@ def _apply_events() -> int:
         )
         if not batch:
             return handled
-        # Moved first: another consumer goes on behind this batch. What a crash loses here, `apply_missed` finds.
+        # Moved first: another consumer goes on behind this batch. What a crash loses here, `start_missed` and `apply_missed` find.
         if not grid_events.advance_cursor(CONSUMER, old=position, new=batch[-1][0]):
             continue
         runs = [(event.kind, UUID(event.stream.removeprefix("execution:"))) for _, event in batch]
@@ -107,7 +109,7 @@ def _apply_events() -> int:
             _guarded(conflicts.from_deadlock, circle)
         resolutions.advance_all()
         handled += len(batch)
-        for repository_id in tracker.due_repositories(timezone.now()):
+        for repository_id in tracker_writes.due_repositories(timezone.now()):
             _guarded(outbox.drain, repository_id)
 
 
@@ -117,7 +119,7 @@ def sweep() -> dict[str, int]:
         "reaped": len(grid.reap()),
         "locks": grid_locks.sweep(),
         "events": apply_events(),
-        "missed": apply_missed(),
+        "missed": start_missed() + apply_missed(),
         "calls": spending.settle_orphans(timezone.now()),
         "breaker": check_breaker(),
         "conflicts": resolutions.advance_all(),
@@ -129,13 +131,23 @@ def sweep() -> dict[str, int]:
         "messages": messages.expire(),
         "warnings": handing_back.tell_due(),
         "asked": asked.wake_waiting(),
-        "writes": sum(outbox.drain(repository_id) for repository_id in tracker.due_repositories(timezone.now())),
+        "writes": sum(outbox.drain(repository_id) for repository_id in tracker_writes.due_repositories(timezone.now())),
         "queued": grid.wake_queued(),
         "bus": grid_bus.wake_when_behind(),
     }
     if any(found.values()):
         log.info("swept", extra={"action": "sweep", **found})
     return found
+
+
+def start_missed() -> int:
+    """Show agents as running whose start no event led to, and hand over what waits for them."""
+    began = {"execution__state": State.RUNNING, "execution__started_at__lt": timezone.now() - UNAPPLIED_AFTER}
+    rows = Agent.objects.filter(state=AgentState.QUEUED, **began).order_by("pk")
+    found = list(rows.values_list("execution_id", flat=True)[:DUE_LIMIT])
+    for execution_id in found:
+        _guarded(outcomes.started, execution_id)
+    return len(found)
 
 
 def apply_missed() -> int:
@@ -198,12 +210,16 @@ def due_parents(*, limit: int) -> list[tuple[int, int]]:
 
 
 def housekeeping() -> dict[str, int]:
-    """The hourly pass: old run directories and webhooks go, repositories are fetched."""
+    """The hourly pass: what is old and needed by nobody goes, repositories are fetched."""
+    now = timezone.now()
+    pruning.sessions()
     found = {
         "runs": grid.prune_runs(),
-        "deliveries": public_inbound.prune(timezone.now()),
+        "deliveries": public_inbound.prune(now),
+        "locks": pruning.locks(now),
+        "inbox": pruning.inbox(now),
         "gateways": spending.forget_gateways(),
-        "repositories": repositories.refresh_stale(dispatch.POLICY_MAX_AGE),
+        "repositories": repositories.refresh_stale(surroundings.POLICY_MAX_AGE),
     }
     log.info("housekeeping", extra={"action": "housekeeping", **found})
     return found

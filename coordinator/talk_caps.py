@@ -65,7 +65,8 @@ def _check_asked(since: QuerySet[Post], kind: MessageKind) -> None:
 def check_threads(root: Agent) -> None:
     """Raise LimitExceededError when a tree has too many open threads; holds the root's row until the transaction ends."""
     list(Agent.objects.select_for_update(of=("self",), no_key=True).filter(pk=root.pk))
-    count = Thread.objects.filter(reach.open_threads(), root=root, kind=ThreadKind.CHAT).count()
+    ours = Thread.objects.filter(reach.open_threads(), root=root, kind=ThreadKind.CHAT)
+    count = ours.filter(opened_by__startswith="agent:").count()
     if count >= MAX_THREADS:
         raise LimitExceededError(
             kind="open threads of this tree; use one that there is", value=count, limit=MAX_THREADS

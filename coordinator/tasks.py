@@ -4,76 +4,77 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from coordinator import public_api
+from coordinator import dispatch, inbound, outbox, passes, repositories, resolutions, sweeps
+from coordinator import sync as syncing
 
 
 @shared_task(name="coordinator.apply_events")
 def apply_events(**_: object) -> None:
     """Take up what the grid reported."""
-    public_api.apply_events()
+    sweeps.apply_events()
 
 
 @shared_task(name="coordinator.decide")
 def decide(*, agent_id: int, **_: object) -> None:
     """Decide an agent's open nudge again."""
-    public_api.decide_again(agent_id)
+    dispatch.decide_again(agent_id)
 
 
 @shared_task(name="coordinator.advance_conflict")
 def advance_conflict(*, conflict_id: int, **_: object) -> None:
     """Announce a conflict, or carry its decision out."""
-    public_api.advance_conflict(conflict_id)
+    resolutions.advance(conflict_id)
 
 
 @shared_task(name="coordinator.drain_outbox")
 def drain_outbox(*, repository_id: int, **_: object) -> None:
     """Carry out a repository's tracker writes."""
-    public_api.drain_outbox(repository_id)
+    outbox.drain(repository_id)
 
 
 @shared_task(name="coordinator.refresh_repository")
 def refresh_repository(*, repository_id: int, **_: object) -> None:
     """Fetch a repository and read its policy."""
-    public_api.refresh_repository(repository_id)
+    repositories.refresh(repository_id)
 
 
 @shared_task(name="coordinator.take_up_delivery")
 def take_up_delivery(*, delivery_id: int, **_: object) -> None:
     """Take up a webhook that was stored."""
-    public_api.take_up_delivery(delivery_id)
+    inbound.take_up(delivery_id)
 
 
 @shared_task(name="coordinator.take_up_deliveries")
 def take_up_deliveries(**_: object) -> None:
     """Take up every webhook that waits."""
-    public_api.take_up_deliveries()
+    inbound.take_up_due()
 
 
 @shared_task(name="coordinator.sweep")
 def sweep(**_: object) -> None:
     """The pass that runs every few seconds."""
-    public_api.sweep()
+    passes.sweep()
 
 
 @shared_task(name="coordinator.sync")
 def sync(**_: object) -> None:
     """The pass over trackers that live elsewhere."""
-    public_api.sync_trackers()
+    passes.sync_trackers()
 
 
 @shared_task(name="coordinator.sync_repository")
 def sync_repository(*, repository_id: int, **_: object) -> None:
     """Take up what changed in one of them."""
-    public_api.sync_repository(repository_id)
+    syncing.sync_and_go_on(repository_id)
 
 
 @shared_task(name="coordinator.resume_parents")
 def resume_parents(**_: object) -> None:
     """Look at waiting parents."""
-    public_api.resume_parents()
+    passes.resume_parents()
 
 
 @shared_task(name="coordinator.housekeeping")
 def housekeeping(**_: object) -> None:
     """The hourly pass."""
-    public_api.housekeeping()
+    passes.housekeeping()

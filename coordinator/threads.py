@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F
+from django.db.models import Count, Exists, F, OuterRef
 from django.utils import timezone
 
 from coordinator import asked, messages, reach, talk_caps, vocabulary
@@ -25,10 +25,12 @@ from coordinator.public_errors import (
     NotAllowedError,
     ThreadNotFoundError,
 )
-from coordinator.public_types import MessageKind, ThreadKind
+from coordinator.public_types import ENDED, MessageKind, ThreadKind
 from coordinator.thread_rows import GRID, MAX_SENDER, agents_in, audit, enter, get, is_person, record
 from coordinator.untrusted import one_line
 from grid import public_events as grid_events
+
+_AT_ONCE = 100
 
 
 def open_thread(
@@ -216,9 +218,19 @@ def close(thread_id: int, *, by: str, reason: str) -> bool:
 
 
 def expire() -> int:
-    """Close the threads whose time is over; returns how many."""
-    over = Thread.objects.filter(state=Thread.State.OPEN, expires_at__lte=timezone.now()).order_by("pk")
-    return sum(close(pk, by=GRID, reason="its time is over") for pk in over.values_list("pk", flat=True)[:100])
+    """Close the threads whose time is over, or in which nobody is left to hear anything; returns how many.
+
+    Those about conflicts end with their conflicts.
+    """
+    opened = Thread.objects.filter(state=Thread.State.OPEN).order_by("pk")
+    late = opened.filter(expires_at__lte=timezone.now())
+    inside = ThreadMember.objects.filter(thread=OuterRef("pk"), left_at=None, agent__isnull=False)
+    listening = inside.exclude(agent__state__in=[str(state) for state in ENDED])
+    empty = opened.exclude(kind=ThreadKind.CONFLICT).filter(~Exists(listening))
+    count = 0
+    for rows, why in ((late, "its time is over"), (empty, "every agent in it has ended")):
+        count += sum(close(pk, by=GRID, reason=why) for pk in rows.values_list("pk", flat=True)[:_AT_ONCE])
+    return count
 
 
 def _agent_of(actor: str) -> Agent | None:

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
-from tracker import public_api as tracker
 from tracker import public_sync
+from tracker import public_writes as tracker_writes
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Write, WriteKind
 
@@ -144,4 +144,4 @@ def label_of(agent: Agent) -> str:
 def write(agent: Agent, *writes: Write) -> None:
     """Wish for tracker writes in the caller's transaction; whoever does not drain afterwards wakes somebody who does."""
     if writes:
-        tracker.wish(agent.repository_id, writes)
+        tracker_writes.wish(agent.repository_id, writes)

@@ -22,7 +22,7 @@ from coordinator.capability import EVERYTHING, NOTHING, Capability
 from coordinator.models import Agent, UpgradeRequest
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED, MessageKind, Source
-from coordinator.untrusted import printable
+from coordinator.untrusted import one_line, printable
 from grid import public_api as grid
 from grid import public_events as grid_events
 from grid.public_toolkit import DefinitionError
@@ -272,7 +272,7 @@ def _tell_running(agent: Agent, row: UpgradeRequest) -> None:
             sender=agent.stream,
             kind=MessageKind.UPGRADE_REQUEST,
             text=asking.in_words(row).text,
-            data={"request": row.pk, "more": list(_view(row, agent).more)[:20]},
+            data={"request": row.pk, "more": [one_line(words, 300) for words in _view(row, agent).more[:10]]},
             execution_id=row.execution_id,
         )
 

@@ -9,19 +9,17 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import MessageKind
-from coordinator.untrusted import one_line
+from coordinator.untrusted import one_line, printable
 
 K = MessageKind
 FOLDED = frozenset({K.STATUS, K.BLOCKED})
 """Of these only the last of each sender counts: it says how things are."""
 ASKING = frozenset({K.QUESTION, K.BLOCKED, K.CONFLICT})
 """Somebody waits for an answer: an agent that does not run is looked at because of it. Requests for upgrades wake by themselves."""
-OF_THE_GRID = frozenset({K.CONFLICT, K.UPGRADE_REQUEST})
-"""Follow from acts that have tools of their own; an agent cannot send them by itself."""
 MAX_DATA_CHARACTERS = 4_000
 _CANCEL = frozenset({"stop", "cancel", "kill", "abort"})
 _MAX_COUNT = 1_000_000_000
@@ -31,13 +29,23 @@ class _Facts(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-def _line(text: str) -> str:
-    return one_line(text, 300)
+_MAX_LINE = 300
 
 
-_Line = Annotated[str, Field(max_length=300), AfterValidator(_line)]
-_Needed = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_line)]
-_Branch = Annotated[str, Field(max_length=250, pattern=r"^[^\s~^:?*\[\\\x00-\x1f]*$")]
+def _line(value: object) -> object:
+    """What can be seen of a text; before its length is looked at, so that nothing visible is nothing."""
+    return one_line(value, _MAX_LINE) if isinstance(value, str) and len(value) <= _MAX_LINE else value
+
+
+def _visible(text: str) -> str:
+    if printable(text) != text:
+        raise ValueError("it has characters that nobody can see")
+    return text
+
+
+_Line = Annotated[str, Field(max_length=_MAX_LINE), BeforeValidator(_line)]
+_Needed = Annotated[str, Field(min_length=1, max_length=_MAX_LINE), BeforeValidator(_line)]
+_Branch = Annotated[str, Field(max_length=250, pattern=r"^[^\s~^:?*\[\\\x00-\x1f]*$"), AfterValidator(_visible)]
 _Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{7,64})?$")]
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 _Number = Annotated[int, Field(ge=1, le=2**53)]

@@ -20,9 +20,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from coordinator.admin.display import ReadOnlyAdmin, line
+from coordinator.admin.display import line
 from coordinator.models import Agent
 from coordinator.public_errors import CoordinatorError
+from grid.public_admin import ReadOnlyAdmin
 from grid.public_errors import GridError
 from grid.public_types import LIVE, State
 from tracker.public_errors import TrackerError

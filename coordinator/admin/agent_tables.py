@@ -6,11 +6,13 @@ from django.db.models import Q
 from django.utils.html import format_html
 
 from coordinator import budgets, queries
-from coordinator.admin.display import line, link, list_link, pill, plain, table
+from coordinator.admin.display import line
 from coordinator.admin.envelopes import envelope_status, used
+from coordinator.admin.links import run_link
 from coordinator.admin.words import decision_in_words
 from coordinator.models import Agent, AuditEntry
 from grid import public_events as grid_events
+from grid.public_admin import link, list_link, pill, plain, table
 
 TIMELINE_ROWS = 200
 CHILD_ROWS = 100
@@ -40,7 +42,7 @@ def run_table(agent: Agent) -> str:
     """Executions, newest first."""
     cells = (
         (
-            link("grid_execution", run.id, str(run.id)[:8]),
+            run_link(run.id),
             pill(run.state),
             str(run.mode),
             run.attempt,
@@ -65,7 +67,7 @@ def nudge_table(agent: Agent) -> str:
             row.source,
             line(row.reason, 200),
             decision_in_words(row.decision),
-            link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-",
+            run_link(row.execution_id),
         )
         for row in agent.nudges.order_by("-pk")[:20]
     )

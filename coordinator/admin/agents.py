@@ -13,13 +13,14 @@ from django.utils.html import format_html
 from coordinator.admin.acts import ActingAdmin
 from coordinator.admin.agent_acts import ACTS
 from coordinator.admin.agent_tables import audit_table, children_table, envelope_table, nudge_table, run_table, timeline
-from coordinator.admin.display import block, json_block, line, link, list_link, pill
+from coordinator.admin.display import block, json_block, line
 from coordinator.admin.scopes import within
 from coordinator.admin.words import decision_in_words
 from coordinator.models import Agent, Envelope
 from coordinator.public_api import explain
 from coordinator.public_errors import CoordinatorError
 from coordinator.public_types import ATTENTION, ENDED, AgentState
+from grid.public_admin import link, list_link, pill
 
 KEYS = {
     "issue": lambda number: Q(issue_id=number),

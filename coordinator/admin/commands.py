@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from coordinator.admin.display import ReadOnlyAdmin, block, line
+from coordinator.admin.display import block, line
 from coordinator.models import Command
+from grid.public_admin import ReadOnlyAdmin
 
 
 @admin.register(Command)

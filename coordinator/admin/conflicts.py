@@ -8,12 +8,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import block, json_block, line, link, pill
+from coordinator.admin.display import block, json_block, line
+from coordinator.admin.links import agent_link
 from coordinator.models import Agent, Conflict
+from grid.public_admin import link, pill
 
 _PILLS = {"open": "waiting", "decided": "running", "carried-out": "done", "failed": "failed", "cancelled": "abandoned"}
 
@@ -36,19 +37,21 @@ class MergeForm(_WordsForm):
     merger = forms.IntegerField(min_value=1, required=False, help_text="Number of the agent; empty: the one that asks.")
 
 
-def _decide(choice: str, name: str = "") -> Any:
-    def act(row: Conflict, actor: str, answers: Mapping[str, Any]) -> str:
-        named = answers.get(name) if name else None
+def _sides(rows: Sequence[Conflict]) -> QuerySet[Agent]:
+    return Agent.objects.filter(pk__in={pk for row in rows for pk in (row.requester_id, row.holder_id)})
+
+
+def _decision(name: str, label: str, effect: str, *, form: type[forms.Form] = _WordsForm, agent_field: str = "") -> Act:
+    """One of the four that there are; `agent_field` of the form names the agent that goes first, or merges."""
+
+    def decide(row: Conflict, actor: str, answers: Mapping[str, Any]) -> str:
+        named = answers.get(agent_field) if agent_field else None
         done = public_teamwork.decide_conflict(
-            row.pk, choice=choice, actor=actor, order=[named] if named else [], reason=answers["reason"]
+            row.pk, choice=name, actor=actor, order=[named] if named else [], reason=answers["reason"]
         )
         return done.decision
 
-    return act
-
-
-def _sides(rows: Sequence[Conflict]) -> QuerySet[Agent]:
-    return Agent.objects.filter(pk__in={pk for row in rows for pk in (row.requester_id, row.holder_id)})
+    return Act(name=name, label=label, effect=effect, run=decide, reach=_sides, form=form)
 
 
 @admin.register(Conflict)
@@ -71,44 +74,31 @@ class ConflictAdmin(ActingAdmin):
         "how", "said", "used", "joined", "decisions", "created_at", "default_at", "act_at", "decided_at", "ended_at",
     )  # fmt: skip
     acts = (
-        Act(
-            name="release",
-            label="Release",
-            effect="The agent that has the files is asked to give them back; after a while they are taken from it.",
-            run=_decide("release"),
-            reach=_sides,
-            form=_WordsForm,
+        _decision(
+            "release",
+            "Release",
+            "The agent that has the files is asked to give them back; after a while they are taken from it.",
         ),
-        Act(
-            name="sequence",
-            label="Sequence",
-            effect="One goes first. The other is interrupted, its work kept, and started again when the first has ended.",
-            run=_decide("sequence", "first"),
-            reach=_sides,
+        _decision(
+            "sequence",
+            "Sequence",
+            "One goes first. The other is interrupted, its work kept, and started again when the first has ended.",
             form=SequenceForm,
+            agent_field="first",
         ),
-        Act(
-            name="fork",
-            label="Fork",
-            effect="Both change the files on their own branches; what does not fit together their arbiter merges.",
-            run=_decide("fork"),
-            reach=_sides,
-            form=_WordsForm,
+        _decision(
+            "fork",
+            "Fork",
+            "Both change the files on their own branches; what does not fit together their arbiter merges.",
         ),
-        Act(
-            name="merge_plan",
-            label="Merge plan",
-            effect="Both change the files; the named agent merges, after the others have ended.",
-            run=_decide("merge_plan", "merger"),
-            reach=_sides,
+        _decision(
+            "merge_plan",
+            "Merge plan",
+            "Both change the files; the named agent merges, after the others have ended.",
             form=MergeForm,
+            agent_field="merger",
         ),
     )
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The lists of one agent's conflicts."""
-        own = ("requester__id__exact", "holder__id__exact", "arbiter__id__exact")
-        return lookup in own or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="state", ordering="state")
     def status(self, row: Conflict) -> str:
@@ -123,17 +113,17 @@ class ConflictAdmin(ActingAdmin):
     @admin.display(description="asks", ordering="requester")
     def asks(self, row: Conflict) -> str:
         """Who wants them."""
-        return _agent(row.requester)
+        return agent_link(row.requester, title=60)
 
     @admin.display(description="has them", ordering="holder")
     def has(self, row: Conflict) -> str:
         """Who has them."""
-        return _agent(row.holder)
+        return agent_link(row.holder, title=60)
 
     @admin.display(description="decides", ordering="arbiter")
     def decides(self, row: Conflict) -> str:
         """The agent above both, or people."""
-        return _agent(row.arbiter) if row.arbiter is not None else "people"
+        return agent_link(row.arbiter, title=60) if row.arbiter is not None else "people"
 
     @admin.display(description="decision")
     def decided(self, row: Conflict) -> str:
@@ -154,7 +144,7 @@ class ConflictAdmin(ActingAdmin):
     @admin.display(description="waits")
     def waits(self, row: Conflict) -> str:
         """Who is not started because of it."""
-        return _agent(row.waiter) if row.waiter is not None else "-"
+        return agent_link(row.waiter, title=60) if row.waiter is not None else "-"
 
     @admin.display(description="how it ended")
     def how(self, row: Conflict) -> str:
@@ -175,7 +165,3 @@ class ConflictAdmin(ActingAdmin):
     def used(self, row: Conflict) -> str:
         """What carrying it out needs."""
         return json_block(row.detail)
-
-
-def _agent(agent: Agent) -> str:
-    return link("coordinator_agent", agent.pk, f"{agent.path} {line(agent.issue.title, 60)}")

@@ -11,8 +11,9 @@ from django.db.models import QuerySet
 
 from coordinator import public_api
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import json_block, line, pill
+from coordinator.admin.display import json_block, line
 from coordinator.models import Agent
+from grid.public_admin import pill
 
 
 def _replay(row: Any, actor: str, answers: Mapping[str, Any]) -> str:

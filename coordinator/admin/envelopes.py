@@ -9,11 +9,13 @@ from django.db.models import F
 from django.utils.html import format_html
 
 from coordinator.admin.acts import ActingAdmin
-from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
+from coordinator.admin.display import line
+from coordinator.admin.links import run_link
 from coordinator.admin.scopes import cancel_act, pause_act, raise_limit_act, unpause_act
 from coordinator.admin.spending import dollars, spend_of
 from coordinator.models import Agent, Envelope, LedgerEntry
 from coordinator.public_types import ScopeKind
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill, table
 
 LEDGER_ROWS = 200
 
@@ -211,7 +213,7 @@ class EnvelopeAdmin(ActingAdmin):
                 entry.executions,
                 f"{entry.wall_seconds} s",
                 entry.tool_calls,
-                link("grid_execution", entry.execution_id, str(entry.execution_id)[:8]),
+                run_link(entry.execution_id),
             )
             for entry in entries
         )
@@ -242,4 +244,4 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="execution")
     def run(self, row: LedgerEntry) -> str:
         """For which run."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8])
+        return run_link(row.execution_id)

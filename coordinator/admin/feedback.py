@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from coordinator.admin.display import ReadOnlyAdmin, block, line, link
+from coordinator.admin.display import block, line
+from coordinator.admin.links import agent_link, run_link
 from coordinator.models import Feedback
+from grid.public_admin import ReadOnlyAdmin
 
 
 @admin.register(Feedback)
@@ -26,7 +28,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     @admin.display(description="agent", ordering="agent")
     def of(self, row: Feedback) -> str:
         """Whose pull request."""
-        return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
+        return agent_link(row.agent)
 
     @admin.display(description="author", ordering="author")
     def who(self, row: Feedback) -> str:
@@ -51,7 +53,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: Feedback) -> str:
         """The run whose prompt carried it."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "waits"
+        return run_link(row.execution_id, none="waits")
 
     @admin.display(description="the tracker's name for it")
     def named(self, row: Feedback) -> str:

@@ -14,9 +14,11 @@ from django.utils.html import format_html
 
 from coordinator import public_api
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import ReadOnlyAdmin, block, line, link, list_link, pill
+from coordinator.admin.display import block, line
+from coordinator.admin.links import run_link
 from coordinator.models import Agent, Definition, Prompt
 from coordinator.public_errors import CoordinatorError
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill
 
 _ROWS = {"rows": 30, "cols": 110, "spellcheck": "false"}
 
@@ -166,10 +168,6 @@ class DefinitionAdmin(_VersionsAdmin):
     readonly_fields = ("named", "status", "why", "who", "text", "next_version")
     fields = ("id", "named", "version", "status", "why", "who", "created_at", "next_version", "text")
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The list of one name's versions."""
-        return lookup == "name__exact" or super().lookup_allowed(lookup, value, request)
-
     @admin.display(description="definition", ordering="name")
     def named(self, row: Definition) -> str:
         """Kind and name."""
@@ -239,10 +237,6 @@ class PromptAdmin(_VersionsAdmin, ActingAdmin):
         ),
     )
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The list of one name's versions."""
-        return lookup == "name__exact" or super().lookup_allowed(lookup, value, request)
-
     @admin.display(description="prompt", ordering="name")
     def named(self, row: Prompt) -> str:
         """Its name."""
@@ -269,7 +263,7 @@ class PromptAdmin(_VersionsAdmin, ActingAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: Prompt) -> str:
         """The run that wrote it."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-"
+        return run_link(row.execution_id)
 
     @admin.display(description="description")
     def about(self, row: Prompt) -> str:

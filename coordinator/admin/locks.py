@@ -12,8 +12,9 @@ from django.db.models import QuerySet
 
 from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import line, link, pill
+from coordinator.admin.display import line
 from coordinator.models import Agent
+from grid.public_admin import link, pill
 
 FileLock: Any = apps.get_model("grid", "FileLock")
 _PILLS = {"held": "running", "waiting": "waiting", "broken": "failed", "expired": "failed"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 
 from coordinator import inbox_rules
-from coordinator.admin.display import ReadOnlyAdmin, block, line, link, pill
+from coordinator.admin.display import block, line
+from coordinator.admin.links import agent_link, run_link
 from coordinator.admin.threads import speaker
 from coordinator.models import Message
 from coordinator.public_types import MessageKind
+from grid.public_admin import ReadOnlyAdmin, link, pill
 
 _PILLS = {
     "queued": "waiting",
@@ -40,7 +42,7 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description="to", ordering="agent")
     def of(self, row: Message) -> str:
         """Whom it is for."""
-        return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
+        return agent_link(row.agent)
 
     @admin.display(description="from", ordering="post__sender")
     def who(self, row: Message) -> str:
@@ -82,7 +84,7 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: Message) -> str:
         """The run that was told."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-"
+        return run_link(row.execution_id)
 
     @admin.display(description="why not")
     def why_not(self, row: Message) -> str:

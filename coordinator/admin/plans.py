@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from coordinator.admin.display import ReadOnlyAdmin, block, json_block, line, link, pill
+from coordinator.admin.display import block, json_block, line
+from coordinator.admin.links import agent_link
 from coordinator.models import AppliedPlan
+from grid.public_admin import ReadOnlyAdmin, pill
 
 
 @admin.register(AppliedPlan)
@@ -28,7 +30,7 @@ class AppliedPlanAdmin(ReadOnlyAdmin):
     @admin.display(description="root", ordering="agent")
     def of(self, row: AppliedPlan) -> str:
         """The root of the document."""
-        return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
+        return agent_link(row.agent)
 
     @admin.display(description="by", ordering="actor")
     def who(self, row: AppliedPlan) -> str:
@@ -40,7 +42,9 @@ class AppliedPlanAdmin(ReadOnlyAdmin):
         """Whether it is carried through."""
         if not row.is_open:
             return pill("done", "done")
-        return pill("failed", "a write failed") if row.error else pill("waiting", "waits for the tracker")
+        if row.error:
+            return pill("failed", "a write failed")
+        return pill("waiting", "waits for runs to end" if row.todo.get("busy") else "waits for the tracker")
 
     @admin.display(description="changes")
     def counted(self, row: AppliedPlan) -> str:

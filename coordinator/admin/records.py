@@ -11,12 +11,14 @@ from django.utils.html import format_html
 
 from coordinator import public_api
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import ReadOnlyAdmin, json_block, line, link, list_link, pill, plain
+from coordinator.admin.display import json_block, line
+from coordinator.admin.links import run_link
 from coordinator.admin.scopes import pause_act, unpause_act
 from coordinator.admin.words import decision_in_words
 from coordinator.models import Agent, AuditEntry, Nudge, RepositoryPolicy, SweepSlot
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import ScopeKind
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill, plain
 
 
 @admin.register(Nudge)
@@ -56,7 +58,7 @@ class NudgeAdmin(ReadOnlyAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: Nudge) -> str:
         """What it started."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-"
+        return run_link(row.execution_id)
 
     @admin.display(description="decision")
     def decision_json(self, row: Nudge) -> str:

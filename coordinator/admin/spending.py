@@ -8,8 +8,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.utils.html import format_html
 
-from coordinator.admin.display import ReadOnlyAdmin, line, link, list_link, pill, table
+from coordinator.admin.display import line
+from coordinator.admin.links import agent_link, run_link
 from coordinator.models import GatewayProcess, ModelCall, SpendEntry
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill, table
 
 
 def dollars(micros: int | None) -> str:
@@ -91,12 +93,12 @@ class ModelCallAdmin(ReadOnlyAdmin):
     @admin.display(description="agent", ordering="agent")
     def of(self, row: ModelCall) -> str:
         """Whose call it was."""
-        return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 60)}")
+        return agent_link(row.agent, title=60)
 
     @admin.display(description="execution")
     def run(self, row: ModelCall) -> str:
         """In which run."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8])
+        return run_link(row.execution_id)
 
     @admin.display(description="tokens in / out (of the former: cached, written to the cache)")
     def tokens(self, row: ModelCall) -> str:

@@ -12,9 +12,11 @@ from django.utils.html import format_html
 
 from coordinator import public_teamwork
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import ReadOnlyAdmin, block, json_block, line, link, list_link, pill, table
+from coordinator.admin.display import block, json_block, line
+from coordinator.admin.links import agent_link, run_link
 from coordinator.models import Agent, Post, Thread, ThreadMember
 from coordinator.public_types import MessageKind
+from grid.public_admin import ReadOnlyAdmin, link, list_link, pill, table
 
 SHOWN_POSTS = 200
 _PILLS = {"open": "running", "expired": "abandoned", "closed": "done"}
@@ -136,7 +138,7 @@ class ThreadAdmin(ActingAdmin):
     @admin.display(description="tree", ordering="root")
     def of(self, row: Thread) -> str:
         """The tree it belongs to."""
-        return link("coordinator_agent", row.root_id, f"{row.root.path} {line(row.root.issue.title, 80)}")
+        return agent_link(row.root)
 
     @admin.display(description="opened by", ordering="opened_by")
     def who(self, row: Thread) -> str:
@@ -202,10 +204,6 @@ class PostAdmin(ReadOnlyAdmin):
     readonly_fields = ("where", "who", "all_of_it", "facts", "run", "reached")
     fields = ("id", "where", "who", "kind", "all_of_it", "facts", "run", "reached", "created_at")
 
-    def lookup_allowed(self, lookup: str, value: Any, request: Any) -> bool:
-        """The list of one thread's posts."""
-        return lookup == "thread__id__exact" or super().lookup_allowed(lookup, value, request)
-
     @admin.display(description="thread", ordering="thread")
     def where(self, row: Post) -> str:
         """The thread, or nothing for words to one agent."""
@@ -234,7 +232,7 @@ class PostAdmin(ReadOnlyAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: Post) -> str:
         """The run that said it."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-"
+        return run_link(row.execution_id)
 
     @admin.display(description="reached")
     def reached(self, row: Post) -> str:
@@ -277,4 +275,4 @@ class ThreadMemberAdmin(ReadOnlyAdmin):
         """An agent or a person."""
         if row.agent is None:
             return line(row.person)
-        return link("coordinator_agent", row.agent.pk, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
+        return agent_link(row.agent)

@@ -8,12 +8,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from coordinator import public_api
 from coordinator.admin.acts import Act, ActingAdmin
-from coordinator.admin.display import block, json_block, line, link, pill
+from coordinator.admin.display import block, json_block, line
+from coordinator.admin.links import agent_link, run_link
 from coordinator.models import Agent, UpgradeRequest
+from grid.public_admin import pill
 
 _PILLS = {"open": "waiting", "granted": "done", "refused": "failed"}
 
@@ -73,14 +74,10 @@ class UpgradeRequestAdmin(ActingAdmin):
         ),
     )
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The list of one agent's requests."""
-        return lookup == "agent__id__exact" or super().lookup_allowed(lookup, value, request)
-
     @admin.display(description="agent", ordering="agent")
     def of(self, row: UpgradeRequest) -> str:
         """Who asks."""
-        return link("coordinator_agent", row.agent_id, f"{row.agent.path} {line(row.agent.issue.title, 80)}")
+        return agent_link(row.agent)
 
     @admin.display(description="state", ordering="state")
     def status(self, row: UpgradeRequest) -> str:
@@ -120,4 +117,4 @@ class UpgradeRequestAdmin(ActingAdmin):
     @admin.display(description="run", ordering="execution_id")
     def run(self, row: UpgradeRequest) -> str:
         """The run that asked."""
-        return link("grid_execution", row.execution_id, str(row.execution_id)[:8]) if row.execution_id else "-"
+        return run_link(row.execution_id)

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.utils.html import format_html
 
-from coordinator.admin.display import line, pill
+from coordinator.admin.display import line
+from grid.public_admin import pill
 
 
 def decision_in_words(stored: Any) -> str:

@@ -16,10 +16,11 @@ from urllib.parse import parse_qs
 from django.db import Error as DatabaseError
 
 from coordinator.conf import conf
-from coordinator.gateway import admission, routes, wanted
+from coordinator.gateway import admission, routes, settling, wanted
 from coordinator.gateway.admission import Admitted, Refusal
 from coordinator.gateway.exchange import Exchange
 from coordinator.gateway.routes import Api, Refused, Route, Shape
+from coordinator.gateway.settling import Ended
 from coordinator.gateway.throttle import Pass, Throttle
 from coordinator.gateway.wanted import MAX_BODY_BYTES, BadRequestError
 from coordinator.spending import MAX_CALL_SECONDS
@@ -238,7 +239,7 @@ def _admit(caller: Caller, route: Route, raw: bytes, encoding: str) -> Admitted 
     return admission.admit(caller, route, raw=raw, encoding=encoding)
 
 
-async def _settle(admitted: Admitted, ended: admission.Ended) -> None:
+async def _settle(admitted: Admitted, ended: Ended) -> None:
     """Settle a call, a little later when the database is away: its reservation would keep money and a place for long."""
     if not await _is_settled(admitted, ended):
         task = asyncio.ensure_future(_settle_later(admitted, ended))
@@ -246,16 +247,16 @@ async def _settle(admitted: Admitted, ended: admission.Ended) -> None:
         task.add_done_callback(_unsettled.discard)
 
 
-async def _settle_later(admitted: Admitted, ended: admission.Ended) -> None:
+async def _settle_later(admitted: Admitted, ended: Ended) -> None:
     for seconds in _SETTLE_AGAIN_SECONDS:
         await asyncio.sleep(seconds)
         if await _is_settled(admitted, ended):
             return
 
 
-async def _is_settled(admitted: Admitted, ended: admission.Ended) -> bool:
+async def _is_settled(admitted: Admitted, ended: Ended) -> bool:
     try:
-        await _in_thread(admission.settle, admitted, ended)
+        await _in_thread(settling.settle, admitted, ended)
     except DatabaseError as error:  # at last the sweep settles it, at what was set aside
         log.warning("a model call not settled", extra={"action": "gateway", "error": str(error)[:300]})
         return False

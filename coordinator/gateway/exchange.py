@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 
 from coordinator.gateway import routes, upstream
-from coordinator.gateway.admission import Ended, Refusal
+from coordinator.gateway.admission import Refusal
 from coordinator.gateway.metering import Meter
 from coordinator.gateway.routes import Refused, Route
+from coordinator.gateway.settling import Ended
 from coordinator.gateway.wanted import Wanted
 
 _MAX_ERROR_BYTES = 1 << 20

@@ -25,9 +25,16 @@ BATCH = 500
 WHO_WIDTH = 8
 _SEARCHED = 5_000
 """How many of a tree's last events are looked through for those of one branch."""
-_NEEDS_A_PERSON = frozenset({"paused", "held", "off", "agent", "budget", "blocked"})
-"""Codes of decisions that no waiting changes."""
-_PASSING = frozenset({"breaker", "capacity", "applying", "splitting", "back-off", "fetch", "running"})
+NEEDS_A_PERSON = frozenset(
+    {"paused", "held", "off", "needs-approval", "capability", "agent", "budget", "no-progress", "blocked"}
+)
+"""Codes of deferred decisions that no waiting changes; a day's budget does change, it says until when."""
+PASSING = frozenset(
+    {"breaker", "capacity", "applying", "splitting", "back-off", "fetch", "running", "conflict", "footprint"}
+)
+"""Those that pass by themselves."""
+FOR_OTHERS = frozenset({"children", "blockers"})
+"""Those that end when others get on."""
 DONE, ENDED_OTHERWISE, STUCK, MOVING = "done", "abandoned", "needs a person", ""
 
 
@@ -140,13 +147,15 @@ def _moves(agent: AgentView, agents: Sequence[AgentView]) -> bool:
         return False
     if agent.state == AgentState.RUNNING:
         return True
-    code = agent.decision.code if agent.decision is not None else ""
-    refused = agent.decision is not None and agent.decision.answer == Answer.REFUSED
-    if agent.paused_by or agent.is_held or refused or code in _NEEDS_A_PERSON:
+    said = agent.decision
+    code = said.code if said is not None else ""
+    refused = said is not None and said.answer == Answer.REFUSED
+    ends_by_itself = code in PASSING or (code == "budget" and said is not None and said.until is not None)
+    if agent.paused_by or agent.is_held or refused or (code in NEEDS_A_PERSON and not ends_by_itself):
         return False
     if agent.state == AgentState.WAITING:
-        return code in _PASSING or not any(other.parent_id == agent.id for other in agents)
-    return code != "blockers"
+        return ends_by_itself or not any(other.parent_id == agent.id for other in agents)
+    return code not in FOR_OTHERS
 
 
 class Settled:

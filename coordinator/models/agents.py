@@ -36,7 +36,8 @@ class Agent(models.Model):
     executions = models.PositiveIntegerField(default=0)
 
     spec = models.JSONField(default=dict)
-    """Its own wishes: `adapter`, `options`, `acceptance` (added to the repository's), `prompt` (a template's name)."""
+    """Its own wishes: `adapter`, `options`, `acceptance` (added to the repository's), `prompt` (a template's name), and what a plan
+    asks for (`cwd`, `files`, `footprint`, `budget`). `set_by` says which of them a person set, see `coordinator.plan_origins`."""
     profile = models.CharField(max_length=60, blank=True)
     """Name of its profile; empty: its repository's, else the shipped one for its depth."""
     capability = models.JSONField(default=dict, blank=True)

@@ -26,9 +26,10 @@ class AppliedPlan(models.Model):
     changes = models.JSONField(default=list)
     """As `coordinator.plan_diff.as_json` writes them, in the order in which they were carried out."""
     todo = models.JSONField(default=dict)
-    """What waits for the tracker: `new`, `moves`, `texts`, `nudge`; the keys of its writes in `writes`."""
+    """What is left of it: `new`, `moves`, `texts`, `nudge`; the keys of its writes in `writes`; agents whose move waits for a run to
+    end in `busy`."""
     is_open = models.BooleanField(default=True)
-    """Something of it waits."""
+    """Something of it waits: for the tracker, or for a run to end."""
     error = models.CharField(max_length=1000, blank=True)
     """Of a write that failed for ever."""
     created_at = models.DateTimeField(default=timezone.now)

@@ -14,7 +14,7 @@ from coordinator.models import Agent, AuditEntry, Envelope, RepositoryPolicy
 from coordinator.public_types import ATTENTION, ENDED, AgentState, AgentView
 from grid import public_api as grid
 from grid.public_types import HostView
-from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.public_types import WriteResult
 
 register = template.Library()
@@ -56,7 +56,7 @@ def overview(context: Mapping[str, Any]) -> Overview | None:
         ended_total=ended,
         paused=list(Envelope.objects.filter(paused_at__isnull=False)[:ROWS]),
         policies=list(RepositoryPolicy.objects.exclude(error="").select_related("repository").defer("policy")[:ROWS]),
-        failed_writes=tracker.failed_writes(limit=ROWS),
+        failed_writes=tracker_writes.failed(limit=ROWS),
         hosts=grid.hosts()[:ROWS],
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
-from coordinator import messages, speakers, spending
+from coordinator import inbox, messages, speakers, spending
 from coordinator.models import Agent
 from coordinator.public_errors import CoordinatorError
 from coordinator.toolbox import locking, registry
@@ -25,6 +25,7 @@ from tracker.public_errors import TrackerError
 
 log = logging.getLogger(__name__)
 OVER = "your run is over: its tools are closed"
+ENDING = "finish"
 _FAULT = "the grid could not carry this out; it is recorded. Try again in a moment, or go on without it"
 _SPENT = "all calls of tools that this run may make are used; it is being stopped: commit what is good, and call finish"
 _SAID = 12_000
@@ -80,7 +81,8 @@ def answer(caller: Caller, name: str, arguments: Mapping[str, Any]) -> Reply:
     body = {"name": name[:100], "id": call_id, "door": door, "ok": status == Status.OK}
     shown = {"text": said[:_SAID]} if isinstance(said, str) else said
     grid_agents.record_call(caller.execution_id, fence=caller.fence, events=[(RESULT, {**body, **shown})])
-    return Reply(status=status, value=value, notes=_notes(opened, name))
+    ends = name == ENDING and status == Status.OK
+    return Reply(status=status, value=value, notes=_last_word(opened) if ends else _notes(opened, name))
 
 
 def _carry_out(opened: Call, name: str, arguments: Mapping[str, Any], call_id: str) -> tuple[Status, Any]:
@@ -122,3 +124,15 @@ def _notes(opened: Call, name: str) -> tuple[str, ...]:
     told = [f"Message from {item.source}:\n{item.words}" for item in speakers.items(waiting, agent)]
     warning = spending.warning_for(agent)
     return (*told, *([warning] if warning else []))
+
+
+def _last_word(opened: Call) -> tuple[str, ...]:
+    """What is told to an agent that has reported its end: that messages wait.
+
+    Told in full they would count as seen by a run that does nothing more, and a question among them would wake nobody.
+    """
+    count = inbox.count_waiting(Agent.objects.get(pk=opened.agent_id))
+    if not count:
+        return ()
+    noun, what = ("message waits", "it") if count == 1 else ("messages wait", "them")
+    return (f"{count} {noun} for you. Call read_inbox before you end your run, or leave {what} to a later one.",)

@@ -30,7 +30,8 @@ def update_plan(
 
     Take the document that get_plan gives, change it, and hand all of it in. What you leave out is cancelled, with whatever runs
     there. Nothing is done when anything in it is wrong, or when the tree has changed since. The same document again does no harm.
-    With `preview` nothing is changed: you see what would be.
+    With `preview` nothing is changed: you see what would be. Commands, files, footprints and money that a person set on a child stay:
+    you may add to them, and give less money.
     """
     if base:
         plans.check_base(plan, base)

@@ -100,7 +100,7 @@ def read_inbox(
             }
             for item, row in zip(speakers.items(found, agent), found, strict=True)
         ],
-        "waiting": Message.objects.filter(agent=agent, state=Message.State.QUEUED).count(),
+        "waiting": inbox.count_waiting(agent),
         "sent": [
             {
                 "message": one.post,

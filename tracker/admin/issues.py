@@ -84,10 +84,6 @@ class IssueAdmin(ReadOnly, BaseAdmin):
     parent_link = staticmethod(_parent_link)
     children_link = staticmethod(_children_link)
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The links to sub-issues filter by parent."""
-        return lookup == "parent__id__exact" or super().lookup_allowed(lookup, value, request)
-
 
 @admin.register(Comment)
 class CommentAdmin(ReadOnly, BaseAdmin):

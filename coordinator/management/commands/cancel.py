@@ -6,12 +6,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from coordinator import public_api
-from coordinator.control import Touched
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, add_scope, scope_of, text
 from coordinator.management.output import cell
 from coordinator.management.render import counted
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED, AgentView
+from coordinator.touching import Touched
 
 
 class Command(GridCommand):

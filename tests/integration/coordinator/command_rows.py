@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
-from coordinator import public_api
+from coordinator import public_api, sweeps
 from coordinator.public_types import AgentView, Submission
 from grid import event_log, executions, lifecycle
 from grid.models import Execution, Host
@@ -69,7 +69,7 @@ def started(agent: AgentView, *, lines: tuple[str, ...] = (), phase: str = "agen
     fields = {"started_at": Now(), "phase": phase}
     lifecycle.move(row.pk, old={State.CLAIMED}, new=State.RUNNING, reason="started", token=row.token, fields=fields)
     say(row, *lines)
-    public_api.apply_events()
+    sweeps.apply_events()
     return row
 
 
@@ -87,7 +87,7 @@ def ended(agent: AgentView, *, state: State = State.FAILED, result: Result | Non
     row = Execution.objects.get(pk=agent.execution_id)
     result = result or Result(reason="exit 3", exit_code=3)
     assert executions.end(row.pk, token=row.token, state=state, reason=result.reason, result=result)
-    public_api.apply_events()
+    sweeps.apply_events()
     return public_api.get_agent(agent.id)
 
 

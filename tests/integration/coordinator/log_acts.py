@@ -22,7 +22,7 @@ from coordinator import (
     threads,
     upgrades,
 )
-from coordinator.gateway import admission, routes
+from coordinator.gateway import admission, routes, settling
 from coordinator.models import Agent, Conflict, Envelope, Thread, UpgradeRequest
 from coordinator.public_errors import CoordinatorError
 from coordinator.public_types import MessageKind, ThreadKind
@@ -190,7 +190,7 @@ class Acts:
         admission.forget()
         admitted = admission.admit(caller, route, raw=json.dumps(asked).encode(), encoding="")
         if isinstance(admitted, admission.Admitted) and n % 4:
-            admission.settle(admitted, admission.Ended(status=200 if n % 2 else None, is_charged=n % 3 != 0))
+            settling.settle(admitted, settling.Ended(status=200 if n % 2 else None, is_charged=n % 3 != 0))
 
     def pause(self, n: int) -> object:
         return control.pause(self._scope(n), actor=ACTOR) if n % 3 == 0 else None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from coordinator import invariants, plan_text, plan_tree, plans
 from coordinator.models import Agent
 from coordinator.plan_nodes import Node
 from tests.factories import make_agent, make_git_repository
-from tracker.models import Operation
+from tracker.models import Operation, Repository
 
 CLI = "cli:test"
 
@@ -49,6 +51,12 @@ def new(name: str, *children: Node, **more: Any) -> Node:
 
 def with_children(root: Node, *children: Node) -> Node:
     return replace(root, children=children)
+
+
+def hold_outbox(top: Agent, *, is_held: bool) -> None:
+    """As if another process carried out the repository's writes just now."""
+    until = timezone.now() + timedelta(hours=1) if is_held else None
+    Repository.objects.filter(pk=top.repository_id).update(outbox_lease_until=until)
 
 
 def violations() -> list[str]:

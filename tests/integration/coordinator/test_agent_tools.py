@@ -23,6 +23,7 @@ from mcp.client.streamable_http import streamable_http_client
 from coordinator import capability as capabilities
 from coordinator import messages, outbox, upgrades
 from coordinator.models import Agent, Message, Nudge, UpgradeRequest
+from coordinator.public_types import MessageKind
 from coordinator.web import agent_door
 from coordinator.web.rates import Rates
 from grid import bearers, gridctl
@@ -242,6 +243,18 @@ def test_messages_come_with_the_next_mcp_answer_once(web, run):
     assert len(web.rpc(run.headers, "tools/call", call)[1]["result"]["content"]) == 1
     inbox = web.rest(run.headers, "read_inbox")[1]["result"]["messages"]
     assert [(row["from"], row["text"], row["new"]) for row in inbox] == [("ann (an operator)", "use tabs", False)]
+
+
+def test_what_comes_with_a_runs_last_word_waits_for_another_run(web, run):
+    messages.tell(run.agent_id, sender="cli:ann", text="use tabs")
+    refused = web.rest(run.headers, "finish", outcome="split", children=[])[1]
+    assert refused["notes"] == ["Message from ann (an operator):\nuse tabs"], "it goes on"
+    messages.tell(run.agent_id, sender="cli:ann", text="which one?", kind=MessageKind.QUESTION)
+    (note,) = web.rest(run.headers, "finish", outcome="blocked", summary="stuck")[1]["notes"]
+    assert note.startswith("1 message waits for you. Call read_inbox")
+    assert Message.objects.get(post__text="which one?").state == "queued"
+    assert web.rest(run.headers, "read_inbox")[1]["result"]["messages"][-1]["text"] == "which one?"
+    assert web.rest(run.headers, "finish", outcome="blocked", summary="stuck")[1]["notes"] == []
 
 
 def test_finish_is_checked_and_kept_for_the_judge(web, run, settings):

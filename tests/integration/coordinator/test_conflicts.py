@@ -12,15 +12,28 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection
+from django.db.models.signals import pre_save
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from coordinator import conflict_rows, conflicts, control, dispatch, invariants, resolutions
+from coordinator import (
+    conflict_rows,
+    conflict_situations,
+    conflicts,
+    control,
+    dispatch,
+    invariants,
+    resolutions,
+    setbacks,
+)
 from coordinator.conflict_rules import Kind
 from coordinator.models import Agent, AuditEntry, Conflict, Message, Nudge, Thread, UpgradeRequest
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Source
 from grid import executions
+from grid import public_api as grid
 from grid import public_events as grid_events
 from grid import public_locks as grid_locks
 from grid.models import Event, Execution
@@ -663,3 +676,102 @@ def test_an_operator_decides_in_the_admin(team, client, django_user_model, setti
     shown = client.get(reverse("admin:coordinator_conflict_change", args=[row_id])).content.decode()
     assert "small" in shown and "goes first" in shown
     assert AuditEntry.objects.filter(actor="admin:ann", action="conflict_decide").exists()
+
+
+def statements() -> int:
+    with CaptureQueriesContext(connection) as asked:
+        assert resolutions.advance_all() == 0
+    return len(asked)
+
+
+def stand(team: Team, count: int) -> None:
+    """So many further conflicts about which nothing is due: every second one is open, the others are forks."""
+    row = team.conflict() if Conflict.objects.count() == 1 else Conflict.objects.order_by("pk")[0]
+    later = timezone.now() + timedelta(hours=1)
+    told = {"announced_at": timezone.now(), "default_at": later, "thread_id": row.thread_id, "patterns": [PATH]}
+    for number in range(count):
+        kind = {"state": "decided", "choice": "fork", "order": [row.arbiter_id], "step": 1} if number % 2 else {}
+        Conflict.objects.create(
+            kind=row.kind,
+            repository=row.repository,
+            requester_id=row.requester_id,
+            holder_id=row.holder_id,
+            arbiter_id=row.arbiter_id,
+            pair=f"of a test {Conflict.objects.count()}",
+            **told,
+            **kind,
+        )
+
+
+def test_conflicts_about_which_nothing_is_due_cost_a_few_statements_together(team):
+    assert statements() == 2
+    team.refused()
+    one = statements()
+    stand(team, 49)
+    assert statements() == one <= 6
+    open_one = Conflict.objects.filter(state="open").order_by("pk").last()
+    past(open_one, default_at=True)
+    assert conflict_situations.movable(limit=200) == [open_one.pk], "it alone costs more"
+    resolutions.advance_all()
+    assert Conflict.objects.get(pk=open_one.pk).decided_by == "default"
+
+
+@pytest.mark.parametrize(
+    "name", ["docs/two  blanks.md", "<!-- a -->.md", f"{'long' * 10}/" * 9 + "name.md", "soft\u00adhyphen.md"]
+)
+def test_a_name_is_kept_to_the_letter_or_its_lock_would_look_free(team, name):
+    """What is made nice for people is another path, which nobody has locked."""
+    assert team.tool(team.holder, "acquire_lock", path=name)["granted"]
+    assert not team.tool(team.requester, "acquire_lock", path=f"./{name}")["granted"]
+    resolutions.advance_all()
+    row = team.conflict()
+    assert (row.state, row.patterns) == ("open", [name])
+    conflicts.decide(row.pk, choice="release", actor=team.parent.stream)
+    past(row, act_at=True)
+    resolutions.advance_all()
+    assert [lock.pattern for lock in grid_locks.held(execution_id=team.requester.execution_id)] == [name]
+
+
+def test_who_is_overtaken_by_one_that_is_over_at_once_opens_its_own(team):
+    """The policy decides merges in the same breath: of the faster one there may be nothing left to join."""
+    refusals = iter([IntegrityError("somebody was faster")])
+
+    def faster(sender: Any, **_: Any) -> None:
+        for refusal in refusals:
+            raise refusal
+
+    pre_save.connect(faster, sender=Conflict)
+    try:
+        row = conflicts.from_overlap(team.requester.agent, team.holder.agent, patterns=["src"])
+    finally:
+        pre_save.disconnect(faster, sender=Conflict)
+    assert team.conflict() == row and kinds(team.requester.agent) == ["conflict.opened"]
+
+
+def test_a_wish_for_everything_is_brought_before_a_few_holders_at_once(team, monkeypatch):
+    monkeypatch.setattr(conflicts, "_HOLDERS", 2)
+    others = [running(make_child(team.parent, title=f"Part {number}")) for number in range(3)]
+    for number, run in enumerate(others):
+        assert team.tool(run, "acquire_lock", path=f"part-{number}")["granted"]
+    assert not team.tool(team.requester, "acquire_lock", path=".")["granted"]
+    assert sorted(Conflict.objects.values_list("holder_id", flat=True)) == [run.agent_id for run in others[:2]]
+
+
+@pytest.mark.parametrize("by", ["another decision", "a step"])
+def test_nobody_is_parked_for_a_plan_that_has_moved_on(team, by, monkeypatch):
+    """Nothing would let it go any more: the step that would is done, or is none of the new decision's."""
+    row_id = team.refused()["conflict"]
+    mine = team.requester.agent_id
+    conflicts.decide(row_id, choice="merge_plan", order=[mine], actor="cli:me")
+    seen = conflict_rows.merge_to_wait_for(mine)
+    if by == "a step":
+        Conflict.objects.filter(pk=row_id).update(step=2)
+    else:
+        conflicts.decide(row_id, choice="fork", actor="cli:me")
+    monkeypatch.setattr(conflict_rows, "merge_to_wait_for", lambda _: seen)  # as it was a moment ago
+    result = Result(head=team.requester.agent.base, changed=False)
+    ended = {"token": team.requester.fence, "state": State.SUCCEEDED, "reason": "done", "result": result}
+    assert executions.end(team.requester.execution_id, **ended)
+    run = grid.get_execution(team.requester.execution_id)
+    assert not setbacks.park(team.requester.agent, run, for_merge=True)
+    assert team.conflict().waiter_id is None

@@ -17,6 +17,7 @@ from grid.models import Execution, Host
 from grid.public_types import ChildProposal, Outcome, OutcomeKind, Result, State
 from tests.factories import make_agent, make_child, make_git_repository
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.models import Operation, Repository
 from tracker.public_types import Write, WriteKind
 
@@ -171,17 +172,17 @@ def test_each_concurrency_cap_defers_the_launch(agent, scope):
 
 
 def test_a_broker_that_is_down_fails_no_act(agent, settings, django_capture_on_commit_callbacks):
-    from agentgrid import celery_app
+    from agentgrid import celery_app, transports
 
     before = celery_app.conf.broker_url
-    celery_app.conf.update(broker_url="redis://127.0.0.1:1/0")
+    celery_app.conf.update(broker_url="redis://127.0.0.1:1/0", broker_transport_options=transports.redis())
     try:
         with django_capture_on_commit_callbacks(execute=True):
             nudge(agent)
             control.pause("fleet", actor="me")
             control.unpause("fleet", actor="me")
     finally:
-        celery_app.conf.update(broker_url=before)
+        celery_app.conf.update(broker_url=before, broker_transport_options={})
     assert run_of(agent).state == "queued"
 
 
@@ -202,8 +203,8 @@ def test_the_fleet_can_be_paused_before_anything_was_submitted(db):
 
 def test_a_write_that_failed_for_ever_is_tried_again_by_hand(agent):
     write = Write(key="close:x", kind=WriteKind.CLOSE, payload={"ref": "999", "reason": "completed"})
-    tracker.wish(agent.repository_id, [write])
-    tracker.drain(agent.repository_id, now=budgets.now())
+    tracker_writes.wish(agent.repository_id, [write])
+    tracker_writes.drain(agent.repository_id, now=budgets.now())
     assert [violation.subject for violation in invariants.writes_are_carried_out()] == ["close:x"]
     control.retry_write("close:x", actor="me")
     assert list(invariants.writes_are_carried_out()) == []

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
-import subprocess
-import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from agentgrid.supervisor import ROOT
 from coordinator.management import following
 from grid import event_log
 from grid.public_events import Position
@@ -79,7 +77,7 @@ def test_cursors_survive_being_written():
         assert following.cursor(following.written(place)) == place
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(300)
 def test_it_goes_on_through_a_restart_of_the_database(new_stack, postgres_server, tmp_path):
     stack = new_stack(database="postgres")
     repository = make_git_repository(tmp_path / "app")
@@ -89,30 +87,27 @@ def test_it_goes_on_through_a_restart_of_the_database(new_stack, postgres_server
         stack.manage("submit", "--repo", str(repository), "--title", title, "--agent", "command", "--command", "true")
 
     submit("Before")
-    with errors.open("w") as file:
-        follower = subprocess.Popen(
-            [sys.executable, "manage.py", "events", "follow", "--from-start", "--json"],
-            cwd=ROOT,
-            env=stack.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
+    reader, writer = os.pipe()
+    with errors.open("w") as file, open(os.devnull) as nothing:
+        follower = stack.start_command(
+            *("events", "follow", "--from-start", "--json"), streams=(nothing.fileno(), writer, file.fileno())
         )
+    os.close(writer)
+    out = os.fdopen(reader)
     try:
-        seen = [json.loads(follower.stdout.readline())]
+        seen = [json.loads(out.readline())]
         restart(postgres_server)
         submit("After")
         # The numbers of trees may jump: the server gives some away that it had set aside.
         while len({one["root"] for one in seen if one["root"].startswith("tree:")}) < 2:
-            seen.append(json.loads(follower.stdout.readline()))
+            seen.append(json.loads(out.readline()))
         follower.send_signal(signal.SIGINT)
-        rest = follower.stdout.read()
-        follower.wait(60)
+        rest = out.read()
+        follower.wait(90)
     finally:
         follower.kill()
-        follower.wait()
-        follower.stdout.close()
+        follower.wait(90)
+        out.close()
     seen += [json.loads(line) for line in rest.splitlines()]
     assert follower.returncode == 130, errors.read_text()
     assert "Traceback" not in errors.read_text()

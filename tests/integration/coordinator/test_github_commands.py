@@ -16,7 +16,7 @@ from django.core.management import call_command, load_command_class
 from django.db import connections
 
 from agentgrid.supervisor import ROOT
-from coordinator import public_api
+from coordinator import outbox, public_api
 from coordinator.models import Agent, AuditEntry
 from grid.models import Execution
 from tests.integration.coordinator.command_rows import Said, run
@@ -277,7 +277,7 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
 
 def test_a_board_in_order_has_no_differences(github: GithubHere, board: dict[str, str]) -> None:
     rebuilt(github)
-    public_api.drain_outbox(Repository.objects.get().pk)
+    outbox.drain(Repository.objects.get().pk)
     said = run("reconcile_github", REPOSITORY, "--json")
     left = [(one["key"], one["what"]) for one in said.json["differences"]]
     assert left == [(board["forged"], "label without an agent")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator import public_api, sync
+from coordinator import passes, public_api, sync
 from coordinator.models import Agent, SweepSlot
 from tests.integration.tracker.fake_github_world import REPOSITORY
 from tests.integration.tracker.github_here import US, GithubHere, github, github_server
@@ -96,8 +96,8 @@ def test_a_pass_that_runs_out_of_time_goes_on(github: GithubHere) -> None:
 
 
 def test_one_beat_in_a_slot_wakes_each_repository_once(github: GithubHere) -> None:
-    assert public_api.sync_trackers() is True
-    assert public_api.sync_trackers() is False
+    assert passes.sync_trackers() is True
+    assert passes.sync_trackers() is False
     assert SweepSlot.objects.filter(name="sync").exists()
 
 

@@ -20,6 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coordinator import (
+    control,
     dispatch,
     holds,
     integration,
@@ -312,6 +313,25 @@ def test_work_on_what_another_has_locked_waits_until_it_is_free(tmp_path):
     assert second.state == AgentState.DONE, second.blocked_reason
 
 
+def test_among_very_many_files_none_slips_past_a_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(locking, "MAX_PATHS", 2)
+    _, first, second = family(tmp_path)
+    one, other = running(first), running(second)
+    call(one, "z.py")
+    finish(other, work(other, tmp_path, a__py="a\n", b__py="b\n", z__py="z\n"))
+    outcomes.apply(other.execution_id)
+    assert not Agent.objects.get(pk=second.pk).is_applied
+
+
+def test_a_name_that_nobody_can_lock_is_no_way_past_the_lock_of_its_folder(tmp_path):
+    _, first, second = family(tmp_path)
+    one, other = running(first), running(second)
+    call(one, ".")
+    finish(other, work(other, tmp_path, **{"a\x01b": "x\n"}))
+    outcomes.apply(other.execution_id)
+    assert not Agent.objects.get(pk=second.pk).is_applied
+
+
 def test_work_under_a_lock_kept_to_the_end_is_taken_whoever_has_it_now(tmp_path):
     _, first, second = family(tmp_path)
     one, other = running(first), running(second)
@@ -506,10 +526,14 @@ def test_of_siblings_launched_at_the_same_moment_one_runs(tmp_path):
     assert sorted(map(str, told)) == ["admitted", *["footprint"] * 4]
 
 
-def test_nobody_waits_for_an_end_that_a_person_holds_back(tmp_path):
+@pytest.mark.parametrize("how", ["hold", "pause"])
+def test_nobody_waits_for_an_end_that_a_person_holds_back(tmp_path, how):
     _, first, second = family(tmp_path, footprint=["src"])
     one = running(first)
-    holds.set_hold(first.issue_id, repository_id=first.repository_id, held=True, actor="cli:me")
+    if how == "hold":
+        holds.set_hold(first.issue_id, repository_id=first.repository_id, held=True, actor="cli:me")
+    else:
+        control.pause(first.stream, actor="cli:me")
     dispatch.nudge(second.pk, source=Source.PARENT)
     assert Agent.objects.get(pk=second.pk).decision["code"] == "footprint", "it runs still"
     Execution.objects.filter(pk=one.execution_id).exclude(state__in=["succeeded", "cancelled"]).update(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from coordinator import control, dispatch, messages, sweeps
 from coordinator.models import Agent, Message
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, LimitExceededError
 from coordinator.public_types import Source
 from grid import bearers, executions
+from grid import public_events as grid_events
 from grid.models import Execution, InboxItem
 from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.factories import make_agent, make_git_repository
-from tests.integration.coordinator.agent_runs import Running, end, running
+from tests.integration.coordinator.agent_runs import Running, claimed, end, running
 from tests.integration.coordinator.command_rows import run as command
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,6 +60,22 @@ def test_a_run_that_came_to_nothing_was_not_told(agent):
     end(second, OutcomeKind.BLOCKED)
     third = again(second)
     assert "use tabs" not in prompt_of(third)
+
+
+@pytest.mark.parametrize("why", ["its work was refused", "it looked at conflicts alone"])
+def test_a_run_that_ended_well_and_came_to_nothing_was_not_told(agent, why):
+    messages.tell(agent.pk, sender="cli:ann", text="use tabs")
+    first = running(agent)
+    end(first, OutcomeKind.BLOCKED)
+    if why == "its work was refused":
+        Agent.objects.filter(pk=agent.pk).update(conflict={"refused": "it lost a lock"})
+    else:
+        Execution.objects.filter(pk=first.execution_id).update(mode="resolve")
+    second = again(first)
+    assert "use tabs" in prompt_of(second)
+    Agent.objects.filter(pk=agent.pk).update(conflict={})
+    end(second, OutcomeKind.BLOCKED)
+    assert "use tabs" not in prompt_of(again(second)), "once for a run that did something"
 
 
 def test_a_program_that_listens_gets_it_at_once_and_says_when_it_was_seen(agent):
@@ -170,3 +189,18 @@ def test_what_a_run_saw_in_its_last_moment_is_not_told_again(agent):
     assert "use tabs" not in Execution.objects.get(pk=following).prompt
     row = Message.objects.get()
     assert (row.state, row.channel, row.execution_id) == ("seen", "live", run.execution_id)
+
+
+def test_a_start_that_a_crash_lost_is_found_and_what_waits_is_handed_over(agent):
+    Agent.objects.filter(pk=agent.pk).update(spec={"adapter": "builtin", "options": SCRIPT})
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)
+    messages.tell(agent.pk, sender="cli:ann", text="use tabs")  # its prompt is made by now
+    run = claimed(Agent.objects.get(pk=agent.pk))
+    end_of_log, position = grid_events.end_of_events(), grid_events.cursor(sweeps.CONSUMER)
+    assert grid_events.advance_cursor(sweeps.CONSUMER, old=position, new=end_of_log), "and then its process died"
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Execution.objects.filter(pk=run.execution_id).update(started_at=long_ago)
+    assert sweeps.sweep()["missed"] == 1
+    assert run.agent.state == "running"
+    assert Message.objects.get().state == "delivered"
+    assert sweeps.sweep()["missed"] == 0

@@ -32,6 +32,7 @@ from coordinator import (
     invariants,
     limits,
     plan_moves,
+    queries,
     repositories,
     setbacks,
     soft_limits,
@@ -39,8 +40,9 @@ from coordinator import (
     spend_audit,
     spending,
 )
-from coordinator.gateway import admission, owner
-from coordinator.gateway.admission import Admitted, Ended
+from coordinator.gateway import owner, settling
+from coordinator.gateway.admission import Admitted
+from coordinator.gateway.settling import Ended
 from coordinator.gateway.wanted import Wanted
 from coordinator.models import (
     Agent,
@@ -53,7 +55,7 @@ from coordinator.models import (
     Nudge,
     SpendEntry,
 )
-from coordinator.public_types import AgentState, Answer, Source, Usage
+from coordinator.public_types import AgentState, Answer, ScopeKind, Source, Usage
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.models import Event, Execution
@@ -360,12 +362,21 @@ def test_most_of_a_limit_is_warned_of_once_and_again_after_a_raise(root):
     assert set(told) == {child.pk, root.pk}
     assert f"your sub-issue {child.path}" in told[root.pk]
     assert "nearly spent" in manage("budget", "show", "--issue", child.path)
-    assert "nearly spent" in manage("status") or "80 %" in manage("status")
+    assert f"{child.issue.key}: nearly spent" in manage("status")
     budgets.set_limits(f"agent:{child.pk}", {"usd_micros": 2_000})
     assert "nearly spent" not in manage("budget", "show", "--issue", child.path)
     pay(child, 900)
     assert Event.objects.filter(kind="budget.warned").count() == 2
     assert handing_back.tell_due() == 1
+
+
+def test_what_is_over_is_no_warning_any_more(root):
+    child = make_child(root)
+    day = budgets.ensure(kind=ScopeKind.DAY, key="fleet:day:2026-01-01", parent=budgets.get("fleet"), limits={})
+    Envelope.objects.filter(pk__in=[day.pk, child.envelope_id]).update(warned_at=timezone.now())
+    assert {view.key for view in queries.envelopes() if view.warned_at} == {child.stream}
+    control.cancel(child.pk, actor="cli:ann")
+    assert not [view for view in queries.envelopes() if view.warned_at]
 
 
 @pytest.mark.parametrize(
@@ -455,7 +466,7 @@ def test_what_is_settled_when_its_run_is_over_takes_the_agent_before_the_envelop
     late, orphan = ModelCall.objects.order_by("started_at")
     admitted = Admitted(caller=caller, call_id=late.pk, provider="anthropic", wanted=Wanted(model="m"), path=path)
     with CaptureQueriesContext(connection) as queries:
-        admission.settle(admitted, Ended(status=None, is_charged=False))
+        settling.settle(admitted, Ended(status=None, is_charged=False))
     assert is_settled_behind_its_agent(queries)
     with CaptureQueriesContext(connection) as queries:
         assert spending.settle_orphans(timezone.now() + timedelta(hours=1)) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from coordinator import capability as capabilities
@@ -21,7 +22,7 @@ from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
 from grid import executions
 from grid.models import Event, Execution
-from grid.public_types import OutcomeKind, Result, State
+from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running
 from tests.integration.coordinator.web_here import Web, web_here
@@ -213,6 +214,43 @@ def test_a_goal_that_changes_while_its_agent_works_is_worked_on_again(run):
     after = child.agent
     assert (after.state, after.execution_id != first) == (AgentState.QUEUED, True), after.decision
     assert tracker.get_issue(after.issue_id).title == "Another part"
+
+
+def ended(run: Running) -> None:
+    """End a run with a report of `done` that nobody has applied yet."""
+    result = Result(outcome=Outcome(kind=OutcomeKind.DONE, summary="done"), head=run.agent.base, changed=False)
+    assert executions.end(run.execution_id, token=run.fence, state=State.SUCCEEDED, reason="ended", result=result)
+
+
+def rename(run: Running, title: str) -> None:
+    plan = plans.export(run.agent_id).text.replace("goal: A part", f"goal: {title}")
+    assert plans.apply(run.agent_id, plan, actor="cli:test").changes
+
+
+def test_a_goal_that_changes_before_the_end_of_the_run_is_judged_is_worked_on_again(run):
+    child = running(make_child(run.agent, title="A part"))
+    ended(child)
+    rename(run, "Another part")
+    outcomes.apply(child.execution_id)
+    assert (child.agent.state, child.agent.execution_id != child.execution_id) == (AgentState.QUEUED, True)
+
+
+def test_a_goal_that_changes_while_the_work_is_brought_together_is_worked_on_again(run):
+    child = running(make_child(run.agent, title="A part"))
+    ended(child)
+    done: list[str] = []
+
+    def plan_between(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        """A person's plan, when the run has been looked at and its work is going to be merged."""
+        if not done and "blocked_reason" in sql and sql.endswith('WHERE "coordinator_agent"."parent_id" = %s'):
+            done.append(sql)
+            rename(run, "Another part")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(plan_between):
+        outcomes.apply(child.execution_id)
+    assert done
+    assert (child.agent.state, child.agent.execution_id != child.execution_id) == (AgentState.QUEUED, True)
 
 
 def test_what_runs_is_stopped_when_it_is_taken_out_and_moved_only_when_it_has_ended(run):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from tests.factories import make_agent, make_child
 from tests.integration.coordinator.plan_here import (
     CLI,
     apply,
+    hold_outbox,
     new,
     node_of,
     still,
@@ -35,15 +35,10 @@ from tests.integration.coordinator.plan_here import (
     with_children,
 )
 from tracker import public_api as tracker
-from tracker.models import Issue, Repository
+from tracker import public_writes as tracker_writes
+from tracker.models import Issue
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def hold_outbox(top: Agent, *, is_held: bool) -> None:
-    """As if another process carried out the repository's writes just now."""
-    until = timezone.now() + timedelta(hours=1) if is_held else None
-    Repository.objects.filter(pk=top.repository_id).update(outbox_lease_until=until)
 
 
 def test_a_plan_whose_writer_died_is_carried_through_by_the_sweep(top):
@@ -60,7 +55,9 @@ def test_a_plan_whose_writer_died_is_carried_through_by_the_sweep(top):
     with pytest.raises(NotAllowedError, match="plan 1 of this tree is still being carried out: 3 writes"):
         plans.apply(top.pk, other, actor=CLI)
     hold_outbox(top, is_held=False)
-    tracker.drain(top.repository_id, now=timezone.now())  # and the process that did this died before it could react
+    tracker_writes.drain(
+        top.repository_id, now=timezone.now()
+    )  # and the process that did this died before it could react
     assert not Agent.objects.filter(parent=top).exclude(pk=a.pk).exists()
     sweeps.sweep()
     made = Agent.objects.get(parent=top)
@@ -75,7 +72,7 @@ def test_what_is_left_of_a_plan_holds_the_trees_agents_before_their_envelopes(to
     hold_outbox(top, is_held=True)
     apply(top, with_children(node_of(top.pk), new("n")))
     hold_outbox(top, is_held=False)
-    tracker.drain(top.repository_id, now=timezone.now())
+    tracker_writes.drain(top.repository_id, now=timezone.now())
     with CaptureQueriesContext(connection) as queries:
         assert plan_adopting.finish(AppliedPlan.objects.get().pk)
     said = [query["sql"] for query in queries]
@@ -114,7 +111,7 @@ def test_a_write_that_the_tracker_refuses_is_told_and_the_rest_is_done(top):
     sweeps.sweep()
     assert Event.objects.filter(kind="plan.carried-out").count() == 1, "it is not tried again by itself"
     local.set_blockers(refs[outside.pk], set())
-    (failed,) = [write.key for write in tracker.failed_writes()]
+    (failed,) = [write.key for write in tracker_writes.failed()]
     control.retry_write(failed, actor=CLI)
     sweeps.sweep()
     row.refresh_from_db()

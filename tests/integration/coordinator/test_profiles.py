@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator import capability as capabilities
-from coordinator import definitions, dispatch, invariants, profiles, queries, repositories
+from coordinator import definitions, dispatch, explanations, invariants, profiles, repositories
 from coordinator.capability import EVERYTHING, SPLITTING, allows_model, from_json, is_within
 from coordinator.models import Agent, Envelope, RepositoryPolicy
 from coordinator.public_types import Answer, Source
@@ -107,7 +107,7 @@ def test_a_chosen_profile_cuts_the_inherited_model_and_explain_says_so(repositor
     assert (
         f"its model {OPUS} is not within its capability: it is of the tier large, above small" in row.decision["reason"]
     )
-    assert queries.explain(child.pk).now.code == "capability"
+    assert explanations.explain(child.pk).now.code == "capability"
     assert not Execution.objects.filter(subject=child.subject).exists()
 
 
@@ -234,7 +234,7 @@ def test_an_unknown_profile_of_a_child_is_the_default_with_a_note(repository: Pa
     assert launched(child).profile["name"] == "worker"
     (event,) = grid_events.latest_events(stream=child.stream, kinds=["agent.wish-not-met"], limit=5)
     assert "no profile 'no-such-thing'" in event.body["why"]
-    assert "no profile 'no-such-thing'" in queries.explain(child.pk).wishes_not_met[0]
+    assert "no profile 'no-such-thing'" in explanations.explain(child.pk).wishes_not_met[0]
 
 
 def test_the_rule_for_depths_takes_tiers_and_tools_away(repository: Path, settings: Any) -> None:
@@ -325,7 +325,7 @@ def test_limits_of_a_profile_lower_those_of_the_policy(repository: Path) -> None
     spec = launched(agent)
     assert (spec.limits.wall_seconds, spec.limits.idle_seconds) == (60, 600)
     assert (held(agent).children, held(agent).depth) == (1, 1)
-    found = queries.explain(agent.pk)
+    found = explanations.explain(agent.pk)
     assert (found.limits["children"], found.origin["children"]) == (1, "capability")
 
 

@@ -179,8 +179,15 @@ def test_only_an_empty_database_with_our_tables_is_written(
         differences(file, into)
     with pytest.raises(GridError, match="run `migrate`"):
         differences(file, f"sqlite:///{tmp_path / 'new.sqlite3'}")
-    with pytest.raises(GridError, match="no address of a database"), events.opened("nonsense"):
-        pass
+    for url in (
+        "nonsense",
+        "mysql://ann:hunter22@127.0.0.1/x",
+        "redis://127.0.0.1",
+        "postgres://ann:hunter22@h:port/x",
+    ):
+        with pytest.raises(GridError, match="no address of a database") as refused, events.opened(url):
+            pass
+        assert "hunter22" not in str(refused.value)
     with pytest.raises(GridError, match="cannot be used"), events.opened(f"sqlite:///{tmp_path}/no/such/folder.db"):
         pass
     if connection.vendor == "sqlite":

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coordinator import control, outbox, spawning, sweeps
-from coordinator.models import Agent
+from coordinator import budgets, control, outbox, spawning, sweeps
+from coordinator.models import Agent, Envelope
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
 from grid.public_types import ChildProposal, OutcomeKind, State
 from tests.factories import make_agent, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running
 from tracker import public_api as tracker
+from tracker import public_writes as tracker_writes
 from tracker.models import Operation
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,6 +117,23 @@ def test_two_agents_of_one_tree_share_its_cap_on_open_agents(run, settings):
         assert sorted(pool.map(spawn, [one, other])) == [-1, 2]
 
 
+def test_an_agents_own_room_for_children_is_taken_by_what_is_asked_for_below_it_alone(run):
+    ask(run, child("a"), child("b"))
+    outbox.drain(run.agent.repository_id)
+    one, other = (running(row) for row in children_of(run))
+    ask(one, child("x"), child("y"), child("z"))  # nobody has made them yet
+    budgets.set_limits(other.agent.stream, {"children": 1})
+    assert ask(other, child("v")).new == ("v",)
+    with pytest.raises(NotAllowedError, match=f"agent:{other.agent_id}: 0 of 1 .* and 1 more beside 1 that are being"):
+        ask(other, child("w"))
+    taken = Envelope.objects.get(key=run.agent.root_key).children_spent
+    budgets.set_limits(run.agent.root_key, {"children": taken + 4})
+    with pytest.raises(NotAllowedError, match=f"tree: {taken} of {taken + 4} .* and 1 more beside 4 that are being"):
+        ask(one, child("w"))
+    outbox.drain(run.agent.repository_id)
+    assert Agent.objects.filter(parent_id__in=[one.agent_id, other.agent_id]).count() == 4
+
+
 def test_a_run_that_is_over_can_ask_for_nothing(run):
     stale = Running(agent_id=run.agent_id, execution_id=run.execution_id, fence=run.fence + 1, token="")
     with pytest.raises(NotAllowedError, match="your run is over"):
@@ -146,7 +164,7 @@ def test_done_before_the_issues_exist_still_waits_for_them(run):
 
 def test_adoption_missed_by_a_crash_is_found_by_the_sweep(run):
     ask(run, child("a"), child("b"))
-    tracker.drain(run.agent.repository_id, now=run.agent.created_at.replace(year=2100))
+    tracker_writes.drain(run.agent.repository_id, now=run.agent.created_at.replace(year=2100))
     assert children_of(run) == []
     sweeps.adopt_missed()
     assert len(children_of(run)) == 2
@@ -156,7 +174,7 @@ def test_adoption_missed_by_a_crash_is_found_by_the_sweep(run):
 
 def test_what_is_asked_for_while_others_are_adopted_is_not_forgotten(run):
     ask(run, child("a"))
-    tracker.drain(run.agent.repository_id, now=run.agent.created_at.replace(year=2100))
+    tracker_writes.drain(run.agent.repository_id, now=run.agent.created_at.replace(year=2100))
     ask(run, child("b"))
     assert not outbox.adopt_children(run.agent_id)
     assert run.agent.is_splitting

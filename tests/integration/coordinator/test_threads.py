@@ -274,6 +274,16 @@ def test_a_wake_up_that_was_lost_is_found(root, one):
     assert Nudge.objects.get().answer == "admitted"
 
 
+def test_an_agent_that_cannot_be_looked_at_keeps_no_other_waiting(root, one, other):
+    Agent.objects.filter(pk=one.pk).update(spec={**one.spec, "acceptance": 5})  # as no version of ours writes it
+    receipt = threads.send(root, one, kind=MessageKind.QUESTION, text="which?")
+    assert receipt.state == "queued", "it is said, whoever cannot be woken"
+    messages.tell(other.pk, sender=root.stream, kind=MessageKind.QUESTION, text="which?")
+    assert sweeps.sweep()["asked"] == 1
+    assert Nudge.objects.get().agent_id == other.pk
+    assert Message.objects.get(agent=one).wakes, "the sweep comes back to it"
+
+
 # --- what prompts tell -----------------------------------------------------------------------------------------------
 
 
@@ -331,6 +341,20 @@ def test_nothing_is_lost_when_an_agent_ends_between(root, one, other):
     assert not [law for law in invariants.violations() if "message" in law.law]
 
 
+def test_a_thread_ends_with_the_last_agent_in_it(root, one, other):
+    thread, about = (
+        chat(one, root),
+        threads.open_thread(kind=ThreadKind.CONFLICT, subject="a.py", members=[one, other], opened_by="grid"),
+    )
+    control.cancel(one.pk, actor="cli:ann")
+    assert sweeps.sweep()["threads"] == 0, "its parent may still go on"
+    control.cancel(root.pk, actor="cli:ann")
+    assert sweeps.sweep()["threads"] == 1
+    thread.refresh_from_db()
+    assert (thread.state, thread.closed_by, thread.reason) == ("closed", "grid", "every agent in it has ended")
+    assert Thread.objects.get(pk=about.pk).state == "open", "a conflict closes its own"
+
+
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
@@ -362,8 +386,9 @@ def test_at_once_no_more_than_the_cap_get_through(root, one, monkeypatch):
     assert sum(isinstance(answer, Post) for answer in answers) == 3
     assert Post.objects.count() == 3 and Thread.objects.get().posts == 3
     monkeypatch.setattr(talk_caps, "MAX_THREADS", 3)
+    threads.open_thread(kind=ThreadKind.CHAT, subject="a person's does not count", members=[one], opened_by="cli:ann")
     opened = together(6, lambda _: chat(root, one))
-    assert sum(isinstance(answer, Thread) for answer in opened) == 2
+    assert sum(isinstance(answer, Thread) for answer in opened) == 2, "one was open"
 
 
 def test_runs_members_and_inboxes_are_bounded(root, one, other, monkeypatch):

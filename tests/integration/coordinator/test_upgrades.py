@@ -193,6 +193,14 @@ def test_a_parent_that_runs_is_told(root: Agent, child: Agent) -> None:
     assert dispatch.nudge(root.pk, source=Source.SWEEP).answer == Answer.DEFERRED
 
 
+def test_a_parent_that_runs_is_told_of_a_long_wish_as_well(root: Agent, child: Agent) -> None:
+    long = {"tools": [f"t{number:039}" for number in range(50)], "models": [f"x:{number:0190}" for number in range(50)]}
+    asked = upgrades.request(child.pk, wish=long, **CODES)
+    said = Message.objects.get(agent=root).post
+    assert said.data["request"] == asked.id and {len(words) for words in said.data["more"]} == {300}
+    assert "the schema is too tricky" in said.text
+
+
 def test_the_answer_reaches_the_run_that_asked_and_the_next_one(root: Agent, child: Agent) -> None:
     asked = upgrades.request(child.pk, wish={"tools": ["run_command"]}, **CODES)
     upgrades.answer(asked.id, by=root.stream, is_granted=True, words="use it well")

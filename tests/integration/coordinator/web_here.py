@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,8 @@ from agentgrid.bodies import LimitBodies
 from coordinator import public_asgi
 from coordinator.web import connections
 from tests.services.servers import free_port
+
+_LOOK_SECONDS = 0.005
 
 
 class Web:
@@ -57,6 +61,23 @@ class Web:
         return self.request("POST", "/mcp", headers=wanted, body=body)[:2]
 
 
+class _PromptServer(uvicorn.Server):
+    """Ends when it is told to: uvicorn itself looks every 0.1 s, and waits as long again for connections to close."""
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self.lifespan.shutdown()
+
+
 @contextmanager
 def web_here() -> Iterator[Web]:
     """Serve on a free port until the end of the block; its database connections are closed then."""
@@ -66,13 +87,13 @@ def web_here() -> Iterator[Web]:
         application = public_asgi.mount(LimitBodies(get_asgi_application()))
     port = free_port()
     config = uvicorn.Config(application, host="127.0.0.1", port=port, log_config=None, lifespan="on")
-    server = uvicorn.Server(config)
+    server = _PromptServer(config)
     thread = threading.Thread(target=server.run, name="web-here", daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
     while not server.started:
         assert thread.is_alive() and time.monotonic() < deadline, "the application did not start"
-        time.sleep(0.02)
+        time.sleep(_LOOK_SECONDS)
     try:
         yield Web(port)
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from contextlib import suppress
 
 import django
@@ -18,7 +17,8 @@ from django.utils import timezone
 os.environ["DJANGO_SETTINGS_MODULE"] = "agentgrid.settings"
 django.setup()
 
-from tracker import drain, public_api  # noqa: E402  (models need django.setup)
+from tests.services import forks  # noqa: E402  (models need django.setup)
+from tracker import drain, public_writes  # noqa: E402
 from tracker.local.tracker import LocalTracker  # noqa: E402
 from tracker.public_errors import InvalidError  # noqa: E402
 from tracker.public_testing import Fault, kill_process, with_faults  # noqa: E402
@@ -60,8 +60,8 @@ def wish_and_drain(worker: int, repository_id: str, count: str) -> None:
     """Wish for the same creates as everybody, one by one, and drain in between."""
     for number in range(int(count)):
         write = Write(key=f"issue {number}", kind=WriteKind.CREATE_ISSUE, payload={"title": f"Issue {number}"})
-        public_api.wish(int(repository_id), [write])
-        public_api.drain(int(repository_id), now=timezone.now(), limit=3)
+        public_writes.wish(int(repository_id), [write])
+        public_writes.drain(int(repository_id), now=timezone.now(), limit=3)
 
 
 def drain_and_die(worker: int, repository_id: str, method: str, when: str) -> None:
@@ -81,23 +81,8 @@ ACTS = {act.__name__: act for act in (fill_parent, create_same, close_circle, wi
 
 def main(act: str, count: str, *arguments: str) -> int:
     """0 when every child did its work, else 1."""
-    gate, opener = os.pipe()
-    children = []
-    for worker in range(int(count)):
-        pid = os.fork()
-        if not pid:
-            os.close(opener)
-            os.read(gate, 1)
-            try:
-                ACTS[act](worker, *arguments)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(pid)
-    os.close(opener)
-    statuses = [os.waitpid(pid, 0)[1] for pid in children]
-    return int(any(statuses))
+    ended = forks.all_at_once(int(count), lambda worker: ACTS[act](worker, *arguments))
+    return int(any(child.code for child in ended))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.core.cache import cache
 
 from tests.integration.tracker.fake_github_world import REPOSITORY, furnish
 from tracker.fake_github import App, FakeGithub
+from tracker.github.session import Session
 from tracker.models import Repository
 
 TOKEN = "ghp_0123456789abcdefOURS"
@@ -39,6 +41,20 @@ def account(settings: Any, kind: str, git_root: Path | None = None) -> Iterator[
     cache.clear()
 
 
+@pytest.fixture
+def server(settings: Any) -> Iterator[FakeGithub]:
+    """It knows us as a person."""
+    with account(settings, PERSON) as found:
+        yield found
+
+
+@pytest.fixture
+def app_server(settings: Any) -> Iterator[FakeGithub]:
+    """It knows us as an App."""
+    with account(settings, APP) as found:
+        yield found
+
+
 def our_app(server: FakeGithub) -> App:
     """Our App."""
     return server.world.state.apps[1]
@@ -57,3 +73,9 @@ def make_repository() -> Repository:
 def sent(server: FakeGithub, method: str = "", path: str = "") -> list[Any]:
     """Requests that the server has seen: `[method, path template, request, status, response]`."""
     return [line for line in server.traffic if line[0].startswith(method) and path in line[1]]
+
+
+def create_issue(session: Session, title: str = "A title") -> int:
+    """An issue, by a write of the session; returns its number."""
+    with session.calling(write=True):
+        return session.repo.create_issue(title).number

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
-from tests.integration.tracker.fake_github_world import REPOSITORY, furnish
+from tests.integration.tracker.fake_github_world import REPOSITORY, Clone, furnish
 from tracker import public_sync
 from tracker.fake_github import Actor, FakeGithub
 from tracker.models import Issue
-from tracker.public_types import RepositoryView
+from tracker.public_types import HintKind, RepositoryView
 
 US = "agent-bot"
 POLICY = "agent: {adapter: command, options: {command: 'true'}}\n"
@@ -66,3 +69,22 @@ def github(github_server: FakeGithub, transactional_db: None) -> GithubHere:
     """The repository under care."""
     repository = public_sync.add_repository(REPOSITORY)
     return GithubHere(server=github_server, repository=repository)
+
+
+def swept(here: GithubHere) -> public_sync.Swept:
+    """Sweep and move the cursor."""
+    found = public_sync.sweep(here.repository.id, timezone.now())
+    public_sync.settle(here.repository.id, found, taken=len(found.steps))
+    return found
+
+
+def hints(here: GithubHere) -> list[tuple[HintKind, str]]:
+    """What a sweep has to say, sorted."""
+    return sorted((step.hint.kind, step.hint.key) for step in swept(here).steps)
+
+
+def make_pull(here: GithubHere, login: str = "alice", branch: str = "topic") -> int:
+    """A pull request with one commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        Clone(here.server, Path(folder) / "clone").commit(branch, "app.txt", branch)
+    return here.as_person(login).open_pull(branch, title=branch)

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from github import GithubException, UnknownObjectException
+from github import UnknownObjectException
 from github.Issue import Issue
 from github.Repository import Repository
 
-from tests.integration.tracker.fake_github_world import client, furnish, repository
+from tests.integration.tracker.fake_github_here import raw, refused, repo, server
+from tests.integration.tracker.fake_github_world import client, repository
 from tracker.fake_github import ApiError, FakeGithub
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeGithub]:
-    with FakeGithub.start() as started:
-        yield started
-
-
-@pytest.fixture
-def repo(server: FakeGithub) -> Iterator[Repository]:
-    """A fresh repository for each test, on one server."""
-    world = server.world
-    with world.writing():
-        world.state.repositories.clear()
-    furnish(server)
-    with repository(server) as found:
-        yield found
-
-
-def raw(repo: Repository, method: str, path: str, **body: Any) -> Any:
-    _, data = repo.requester.requestJsonAndCheck(method, f"{repo.url}{path}", input=body or None)
-    return data
-
-
-def refused(status: int) -> Any:
-    return pytest.raises(GithubException, check=lambda error: error.status == status)
+__all__ = ["repo", "server"]
 
 
 def test_ids_are_far_from_numbers(repo: Repository) -> None:

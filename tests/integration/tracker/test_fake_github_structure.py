@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-from github import GithubException
 from github.Issue import Issue
 from github.Repository import Repository
 
-from tests.integration.tracker.fake_github_world import furnish, repository
+from tests.integration.tracker.fake_github_here import raw, refused, repo, server
 from tracker.fake_github import FakeGithub
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeGithub]:
-    with FakeGithub.start() as started:
-        yield started
-
-
-@pytest.fixture
-def repo(server: FakeGithub) -> Iterator[Repository]:
-    """A fresh repository for each test, on one server."""
-    world = server.world
-    with world.writing():
-        world.state.repositories.clear()
-    furnish(server)
-    with repository(server) as found:
-        yield found
-
-
-def raw(repo: Repository, method: str, path: str, **body: Any) -> Any:
-    _, data = repo.requester.requestJsonAndCheck(method, f"{repo.url}{path}", input=body or None)
-    return data
-
-
-def refused(status: int) -> Any:
-    return pytest.raises(GithubException, check=lambda error: error.status == status)
+__all__ = ["repo", "server"]
 
 
 def family(repo: Repository, count: int) -> tuple[Issue, list[Issue]]:

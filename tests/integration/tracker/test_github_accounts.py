@@ -24,7 +24,7 @@ from tests.integration.tracker.github_account import (
     our_installation,
     sent,
 )
-from tracker import public_accounts, public_api
+from tracker import public_accounts, public_writes
 from tracker.fake_github import FakeGithub, Fault
 from tracker.github import checkup
 from tracker.models import Installation, Permission, Quota, Repository
@@ -191,10 +191,10 @@ def test_who_takes_the_name_of_our_repository_gets_nothing(either: FakeGithub, r
     payload = {"ref": str(number), "slot": "status", "data": {}, "markdown": "hello"}
     write = Write(key="hello", kind=WriteKind.UPSERT_COMMENT, payload=payload)
     with transaction.atomic():
-        public_api.wish(repository.pk, [write])
+        public_writes.wish(repository.pk, [write])
     before = len(either.traffic)
     cache.clear()  # what was asked a minute ago is too old
-    (waiting,) = public_api.drain(repository.pk, now=timezone.now())
+    (waiting,) = public_writes.drain(repository.pk, now=timezone.now())
     assert "github add" in waiting.error and not waiting.is_permanent
     assert public_accounts.permission(repository.pk, "mallory") == Trust.NONE
     assert {line[0] for line in either.traffic[before:]} <= {"GET", "POST"}
@@ -202,7 +202,7 @@ def test_who_takes_the_name_of_our_repository_gets_nothing(either: FakeGithub, r
     assert world.act("mallory", REPOSITORY).comments(number) == []
     # Somebody says where ours is now, and what was wished for goes there.
     add_repository("acme/gadgets")
-    (done,) = public_api.drain(repository.pk, now=timezone.now() + timedelta(minutes=6))
+    (done,) = public_writes.drain(repository.pk, now=timezone.now() + timedelta(minutes=6))
     assert done.is_done, done.error
     assert len(world.act("alice", "acme/gadgets").comments(number)) == 1
     assert public_accounts.git_credential(repository.pk).url.endswith("/acme/gadgets.git")

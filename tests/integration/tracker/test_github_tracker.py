@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from tests.integration.tracker.fake_github_world import REPOSITORY, Clone
 from tests.integration.tracker.github_account import APP, PERSON, account, make_repository, sent
-from tracker import public_api, public_sync
+from tracker import public_api, public_sync, public_writes
 from tracker.fake_github import Actor, FakeGithub
 from tracker.github.tracker import GithubTracker
 from tracker.models import Comment, Issue, Repository
@@ -64,7 +64,7 @@ def test_wished_writes_are_carried_out_once_and_mirrored(
     server: FakeGithub, repository: Repository, alice: Actor
 ) -> None:
     parent = alice.open_issue("A feature")
-    public_api.wish(
+    public_writes.wish(
         repository.pk,
         [
             Write(
@@ -88,7 +88,7 @@ def test_wished_writes_are_carried_out_once_and_mirrored(
             )
         ],
     )
-    results = public_api.drain(repository.pk, now=timezone.now())
+    results = public_writes.drain(repository.pk, now=timezone.now())
     assert [(result.is_done, result.error) for result in results] == [(True, "")] * 3
     first, second = (int(result.value["key"]) for result in results[:2])
     assert alice.sub_issues(parent) == [first, second]

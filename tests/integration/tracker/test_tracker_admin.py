@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tracker import models, public_api
+from tracker import models, public_api, public_writes
 from tracker.public_types import IssueDraft, RepositoryView, Write, WriteKind
 
 HOSTILE = "<script>alert(1)</script>"
@@ -40,8 +40,8 @@ def fill(repository: RepositoryView, count: int) -> None:
         tracker.react(child, "eyes")
         tracker.react(child, "eyes", comment.id)
         payload = {"ref": HOSTILE, "reason": "completed"}
-        public_api.wish(repository.id, [Write(key=f"{HOSTILE} {child.key}", kind=WriteKind.CLOSE, payload=payload)])
-    public_api.drain(repository.id, now=timezone.now())
+        public_writes.wish(repository.id, [Write(key=f"{HOSTILE} {child.key}", kind=WriteKind.CLOSE, payload=payload)])
+    public_writes.drain(repository.id, now=timezone.now())
     fill_github(repository, count)
 
 

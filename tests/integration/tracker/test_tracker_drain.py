@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from tracker import drain, public_api
+from tracker import drain, public_api, public_writes
 from tracker.local.tracker import LocalTracker
 from tracker.models import Comment, Issue, Operation, Repository
 from tracker.public_errors import (
@@ -79,7 +79,7 @@ def test_every_kind_of_write_reaches_the_tracker(repository: RepositoryView) -> 
         Write(key="react", kind=WriteKind.REACT, payload={"ref": ref("a"), "kind": "eyes"}),
         Write(key="close", kind=WriteKind.CLOSE, payload={"ref": ref("b"), "reason": "not_planned"}),
     ]
-    public_api.wish(repository.id, writes)
+    public_writes.wish(repository.id, writes)
     results = run(repository)
     assert [result.error for result in results] == [""] * len(writes)
     assert keys(results) == [write.key for write in writes]
@@ -98,7 +98,7 @@ def test_every_kind_of_write_reaches_the_tracker(repository: RepositoryView) -> 
 
 
 def test_a_create_answered_with_a_fault_after_it_was_done_happens_once(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a"), create("b")])
+    public_writes.wish(repository.id, [create("a"), create("b")])
     (lost,) = run(repository, fault("create", UnavailableError("502", maybe_applied=True), "after"))
     assert (lost.is_done, lost.is_permanent, lost.attempts) == (False, False, 1)
     assert "502" in lost.error
@@ -111,7 +111,7 @@ def test_a_create_answered_with_a_fault_after_it_was_done_happens_once(repositor
 @pytest.mark.parametrize("method", ["create", "link_child", "set_blockers"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_create_with_links_survives_a_fault_at_each_call(repository: RepositoryView, method: str, when: str) -> None:
-    public_api.wish(repository.id, [create("p"), create("a"), create("b", parent={"from": "p"}, blockers=["2"])])
+    public_writes.wish(repository.id, [create("p"), create("a"), create("b", parent={"from": "p"}, blockers=["2"])])
     run(repository, limit=2)
     run(repository, fault(method, UnavailableError("timeout", maybe_applied=True), when), after=1)
     (done,) = run(repository, after=100)
@@ -124,23 +124,23 @@ def test_a_create_with_links_survives_a_fault_at_each_call(repository: Repositor
 
 
 def test_a_fault_of_each_write_leaves_one_comment(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a"), status("s1")])
+    public_writes.wish(repository.id, [create("a"), status("s1")])
     run(repository, fault("upsert_comment", UnavailableError("502", maybe_applied=True), "after"))
     run(repository, after=60)
     assert Comment.objects.count() == 1
 
 
 def test_writes_behind_a_waiting_one_wait_too(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a"), create("b")])
+    public_writes.wish(repository.id, [create("a"), create("b")])
     assert keys(run(repository, fault("create", UnavailableError("down", maybe_applied=False)))) == ["a"]
     assert Issue.objects.count() == 0
-    assert public_api.due_repositories(NOW) == []
+    assert public_writes.due_repositories(NOW) == []
     assert keys(run(repository, after=60)) == ["a", "b"]
     assert [issue.key for issue in Issue.objects.filter(title="Title of a")] == ["1"]
 
 
 def test_back_off_grows_and_a_poisonous_write_gives_up_at_last(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a"), create("b")])
+    public_writes.wish(repository.id, [create("a"), create("b")])
     clock = 0.0
     for attempts in range(1, drain.ATTEMPTS_MAX):
         run(repository, fault("create", UnavailableError("down", maybe_applied=False)), after=clock)
@@ -154,24 +154,24 @@ def test_back_off_grows_and_a_poisonous_write_gives_up_at_last(repository: Repos
     assert given_up.is_permanent
     assert "Gave up after 50 attempts" in given_up.error
     assert other.is_done
-    assert [result.key for result in public_api.failed_writes()] == ["a"]
+    assert [result.key for result in public_writes.failed()] == ["a"]
 
 
 def test_a_rate_limit_waits_as_long_as_told_and_costs_no_attempt(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("issue"), status("s1"), create("b")])
+    public_writes.wish(repository.id, [create("issue"), status("s1"), create("b")])
     run(repository, limit=1)
     limited = RateLimitedError("slow down", retry_at=NOW + timedelta(minutes=7))
     (waiting,) = run(repository, fault("upsert_comment", limited))
     assert (waiting.attempts, waiting.is_permanent, waiting.is_done) == (0, False, False)
     assert "slow down" in waiting.error
     assert run(repository, after=419) == []
-    public_api.wish(repository.id, [status("s2", "newer")])
-    assert public_api.results(["s1"])["s1"].value == {"superseded_by": "s2"}
+    public_writes.wish(repository.id, [status("s2", "newer")])
+    assert public_writes.results(["s1"])["s1"].value == {"superseded_by": "s2"}
     assert keys(run(repository, after=421)) == ["b", "s2"]
 
 
 def test_a_credential_that_ran_out_loses_nothing_however_long_it_takes(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a")])
+    public_writes.wish(repository.id, [create("a")])
     clock = 0.0
     for _ in range(drain.ATTEMPTS_MAX + 5):
         (waiting,) = run(repository, fault("create", CredentialError("renew GITHUB_TOKEN")), after=clock)
@@ -184,7 +184,7 @@ def test_a_credential_that_ran_out_loses_nothing_however_long_it_takes(repositor
 
 @pytest.mark.parametrize("seconds", [-100, 10**8])
 def test_an_absurd_retry_time_neither_spins_nor_sleeps_for_ever(repository: RepositoryView, seconds: int) -> None:
-    public_api.wish(repository.id, [create("a")])
+    public_writes.wish(repository.id, [create("a")])
     absurd = RateLimitedError("slow down", retry_at=NOW + timedelta(seconds=seconds))
     assert keys(run(repository, fault("create", absurd))) == ["a"]
     assert run(repository, after=0.5) == []
@@ -192,7 +192,7 @@ def test_an_absurd_retry_time_neither_spins_nor_sleeps_for_ever(repository: Repo
 
 
 def test_what_the_tracker_refuses_for_ever_stays_visible_and_others_go_on(repository: RepositoryView) -> None:
-    public_api.wish(
+    public_writes.wish(
         repository.id,
         [
             Write(key="bad", kind=WriteKind.CREATE_ISSUE, payload={"title": "x" * 300}),
@@ -213,29 +213,29 @@ def test_what_the_tracker_refuses_for_ever_stays_visible_and_others_go_on(reposi
 
 
 def test_a_child_that_cannot_be_linked_still_tells_its_key(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("orphan", parent="99")])
+    public_writes.wish(repository.id, [create("orphan", parent="99")])
     (result,) = run(repository)
     assert result.is_permanent
     assert result.value == {"key": "1"}
 
 
 def test_an_operator_takes_a_failed_write_up_with_those_that_depend_on_it(repository: RepositoryView) -> None:
-    public_api.wish(
+    public_writes.wish(
         repository.id,
         [create("a"), create("b", parent={"from": "a"}), create("c", blockers=[{"from": "b"}]), create("d")],
     )
     results = run(repository, fault("create", ForbiddenError("Issues: write is missing")))
     assert [result.is_permanent for result in results] == [True, True, True, False]
-    public_api.retry_write("d")
+    public_writes.retry("d")
     assert run(repository) == []
-    public_api.retry_write("a")
+    public_writes.retry("a")
     assert [(result.key, result.is_done) for result in run(repository)] == [("a", True), ("b", True), ("c", True)]
-    assert public_api.failed_writes() == []
+    assert public_writes.failed() == []
 
 
 @pytest.mark.parametrize("error", [ConflictError("changed"), KeyError("our own fault")])
 def test_conflicts_and_faults_of_ours_are_tried_again(repository: RepositoryView, error: Exception) -> None:
-    public_api.wish(repository.id, [create("a")])
+    public_writes.wish(repository.id, [create("a")])
     (first,) = run(repository, fault("create", error))
     assert (first.is_done, first.is_permanent) == (False, False)
     assert type(error).__name__ in first.error
@@ -243,25 +243,25 @@ def test_conflicts_and_faults_of_ours_are_tried_again(repository: RepositoryView
 
 
 def test_limit_and_seconds_bound_a_drain(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create(f"k{number}") for number in range(5)])
+    public_writes.wish(repository.id, [create(f"k{number}") for number in range(5)])
     assert keys(run(repository, limit=2)) == ["k0", "k1"]
     assert run(repository, seconds=0) == []
     assert keys(run(repository)) == ["k2", "k3", "k4"]
 
 
 def test_a_second_drainer_gets_nothing_until_the_lease_ends(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a")])
+    public_writes.wish(repository.id, [create("a")])
     lease_until = NOW + timedelta(seconds=drain.LEASE_SECONDS)
     Repository.objects.filter(pk=repository.id).update(outbox_lease_until=lease_until)
     assert run(repository) == []
-    assert public_api.due_repositories(NOW) == []
-    assert public_api.due_repositories(NOW + timedelta(seconds=61)) == [repository.id]
+    assert public_writes.due_repositories(NOW) == []
+    assert public_writes.due_repositories(NOW + timedelta(seconds=61)) == [repository.id]
     assert keys(run(repository, after=61)) == ["a"]
     assert Repository.objects.get().outbox_lease_until is None
 
 
 def test_a_drainer_that_was_overtaken_writes_nothing_more(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a"), create("b")])
+    public_writes.wish(repository.id, [create("a"), create("b")])
 
     def overtake() -> None:
         Repository.objects.update(outbox_lease_until=NOW - timedelta(seconds=1))
@@ -270,20 +270,20 @@ def test_a_drainer_that_was_overtaken_writes_nothing_more(repository: Repository
 
     assert run(repository, Fault(method="create", when="after", act=overtake)) == []
     assert Issue.objects.count() == 1
-    assert not public_api.results(["b"])["b"].is_done
+    assert not public_writes.results(["b"])["b"].is_done
     assert Repository.objects.get().outbox_lease_until == NOW + timedelta(seconds=50)
 
 
 def test_a_started_edit_is_not_replaced_because_it_may_have_happened(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("issue"), status("s1", "one")])
+    public_writes.wish(repository.id, [create("issue"), status("s1", "one")])
     run(repository, fault("upsert_comment", UnavailableError("502", maybe_applied=True)))
-    public_api.wish(repository.id, [status("s2", "two")])
+    public_writes.wish(repository.id, [status("s2", "two")])
     assert keys(run(repository, after=60)) == ["s1", "s2"]
     assert Comment.objects.get().body == "two"
 
 
 def test_of_two_edits_wished_for_at_the_same_moment_only_the_later_is_written(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("issue"), status("s1", "one"), status("s2", "two")])
+    public_writes.wish(repository.id, [create("issue"), status("s1", "one"), status("s2", "two")])
     # What two transactions leave on PostgreSQL when neither saw the other's row.
     Operation.objects.filter(key="s1").update(state="pending", finished_at=None, value={})
     handled = {result.key: result for result in run(repository)}
@@ -293,9 +293,9 @@ def test_of_two_edits_wished_for_at_the_same_moment_only_the_later_is_written(re
 
 
 def test_nothing_is_written_for_an_inactive_repository(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("a")])
+    public_writes.wish(repository.id, [create("a")])
     Repository.objects.update(is_active=False)
-    assert public_api.due_repositories(NOW) == []
+    assert public_writes.due_repositories(NOW) == []
     assert run(repository) == []
 
 
@@ -310,7 +310,7 @@ def test_draining_inside_a_transaction_is_refused() -> None:
 def test_the_tracker_is_called_outside_any_transaction() -> None:
     view = public_api.ensure_repository(tracker="local", scope="a", source="a", default_branch="main")
     public_api.create_issue(repository_id=view.id, draft=IssueDraft(title="Title"))
-    public_api.wish(view.id, [create("a"), status("s1")])
+    public_writes.wish(view.id, [create("a"), status("s1")])
     inside: list[bool] = []
     act: Callable[[], None] = lambda: inside.append(transaction.get_connection().in_atomic_block)  # noqa: E731
     run(

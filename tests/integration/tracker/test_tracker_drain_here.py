@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tracker import public_api
+from tracker import public_api, public_writes
 from tracker.models import Issue, Operation
 from tracker.public_types import RepositoryView, Write, WriteKind
 
@@ -25,11 +25,11 @@ def create(key: str, title: str = "A part", **payload: object) -> Write:
 
 
 def test_many_drains_at_once_carry_each_write_out_once(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create(f"k{number}") for number in range(60)])
+    public_writes.wish(repository.id, [create(f"k{number}") for number in range(60)])
 
     def drain(_: int) -> list[str]:
         try:
-            return [result.key for result in public_api.drain(repository.id, now=timezone.now())]
+            return [result.key for result in public_writes.drain(repository.id, now=timezone.now())]
         finally:
             connection.close()
 
@@ -42,15 +42,15 @@ def test_many_drains_at_once_carry_each_write_out_once(repository: RepositoryVie
 
 def test_a_refused_write_fails_with_what_depends_on_it_and_others_go_on(repository: RepositoryView) -> None:
     child = create("child", parent={"from": "bad"})
-    public_api.wish(repository.id, [create("bad", title="x" * 300), child, create("good")])
-    public_api.drain(repository.id, now=timezone.now())
-    results = public_api.results(["bad", "child", "good"])
+    public_writes.wish(repository.id, [create("bad", title="x" * 300), child, create("good")])
+    public_writes.drain(repository.id, now=timezone.now())
+    results = public_writes.results(["bad", "child", "good"])
     assert [results[key].is_permanent for key in ("bad", "child", "good")] == [True, True, False]
     assert "bad" in results["child"].error and results["good"].is_done
     assert Issue.objects.count() == 1
 
 
 def test_it_refuses_to_run_inside_a_transaction(repository: RepositoryView) -> None:
-    public_api.wish(repository.id, [create("k")])
+    public_writes.wish(repository.id, [create("k")])
     with transaction.atomic(), pytest.raises(RuntimeError):
-        public_api.drain(repository.id, now=timezone.now())
+        public_writes.drain(repository.id, now=timezone.now())

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tracker import public_api
+from tracker import public_api, public_writes
 from tracker.models import Comment, Dependency, Issue, Operation
 from tracker.public_types import IssueDraft, RepositoryView, Write, WriteKind
 
@@ -107,7 +107,7 @@ def test_eight_processes_wishing_and_draining_the_same_write_each_once(
 ) -> None:
     done = crowd("wish_and_drain", WORKERS, repository.id, 12)
     assert (done.returncode, done.stderr) == (0, "")
-    public_api.drain(repository.id, now=timezone.now())
+    public_writes.drain(repository.id, now=timezone.now())
     assert sorted(Issue.objects.values_list("title", flat=True)) == sorted(f"Issue {n}" for n in range(12))
     assert set(Operation.objects.values_list("state", "attempts")) == {("done", 1)}
 
@@ -129,7 +129,7 @@ def test_a_drainer_killed_at_a_call_leaves_every_write_to_happen_once(
         Write(key="note", kind=WriteKind.UPSERT_COMMENT, payload={"ref": child, "slot": "status", "markdown": "Hello"}),
         Write(key="close", kind=WriteKind.CLOSE, payload={"ref": child, "reason": "completed"}),
     ]
-    public_api.wish(repository.id, writes)
+    public_writes.wish(repository.id, writes)
     killed = crowd("drain_and_die", 1, repository.id, method, when)
     assert killed.returncode == 1
     assert killed.stderr == ""
@@ -137,10 +137,10 @@ def test_a_drainer_killed_at_a_call_leaves_every_write_to_happen_once(
     assert interrupted is not None
     assert interrupted.attempts == 1
     now = timezone.now()
-    assert public_api.drain(repository.id, now=now) == []
-    results = public_api.drain(repository.id, now=now + timedelta(seconds=61))
+    assert public_writes.drain(repository.id, now=now) == []
+    results = public_writes.drain(repository.id, now=now + timedelta(seconds=61))
     assert results
-    assert all(result.is_done for result in public_api.results([write.key for write in writes]).values())
+    assert all(result.is_done for result in public_writes.results([write.key for write in writes]).values())
     assert list(Issue.objects.order_by("id").values_list("key", "title", "is_open")) == [
         ("1", "Parent", True),
         ("2", "Child", False),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator import admission
-from coordinator.admission import Facts, Full
+from coordinator.admission_facts import Facts, Full
 from coordinator.public_types import ENDED, AgentState, Answer, Source
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -85,6 +85,7 @@ def test_a_blocked_agent_goes_on_when_it_was_granted_more():
         ({"agent_error": "no model"}, Answer.DEFERRED, "agent", "no model"),
         ({"has_base": False, "fetch_error": "no such host"}, Answer.DEFERRED, "fetch", "no such host"),
         ({"full": (Full(scope="tree", what="running", used=9, limit=9),)}, Answer.DEFERRED, "capacity", "9 of 9"),
+        ({"money_held": "tree: all of it"}, Answer.DEFERRED, "capacity", "gets its share"),
         ({"full": (Full(scope="tree", what="executions", used=9, limit=9),)}, Answer.DEFERRED, "budget", "raise"),
     ],
 )

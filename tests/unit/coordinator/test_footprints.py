@@ -14,15 +14,17 @@ from coordinator.footprints import (
     Neighbour,
     Standing,
     Verdict,
+    at_most,
     checked,
     in_the_way,
     in_words,
     judge,
+    lockable,
     of,
     waited,
 )
 from coordinator.public_errors import InvalidInputError
-from grid.public_paths import LockView
+from grid.public_paths import LockView, patterns_overlap
 
 NOW = datetime(2026, 11, 28, 8, 0, tzinfo=UTC)
 LOCK = LockView(
@@ -84,3 +86,33 @@ def test_who_is_in_the_way() -> None:
     assert [(other.agent_id, pattern) for other, pattern in found] == [(1, "src/**")]
     assert in_words(found) == "1.1 The parser (src/**)"
     assert in_words([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (4, ["a/b/c.py", "a/b/d.py", "a/e.py", "f.py"]),
+        (3, ["a/b", "a/e.py", "f.py"]),
+        (2, ["a", "f.py"]),
+        (1, ["."]),
+    ],
+)
+def test_of_too_many_paths_their_folders_cover_them_all(most: int, expected: list[str]) -> None:
+    paths = ["a/b/c.py", "a/b/d.py", "a/e.py", "f.py"]
+    assert at_most(paths, most) == expected
+    assert all(patterns_overlap([path], expected) for path in paths)
+    assert at_most([], most) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("src/[id].tsx", "src/[id].tsx"),
+        ("src/a\x01b/c.py", "src"),
+        (f"src/{'x' * 390}/{'y' * 20}", f"src/{'x' * 390}"),
+        ("/".join(["a"] * 70), "/".join(["a"] * 60)),
+        ("a\nb", "."),
+    ],
+)
+def test_a_name_that_nobody_can_lock_counts_as_the_folder_above_it(path: str, expected: str) -> None:
+    assert lockable(path) == expected

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coordinator.policy import CAPS, EffectivePolicy, FleetLimits, effective, protected
 from coordinator.policy_file import Policy
-from coordinator.policy_file import _Limits as LimitsModel
+from coordinator.policy_schema import Limits as LimitsModel
 
 FLEET = FleetLimits(
     max_live_per_repository=20,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -269,6 +271,9 @@ def test_limits_say_where_they_come_from() -> None:
 # --- does it still move ----------------------------------------------------------------------------------------
 
 
+TOMORROW = Decision(answer=Answer.DEFERRED, code="budget", reason="the day's", until=NOW + timedelta(hours=3))
+
+
 def parent(state: AgentState, code: str = "admitted", answer: Answer = Answer.DEFERRED) -> AgentView:
     return replace(AGENT, state=state, decision=Decision(answer=answer, code=code, reason=code))
 
@@ -284,6 +289,12 @@ def parent(state: AgentState, code: str = "admitted", answer: Answer = Answer.DE
         ([replace(parent(AgentState.RUNNING), paused_by="fleet")], follow.MOVING),
         ([parent(AgentState.NEW, "held")], follow.STUCK),
         ([parent(AgentState.NEW, "budget")], follow.STUCK),
+        ([replace(parent(AgentState.NEW), decision=TOMORROW)], follow.MOVING),
+        ([parent(AgentState.NEW, "no-progress")], follow.STUCK),
+        ([parent(AgentState.QUEUED, "needs-approval")], follow.STUCK),
+        ([parent(AgentState.QUEUED, "children"), child(2, AgentState.BLOCKED)], follow.STUCK),
+        ([parent(AgentState.WAITING, "conflict"), child(2, AgentState.DONE)], follow.MOVING),
+        ([parent(AgentState.WAITING, "footprint"), child(2, AgentState.DONE)], follow.MOVING),
         ([parent(AgentState.NEW, "depth", Answer.REFUSED)], follow.STUCK),
         ([parent(AgentState.NEW, "capacity")], follow.MOVING),
         ([parent(AgentState.NEW, "blockers")], follow.STUCK),  # by an issue outside the tree
@@ -304,3 +315,11 @@ def parent(state: AgentState, code: str = "admitted", answer: Answer = Answer.DE
 )
 def test_a_tree_moves_while_something_may_happen_by_itself(agents: list[AgentView], standing: str) -> None:
     assert follow.standing(agents) == standing
+
+
+def test_every_reason_to_defer_an_agent_is_known_to_whoever_waits_for_it() -> None:
+    package = Path(follow.__file__).parents[1]
+    code = r"""(?:return |admission\.)defer\(\s*"([a-z-]+)\""""
+    codes = {found for module in package.glob("*.py") for found in re.findall(code, module.read_text())}
+    assert codes >= {"children", "budget", "no-progress", "back-off"}, "the search finds them"
+    assert codes - (follow.NEEDS_A_PERSON | follow.PASSING | follow.FOR_OTHERS) == set()

@@ -144,3 +144,11 @@ def test_a_thread_of_their_parent_joins_siblings_as_long_as_it_is_in_it():
     assert not may_send(one, other, NONE, [Link(kind=ThreadKind.CHAT, opener=root)]).allowed, "not said in it"
     vouched = Link(kind=ThreadKind.CHAT, is_spoken_in=True, opener=one)
     assert not may_send(one, other, NONE, [vouched]).allowed, "nobody opens an edge for itself"
+
+
+def test_whoever_opens_a_thread_from_another_tree_vouches_for_nobody():
+    """Both were joined with it by bridges, and the profiles' edge counts within one tree alone."""
+    one, other = (Node(id=number, parent=1, tree=1, profile="worker") for number in (2, 3))
+    opener = Node(id=9, parent=None, tree=9, profile="scout")
+    edges = Edges(pairs=frozenset({("scout", "worker")}))
+    assert not may_send(one, other, edges, [Link(kind=ThreadKind.CHAT, is_spoken_in=True, opener=opener)]).allowed

@@ -81,12 +81,12 @@ def test_visible_is_idempotent_and_leaves_no_comment(text):
 
 
 @pytest.mark.parametrize("piece", ["<!-- x -->", "<!--", "`", "```\n", "\x1b[", "\x1b]0;", "\u200b", "a b "])
-def test_millions_of_characters_take_no_time(piece):
-    text = piece * (4_000_000 // len(piece))
+def test_a_million_characters_take_no_time(piece):
+    text = piece * (1_000_000 // len(piece))
     started = time.process_time()  # a busy machine takes none of it
     for action in (visible, terminal, fenced, one_line):
         action(text)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 5
 
 
 def test_a_programs_output_loses_its_colours_only():

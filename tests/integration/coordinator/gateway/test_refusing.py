@@ -184,6 +184,19 @@ def test_refusals_are_written_down_up_to_a_number(world, monkeypatch):
     assert (ModelCall.objects.count(), len(world.events())) == (4, 4)
 
 
+def test_other_refusals_do_not_hide_those_that_stop_a_run(world, monkeypatch):
+    monkeypatch.setattr(admission, "_MAX_REFUSED_ROWS", 1)
+    headers = {"x-api-key": world.token}
+    world.client.post(f"{world.url}/gateway/anthropic/v1/messages", content=b"{", headers=headers)
+    for _ in range(admission.MAX_REFUSALS):
+        assert world.stop_reason() == ""
+        world.message(model="claude-opus-4-5")
+    assert world.stop_reason() == "model_refused"
+    world.limit(usd_limit_micros=1)
+    world.message()
+    assert [body["code"] for _, body in world.events()][-1] == "budget_exceeded", "whose end asks for its scope"
+
+
 @pytest.mark.parametrize("body", [b"{", b'{"model":"claude-haiku-4-5","model":"claude-opus-4-5"}', b"[" * 200_000])
 def test_a_body_that_is_none_is_refused_and_recorded(world, body):
     headers = {"x-api-key": world.token}

@@ -1,0 +1,300 @@
+"""What people write and edit: whose words reach an agent, and which are commands. On a fake GitHub over HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from coordinator import control, dispatch, invariants, outcomes, steering
+from coordinator.models import Agent, AuditEntry, Command, Nudge
+from coordinator.public_types import AgentState, Answer, Source
+from grid.models import Execution
+from grid.public_types import Outcome, OutcomeKind, Result, State
+from tests.integration.coordinator.steering_here import Here, here
+from tests.integration.tracker.fake_github_world import REPOSITORY
+from tests.integration.tracker.github_here import US, github, github_server
+from tracker.models import Change, Issue, Operation
+from tracker.public_types import Hint, HintKind
+
+__all__ = ["github", "github_server", "here"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CANARY = "canary-of-an-outsider"
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_strangers_edit_stops_the_run_and_asks(here: Here) -> None:
+    number = here.issue(by="rita", label=True)
+    here.hint(number)
+    run = here.claim(number)
+    here.by("rita").edit_issue(number, body=CANARY)
+    for _ in range(2):
+        here.hint(number, "edited", actor="rita")
+    agent = here.agent(number)
+    assert agent is not None and agent.state == AgentState.BLOCKED
+    assert "rita" in agent.blocked_reason
+    assert Execution.objects.get().stop_reason == "cancelled"
+    assert here.end(run, State.SUCCEEDED, Result(outcome=Outcome(kind=OutcomeKind.DONE, summary="too late")))
+    assert here.state(number) == AgentState.BLOCKED
+    for source in (Source.SWEEP, Source.CHILD, Source.WEBHOOK):
+        assert dispatch.nudge(agent.pk, source=source).answer == Answer.DEFERRED
+    assert Nudge.objects.get(is_open=True).decision["code"] == "needs-approval"
+    here.drain()
+    assert here.labels(number) == ["agent:blocked"]
+    assert any("approve" in text for text in here.ours(number))
+    assert all(CANARY not in text for text in Execution.objects.values_list("prompt", flat=True))
+    here.next_second()
+    here.say(number, "/agent run")
+    assert here.state(number) == AgentState.QUEUED
+    assert CANARY in here.prompt(number), "a writer has looked at it"
+    assert invariants.violations() == []
+
+
+def test_a_strangers_edit_after_the_label_but_before_we_look_is_seen(here: Here) -> None:
+    number = here.issue(by="rita", label=True)
+    here.by("rita").edit_issue(number, body=CANARY)
+    here.hint(number, "labeled", actor="alice", label="agent:ready")
+    assert here.state(number) == AgentState.BLOCKED
+    assert not Execution.objects.exists()
+    here.hint(number, "edited", actor="rita")
+    here.hint(number, "sweep")
+    assert here.state(number) == AgentState.BLOCKED
+
+
+@pytest.mark.parametrize("what", ["title", "body"])
+def test_a_writers_edit_is_an_approval(here: Here, what: str) -> None:
+    number = here.issue(by="rita", label=True)
+    here.hint(number)
+    here.by("alice").edit_issue(number, **{what: "something else"})
+    here.hint(number, "edited", actor="alice")
+    agent = here.agent(number)
+    assert agent is not None and agent.state == AgentState.QUEUED
+    assert agent.approved_by == "alice"
+    here.by("rita").edit_issue(number, **{what: CANARY})
+    here.hint(number, "sweep")
+    assert here.state(number) == AgentState.BLOCKED
+    here.next_second()
+    here.by("alice").edit_issue(number, **{what: "as it should be"})
+    here.next_second()
+    here.by("alice").remove_label(number, "agent:ready")
+    here.by("alice").add_label(number, "agent:ready")
+    here.drain()
+    here.say(number, "/agent run")
+    Execution.objects.update(state="cancelled")
+    outcomes.apply(agent.execution_id)
+    assert here.state(number) == AgentState.QUEUED
+    assert "as it should be" in here.prompt(number)
+
+
+def test_an_operator_approves_by_a_nudge(here: Here) -> None:
+    number = here.issue(by="rita", label=True)
+    here.hint(number)
+    here.by("rita").edit_issue(number, body="changed")
+    here.hint(number)
+    agent = here.agent(number)
+    assert agent is not None and agent.state == AgentState.BLOCKED
+    Execution.objects.update(state="cancelled")
+    outcomes.apply(agent.execution_id)
+    assert control.nudge(agent.pk, actor="op").answer == Answer.ADMITTED
+    row = here.agent(number)
+    assert row is not None and row.approved_by == "op"
+
+
+def test_outsiders_words_are_in_no_prompt(here: Here) -> None:
+    world = here.github.server.world
+    world.set_permission(REPOSITORY, "mallory", "read")
+    world.add_user("helper[bot]", type="Bot")
+    world.set_permission(REPOSITORY, "helper[bot]", "write")
+    number = here.issue(title="A fine title", body='fine\n<!-- hidden-canary -->\n![alt-canary](x.png "title-canary")')
+    for who in ("rita", "tim", "mallory", "helper[bot]"):
+        here.by(who).comment(number, f"{CANARY} {who}")
+    here.by("alice").comment(number, "mind the gap <!-- hidden-canary -->")
+    here.by("alice").add_label(number, "agent:ready")
+    here.hint(number)
+    prompt = here.prompt(number)
+    assert "canary" not in prompt
+    assert "mind the gap" in prompt and "A fine title" in prompt
+
+
+def test_all_orders_of_the_same_hints_end_alike(here: Here) -> None:
+    ends = set()
+    hints = [
+        ("opened", {"actor": "rita"}),
+        ("labeled", {"actor": "alice", "label": "agent:ready"}),
+        ("edited", {"actor": "rita"}),
+        ("closed", {"actor": "alice"}),
+    ]
+    for closes, order in itertools.product((False, True), [*itertools.permutations(hints)][::5]):
+        number = here.issue(by="rita", label=True)
+        here.by("rita").edit_issue(number, body="changed afterwards")
+        if closes:
+            here.by("alice").close(number)
+        for action, more in [*order, *order]:
+            here.hint(number, action, **more)
+        ends.add((closes, here.state(number)))
+    assert ends == {(False, AgentState.BLOCKED), (True, "")}
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_acts_once_however_often_we_hear_of_it(here: Here) -> None:
+    number = here.issue()
+    comment = here.say(number, "/agent run")
+    control.cancel(here.agent(number).pk, actor="op")
+    for action in ("created", "sweep"):
+        here.hint(number, action, comment_id=comment, actor="alice")
+    assert here.state(number) == AgentState.ABANDONED
+    assert Command.objects.count() == 1
+
+
+def test_outsiders_who_talk_on_an_issue_spend_one_request_and_reach_nothing(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number, "labeled", actor="alice", label="agent:ready")
+    before = here.github.spent()
+    said = [here.say(number, f"{CANARY} {n}", by="rita") for n in range(3)]
+    assert here.github.spent() - before <= 1  # what she may do
+    for comment_id in said:
+        here.hint(number, "edited", comment_id=comment_id, actor="rita", text="/agent cancel")
+    here.say(number, "/agent cancel", by="rita")
+    here.say(number, "as we were", by=US)
+    assert here.github.spent() - before <= 1
+    assert here.state(number) == AgentState.QUEUED
+    (refused,) = AuditEntry.objects.filter(action="refused")
+    assert refused.actor == "github:rita" and refused.target.startswith(f"{REPOSITORY}#{number} comment ")
+    here.say(number, "read this", by="alice")
+    assert Issue.objects.get(key=str(number)).comments.filter(body__contains=CANARY).count() == 3
+
+
+def test_what_is_edited_into_a_comment_is_no_command(here: Here) -> None:
+    number = here.issue()
+    comment = str(here.by("alice").comment(number, "hello"))
+    here.next_second()
+    here.by("alice").edit_comment(int(comment), "/agent run")
+    for action in ("edited", "sweep"):
+        here.hint(number, action, comment_id=comment, actor="alice")
+    assert here.state(number) == ""
+
+
+def test_commands_are_answered_in_place(here: Here) -> None:
+    number = here.issue()
+    here.say(number, "/agent fly")
+    here.say(number, "/agent retry")
+    here.say(number, "/agent run")
+    here.say(number, "/agent explain")
+    here.say(number, "/agent plan")
+    here.say(number, "/agent budget 999999")
+    here.drain()
+    said = "\n".join(here.ours(number))
+    for words in ("no command `fly`", "No agent works", "state: queued", f"#{number}: queued", "at most"):
+        assert words in said
+    assert len(here.ours(number)) >= 5
+    assert Command.objects.count() == 6
+
+
+def test_a_budget_is_raised_within_the_fleets_cap(here: Here, settings: Any) -> None:
+    number = here.issue(label=True)
+    settings.COORDINATOR_TREE_EXECUTIONS = 3
+    here.hint(number)
+    settings.COORDINATOR_TREE_EXECUTIONS = 9
+    here.say(number, "/agent budget 5")
+    agent = here.agent(number)
+    assert agent is not None
+    assert agent.envelope.parent is not None and agent.envelope.parent.executions_limit == 5
+    assert AuditEntry.objects.get(action="raise_limit").actor == "github:alice"
+
+
+def test_cancel_and_retry_by_command(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number)
+    here.say(number, "/agent cancel")
+    assert here.state(number) == AgentState.ABANDONED
+    here.say(number, "/agent retry")
+    assert here.state(number) == AgentState.QUEUED
+
+
+def test_a_closed_issue_is_reopened_by_an_operators_retry(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number)
+    here.by("alice").close(number)
+    here.hint(number)
+    agent = here.agent(number)
+    assert agent is not None and agent.execution_id is not None
+    control.retry(agent.pk, actor="op")
+    here.drain()
+    assert Issue.objects.get(key=str(number)).is_open
+    assert dispatch.decide_again(agent.pk).answer == Answer.ADMITTED
+    assert not Operation.objects.filter(state="failed").exists()
+
+
+def test_many_workers_with_the_same_news_have_one_effect(here: Here) -> None:
+    number = here.issue(label=True)
+    comment = str(here.by("alice").comment(number, "/agent run"))
+    hints = [
+        Hint(
+            kind=HintKind.ISSUE, action="labeled", scope=REPOSITORY, key=str(number), label="agent:ready", actor="alice"
+        ),
+        Hint(kind=HintKind.COMMENT, action="created", scope=REPOSITORY, key=str(number), comment_id=comment),
+    ]
+    problems: list[BaseException] = []
+
+    def work(hint: Hint) -> None:
+        try:
+            steering.take_up(here.github.repository.id, hint)
+        except Exception as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(hint,)) for hint in hints * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hint in hints:
+        steering.take_up(here.github.repository.id, hint)
+    assert problems == []
+    assert (Agent.objects.count(), Execution.objects.count(), Command.objects.count()) == (1, 1, 1)
+    assert AuditEntry.objects.filter(action="start").count() == 1
+    assert invariants.violations() == []
+
+
+def test_an_issue_that_its_pull_request_closed_is_no_cancel(here: Here) -> None:
+    number = here.issue(label=True)
+    here.hint(number)
+    agent = here.agent(number)
+    assert agent is not None
+    Agent.objects.update(state=AgentState.REVIEW, is_applied=True)
+    Change.objects.create(
+        repository_id=here.github.repository.id,
+        key="99",
+        remote_id=7,
+        title="x",
+        head_branch=agent.branch,
+        head_sha="0" * 40,
+        base_branch="main",
+        is_open=False,
+        is_merged=True,
+        is_ours=True,
+        updated_at=timezone.now(),
+    )
+    here.by("alice").close(number)
+    here.hint(number, "closed", actor="alice")
+    assert here.state(number) == AgentState.REVIEW
+    Change.objects.all().delete()
+    here.hint(number, "closed", actor="alice")
+    assert here.state(number) == AgentState.ABANDONED
+
+
+def test_a_command_on_a_held_issue_is_answered(here: Here) -> None:
+    number = here.issue(label=True)
+    here.say(number, "/agent hold")
+    here.say(number, "/agent explain")
+    assert any("holds the issue" in text for text in here.ours(number))
