@@ -22,18 +22,19 @@ from agentgrid import celery_app
 
 LONG = (
     "tests/acceptance/",
-    "tests/integration/coordinator/test_steering.py",
+    "tests/integration/coordinator/test_steering",
     "tests/integration/bench/test_perf_command.py",
     "tests/integration/coordinator/test_commands_process.py",
     "tests/integration/agentgrid/test_stack.py",
-    "tests/integration/grid/test_builtin_agent",
-    "tests/contracts/test_agent_adapters.py",
     "tests/integration/tracker/test_github_faults.py",
     "tests/integration/coordinator/test_webhook_orders.py",
     "tests/integration/coordinator/test_changes",
     "tests/integration/coordinator/test_plan",
+    "tests/contracts/test_agent_adapters.py",
+    "tests/integration/grid/test_builtin_agent",
     "tests/integration/coordinator/test_commands_acts.py",
     "tests/integration/tracker/test_github_session.py",
+    "tests/integration/tracker/test_github_tokens.py",
 )
 """What takes longest, in the order in which it is begun: of several processes none is to be left with it alone."""
 pytest_plugins = ["tests.services.servers", "tests.services.stacks", "tests.services.databases"]

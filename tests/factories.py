@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pygit2
+
 from coordinator import repositories, roster
 from coordinator.models import Agent
 from grid import executions
@@ -30,9 +32,12 @@ def make_git_repository(path: Path, files: Mapping[str, str] | None = None) -> P
     for name, text in (files or {"README.md": "hello\n"}).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
-    git(path, "init", "-q", "-b", "main")
-    git(path, "add", "-A")
-    git(path, "commit", "-q", "-m", "First")
+    # By libgit2: three processes would take longer than many a test that begins with a repository.
+    repository = pygit2.init_repository(str(path), initial_head="main")
+    repository.index.add_all()
+    repository.index.write()
+    author = pygit2.Signature("Tester", "tester@agent-grid.invalid")
+    repository.create_commit("HEAD", author, author, "First\n", repository.index.write_tree(), [])
     return path
 
 

@@ -50,8 +50,8 @@ def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
             "GITHUB_SECONDS_BETWEEN_WRITES": "0",
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
         }
-        stage = Stage(folder=folder, say=say, variables=variables)
-        return _Play(stage=stage, github=github, port=port).run()
+        with Stage(folder=folder, say=say, variables=variables) as stage:
+            return _Play(stage=stage, github=github, port=port).run()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,12 @@ WAIT_SECONDS = 150
 
 def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Play it; returns the submitted issue's facts. Raises DemoFailedError."""
-    began, stage = time.monotonic(), Stage(folder=folder, say=say)
+    with Stage(folder=folder, say=say) as stage:
+        return _play(stage)
+
+
+def _play(stage: Stage) -> dict[str, Any]:
+    began, say = time.monotonic(), stage.say
     stage.empty()
     repository = stage.repository()
     stage.manage("migrate", "--verbosity=0", quiet=True)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import IO, Self
 
 from agentgrid import supervisor
 
 HERE = Path(__file__).resolve().parent
 TITLE = "Add text statistics"
 START_SECONDS = 30
+_END_SECONDS = 1.0
 _KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TERM", "COLUMNS", "NO_COLOR", "TMPDIR", "TZ"})
 
 
@@ -26,14 +31,56 @@ class DemoFailedError(Exception):
     """A step did not do what it should; the message says which, and where the logs are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class _Commands:
+    """The demo's end of `agentgrid.demo.commands`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agentgrid.demo.commands", str(theirs.fileno())],
+                cwd=supervisor.ROOT,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                preexec_fn=partial(supervisor.end_with_parent, os.getpid()),
+            )
+
+    def run(self, args: Sequence[str], streams: Sequence[IO[bytes]]) -> int:
+        """Run one to its end; returns its exit code, or 1 when the process that runs them has ended."""
+        try:
+            socket.send_fds(self._control, [json.dumps({"args": args}).encode()], [file.fileno() for file in streams])
+            code = self._control.recv(100)
+        except OSError:
+            code = b""
+        return int(code or b"1")
+
+    def close(self) -> None:
+        """End the process, and a command that still runs after Ctrl-C."""
+        self._control.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()  # the kernel passes that on to the command
+            self._process.wait()
+
+
+@dataclass(slots=True, kw_only=True)
 class Stage:
-    """Everything it makes is below `folder`, which it empties first."""
+    """Everything it makes is below `folder`, which it empties first; a `with` block ends what runs its commands."""
 
     folder: Path
     say: Callable[[str], None]
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the environment for our processes."""
+    _commands: _Commands | None = field(init=False, default=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
 
     def empty(self) -> None:
         """Make the folder an empty one of ours."""
@@ -78,20 +125,15 @@ class Stage:
         """Run one of our commands as a user would; its output goes to the terminal unless it is wanted here."""
         if not (quiet or capture):
             self.say(f"\n$ manage.py {' '.join(args)}")
-        done = subprocess.run(
-            [sys.executable, str(supervisor.ROOT / "manage.py"), *args],
-            env=self.environment(),
-            cwd=supervisor.ROOT,
-            stdout=subprocess.PIPE if quiet or capture else None,
-            stderr=subprocess.STDOUT if quiet else None,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise DemoFailedError(
-                f"`manage.py {args[0]}` ended with {done.returncode}; logs: {self.folder}/*.log\n{done.stdout or ''}"
-            )
-        return done.stdout or ""
+        if self._commands is None:
+            self._commands = _Commands(self.environment())
+        with tempfile.TemporaryFile() as output:
+            code = self._commands.run(args, [output] * (2 if quiet else int(capture)))
+            output.seek(0)
+            printed = output.read().decode(errors="replace")
+        if code:
+            raise DemoFailedError(f"`manage.py {args[0]}` ended with {code}; logs: {self.folder}/*.log\n{printed}")
+        return printed
 
     @contextmanager
     def processes(self, kinds: Sequence[str], *, port: int = 8000) -> Iterator[None]:

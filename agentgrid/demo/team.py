@@ -30,8 +30,12 @@ _COLUMNS = {
 
 def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Play it; returns the tree's facts. Raises DemoFailedError."""
-    began = time.monotonic()
-    stage = Stage(folder=folder, say=say, variables={"AGENTGRID_CONFLICT_GRACE_SECONDS": "3"})
+    with Stage(folder=folder, say=say, variables={"AGENTGRID_CONFLICT_GRACE_SECONDS": "3"}) as stage:
+        return _play(stage)
+
+
+def _play(stage: Stage) -> dict[str, Any]:
+    began, say = time.monotonic(), stage.say
     stage.empty()
     repository = stage.repository()
     stage.manage("migrate", "--verbosity=0", quiet=True)

@@ -19,7 +19,7 @@ django.setup()
 
 MODULES = (
     *("dispatching", "throughput", "memory", "resume_query", "intake", "gateway", "mcp_calls", "adapter_start"),
-    *("ingest", "readers", "resume_children", "conditional"),
+    *("ingest", "readers", "resume_children", "conditional", "preparing"),
 )
 
 

@@ -28,7 +28,7 @@ POLICY = """\
 version: 1
 limits:
   attempts: 1
-  idle_seconds: 15
+  idle_seconds: {idle}
 setup: ["test ! -e {outside} && echo set-up > set-up.txt"]
 """
 
@@ -58,19 +58,21 @@ def arena(migrated_sqlite: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "fakeagent.py": FAKE_AGENT.read_text(),
             "prisoner.py": PRISONER.read_text(),
             "plan.json": json.dumps({"connect": ["evil.test:443"], "get": urls}),
-            ".agentgrid.yml": POLICY.format(outside=folder / "outside"),
         }
-        made.repositories["app"] = make_git_repository(folder / "app", files)
+        # Long enough for honest work on a busy machine; short where an agent is to be ended for its silence.
+        for name, idle in (("app", 100), ("impatient", 10)):
+            files[".agentgrid.yml"] = POLICY.format(outside=folder / "outside", idle=idle)
+            made.repositories[name] = make_git_repository(folder / name, files)
         yield made
     finally:
         stack.close()
         shutil.rmtree(stack.folder, ignore_errors=True)
 
 
-def submit(arena: Arena, name: str, command: str, accept: str = "") -> None:
+def submit(arena: Arena, name: str, command: str, *, accept: str = "", repository: str = "app") -> None:
     """Have a command of the repository work on an issue."""
     options = ("--agent", "command", "--command", command, *(("--accept", accept) if accept else ()))
-    told = arena.stack.manage_json("submit", "--repo", str(arena.repositories["app"]), "--title", name, *options)
+    told = arena.stack.manage_json("submit", "--repo", str(arena.repositories[repository]), "--title", name, *options)
     arena.issues[name] = told["agent"]["issue"]
 
 
@@ -84,7 +86,7 @@ def test_a_sandboxed_grid_works_and_shows_agents_nothing_of_itself(arena: Arena)
     look = shlex.join([CANARY.encode().hex(), "/etc", "/home", "/run", "/tmp", "/var"])
     submit(arena, "ok", f"test -e set-up.txt && exec {agent} ok", accept="grep 42 answer.txt && git log -1")
     submit(arena, "secrets", f"{agent} secrets {look}; python3 -I -S prisoner.py fetch plan.json; echo x > y.txt")
-    submit(arena, "daemons", f"exec {agent} daemonize")
+    submit(arena, "daemons", f"exec {agent} daemonize", repository="impatient")
     submit(arena, "killer", f"exec {agent} kill-parent")
 
     told = arena.end_of("ok")

@@ -43,13 +43,16 @@ class Arena:
             self.repositories[name] = make_git_repository(self.folder / name, files)
         return self.repositories[name]
 
-    def submit(self, mode: str, *args: str, repository: Path, then: str = "", accept: str = "") -> None:
-        """Have the fake agent work on an issue of its own; with `then` a shell goes on after it."""
+    def submit(
+        self, mode: str, *args: str, repository: Path, then: str = "", accept: str = "", title: str = ""
+    ) -> None:
+        """Have the fake agent work on an issue of its own, called as its mode or `title`; with `then` a shell goes on."""
+        title = title or mode
         command = shlex.join([sys.executable, "-I", "-S", str(FAKE_AGENT), mode, *args])
         command = f"{command}; {then}" if then else f"exec {command}"  # exec: its parent is the shim, not a shell
         options = ("--agent", "command", "--command", command, *(("--accept", accept) if accept else ()))
-        told = self.stack.manage_json("submit", "--repo", str(repository), "--title", mode, *options)
-        self.issues[mode] = told["agent"]["issue"]
+        told = self.stack.manage_json("submit", "--repo", str(repository), "--title", title, *options)
+        self.issues[title] = told["agent"]["issue"]
 
     def explain(self, mode: str) -> dict[str, Any]:
         """What `explain --json` says of the issue."""

@@ -289,6 +289,9 @@ class _Server:
             os.close(pidfd)
             other.close()
         _take(fds[1:], [0, 1, 2, *numbers])
+        # The objects of the template remember what its own streams could do, such as seek.
+        sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         return True
 
     def _ended(self, pidfd: int) -> None:

@@ -66,9 +66,9 @@ class Command(BaseCommand):
         figures: list[Figure] = []
         failures: list[str] = []
         try:
-            with _terminated_like_ctrl_c():
+            with _terminated_like_ctrl_c(), installation.empty_database(options["folder"]) as tables:
                 for benchmark in chosen:
-                    figures += self._measure(benchmark, options, console, failures)
+                    figures += self._measure(benchmark, options, console, failures, tables)
         except KeyboardInterrupt:
             failures.append("interrupted; what was started is stopped and removed")
             raise SystemExit(INTERRUPTED) from None
@@ -81,14 +81,14 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _measure(
-        self, benchmark: Benchmark, options: dict[str, Any], console: Console, failures: list[str]
+        self, benchmark: Benchmark, options: dict[str, Any], console: Console, failures: list[str], tables: Path
     ) -> list[Figure]:
         params = benchmark.quick if options["quick"] else benchmark.full
         load = os.getloadavg()[0]
         try:
             with _progress(console, benchmark, is_shown=not options["json"]):
                 figures = installation.measure(
-                    benchmark, params=params, database=options["database"], place=options["folder"]
+                    benchmark, params=params, database=options["database"], tables=tables, place=options["folder"]
                 )
         except SkippedError as error:
             figures = _without_value(benchmark, f"skipped: {error}")

@@ -49,17 +49,21 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.timeout(180)
-def test_dispatch_and_resume_are_measured_on_private_installations(folder):
+@pytest.mark.timeout(400)
+def test_figures_are_measured_on_private_installations_beside_bare_ones(folder):
     operators = f"sqlite:///{folder.parent}/operators.sqlite3"
-    perf = start(
-        "dispatch.filesystem", "resume.query.sqlite", "--quick", "--json", folder=folder, DATABASE_URL=operators
-    )
-    output, errors = perf.communicate(timeout=170)
+    chosen = ("dispatch.filesystem", "resume.query.sqlite", "gateway", "mcp.call")
+    perf = start(*chosen, "--quick", "--json", folder=folder, DATABASE_URL=operators)
+    output, errors = perf.communicate(timeout=390)
     assert perf.returncode == 0, errors
     figures = {figure["name"]: figure for figure in map(json.loads, output.splitlines())}
-    assert list(figures) == ["dispatch.filesystem.p50", "dispatch.filesystem.p95", "resume.query.sqlite"]
-    for figure in figures.values():
+    doors = ["gateway.first_byte.p50", "mcp.call.p50"]
+    assert list(figures) == ["dispatch.filesystem.p50", "dispatch.filesystem.p95", "resume.query.sqlite", *doors]
+    for name in doors:
+        assert figures[name]["value"] is not None, figures[name]["note"]
+        assert figures[name]["value"] > 0 < figures[name]["floor"]
+    assert figures[doors[0]]["goal"] > figures[doors[0]]["floor"]
+    for figure in [figure for name, figure in figures.items() if name not in doors]:
         assert list(figure)[: len(KEYS)] == KEYS
         assert figure["unit"] == "ms" and figure["note"] == ""
         assert figure["value"] > 0 and figure["floor"] > 0
@@ -73,10 +77,10 @@ def test_dispatch_and_resume_are_measured_on_private_installations(folder):
     assert not (folder.parent / "operators.sqlite3").exists(), "the operator's database was not even opened"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_ctrl_c_stops_and_removes_everything(folder):
-    perf = start("throughput.commit", "--quick", folder=folder)
-    deadline = time.monotonic() + 60
+    perf = start("dispatch.filesystem", folder=folder)  # with all its samples: it must not end before the signal
+    deadline = time.monotonic() + 90
     # Once an agent has run there is a nursery, which belongs to no worker any more.
     while not list(folder.glob("*/state/runs/*/phases/agent")):
         assert perf.poll() is None, perf.communicate()
@@ -84,7 +88,7 @@ def test_ctrl_c_stops_and_removes_everything(folder):
         time.sleep(0.05)
     assert processes_naming(folder) != []
     perf.send_signal(signal.SIGINT)
-    output, errors = perf.communicate(timeout=40)
+    output, errors = perf.communicate(timeout=90)
     assert perf.returncode == 130, output + errors
     assert list(folder.iterdir()) == []
     assert processes_naming(folder) == []
@@ -114,17 +118,3 @@ def test_an_unknown_name_is_answered_with_those_there_are(folder):
     _, errors = perf.communicate(timeout=60)
     assert perf.returncode == 2
     assert "no benchmark 'dispatsh'" in errors and "dispatch.filesystem" in errors
-
-
-@pytest.mark.timeout(180)
-def test_doors_for_agents_are_measured_beside_bare_ones(folder):
-    perf = start("gateway", "mcp.call", "--quick", "--json", folder=folder)
-    output, errors = perf.communicate(timeout=170)
-    assert perf.returncode == 0, errors
-    figures = {figure["name"]: figure for figure in map(json.loads, output.splitlines())}
-    assert set(figures) == {"gateway.first_byte.p50", "mcp.call.p50"}
-    for figure in figures.values():
-        assert figure["value"] is not None, figure["note"]
-        assert figure["value"] > 0 < figure["floor"]
-    assert figures["gateway.first_byte.p50"]["goal"] > figures["gateway.first_byte.p50"]["floor"]
-    assert processes_naming(folder) == []

@@ -290,7 +290,7 @@ def test_lists_and_the_start_page_take_a_constant_number_of_queries(browser: Cli
 
     fill(10)
     few = counts()
-    fill(990)
+    fill(150)  # more than a page holds
     assert counts() == few
     assert few.pop("/admin/") <= 25
     assert max(few.values()) <= 12, few
