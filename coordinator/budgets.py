@@ -44,9 +44,7 @@ def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int, 
     """
     ids = sorted(envelope.pk for envelope in path)
     with transaction.atomic(savepoint=False):
-        rows = ledger_sql.take(
-            execution_id, ids, wall_seconds=wall_seconds, tool_calls=tool_calls, at=timezone.now()
-        )
+        rows = ledger_sql.take(execution_id, ids, wall_seconds=wall_seconds, tool_calls=tool_calls, at=timezone.now())
     if not rows:
         return None
     body = {"execution": str(execution_id), "wall_seconds": wall_seconds, "tool_calls": tool_calls}

@@ -236,7 +236,13 @@ def register() -> None:
         # --- plans ----------------------------------------------------------------------------------------------------
         _of_agent("plan.applied", "A plan was applied to the tree.", _PLAN, is_open=True, plan=int, actor=str),
         _of_agent("plan.carried-out", "What of it waited for the tracker is done.", _PLAN, plan=int, error=str),
-        _of_agent("plan.move-waits", "A plan waits for runs to end before it moves their agents.", _PLAN, plan=int, agents=list[int]),
+        _of_agent(
+            "plan.move-waits",
+            "A plan waits for runs to end before it moves their agents.",
+            _PLAN,
+            plan=int,
+            agents=list[int],
+        ),
         _agent("plan.agent-changed", "A plan changed what the agent is to do.", plan=int, parts=list[str]),
         _agent("plan.agent-moved", "A plan gave it another parent.", to=int),
         _of_agent("plan.text-left", "Somebody had changed the text that a plan was to replace.", plan=int, why=str),

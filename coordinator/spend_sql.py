@@ -51,12 +51,12 @@ _CALL = """
 _SPENT = """
     INSERT INTO coordinator_spendentry (envelope_id, call_id, kind, usd_micros, tokens, at) VALUES {}
     RETURNING id, envelope_id"""
-_SETTLE_CALL = """
+_SETTLE_CALL = f"""
     UPDATE coordinator_envelope AS envelope
     SET usd_reserved_micros = usd_reserved_micros - %s, usd_spent_micros = usd_spent_micros + %s,
         tokens_reserved = tokens_reserved - %s, tokens_spent = tokens_spent + %s,
         unpriced_tokens = unpriced_tokens + %s
-    WHERE id IN ({}) RETURNING """ + STANDING  # noqa: S608 - names of columns
+    WHERE id IN ({{}}) RETURNING {STANDING}"""  # noqa: S608 - names of columns
 
 
 def lock_levels(path: Sequence[int]) -> list[Level]:
