@@ -177,9 +177,8 @@ class HostLoop:
                 continue
             try:
                 self._take_up(row, is_start=is_start)
-            except (
-                Exception
-            ) as error:  # written by a later version of us, perhaps: it must not keep the host from the others
+            except Exception as error:
+                # Written by a later version of us, perhaps: it must not keep the host from the others.
                 if is_away(error):
                     raise
                 log.exception("a run beyond us", extra={"action": "adopt", "execution_id": str(execution_id)})
