@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,8 @@ _MAX_LINKS = 20
 """Runs that went on with each other's conversation, looked back at."""
 REAP_GRACE = timedelta(seconds=15)
 """A row is taken away from a host this long after its lease ended; by then its shim has killed the agent."""
+
+_TRIES = 3
 
 _COLUMNS = [
     one.attname for one in Execution._meta.concrete_fields if not one.primary_key and EXECUTION.counts(one.attname)
@@ -57,13 +60,8 @@ def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool =
         branch=spec.work.branch,
         seq=1,
     )
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-    except IntegrityError:
-        if Execution.objects.filter(subject=spec.subject, state__in=sorted(LIVE)).exists():
-            return None
-        raise
+    if not _insert(row):
+        return None
     event_log.insert_numbered(
         stream=row.stream,
         root=row.root,
@@ -81,6 +79,22 @@ def queue(spec: LaunchSpec, *, execution_id: UUID | None = None, is_held: bool =
         ],
     )
     return row.pk
+
+
+def _insert(row: Execution) -> bool:
+    """Store a new row; False when its subject has a live execution."""
+    for tries in count(1):
+        try:
+            with transaction.atomic():
+                row.save(force_insert=True)
+        except IntegrityError:
+            if Execution.objects.filter(subject=row.subject, state__in=sorted(LIVE)).exists():
+                return False
+            if tries == _TRIES:
+                raise
+            continue  # what was in the way has ended since, so there is room now
+        break
+    return True
 
 
 def claim(execution_id: UUID, *, host: str) -> Execution | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from grid import event_log, executions, lifecycle, public_api
@@ -42,6 +42,26 @@ def test_a_second_live_execution_of_a_subject_is_not_queued():
     assert executions.queue(launch_spec("issue:7")) is not None
     assert executions.queue(launch_spec("issue:7")) is None
     assert Execution.objects.filter(subject="issue:7").count() == 1
+
+
+@pytest.mark.parametrize(("refusals", "is_queued"), [(1, True), (2, True), (3, False)])
+def test_what_stood_in_the_way_and_has_ended_since_refuses_nothing(refusals, is_queued):
+    left = [refusals]
+
+    def refused(execute, sql, params, many, context):
+        """The constraint, met by an execution that another transaction ends before we look."""
+        if "INSERT" in sql and Execution._meta.db_table in sql and left[0]:
+            left[0] -= 1
+            raise IntegrityError("one_live_execution_per_subject")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refused):
+        if is_queued:
+            assert executions.queue(launch_spec("issue:1")) == Execution.objects.get().pk
+        else:
+            with pytest.raises(IntegrityError):
+                executions.queue(launch_spec("issue:1"))
+    assert Execution.objects.count() == is_queued
 
 
 def test_a_subject_may_run_again_after_its_execution_ended(host):
