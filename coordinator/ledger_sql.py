@@ -86,7 +86,8 @@ _GIVE_BACK = """
         wall_reserved_seconds = wall_reserved_seconds - %s, tool_calls_reserved = tool_calls_reserved - %s
     WHERE id IN ({})"""
 _ENTRIES = f"{_ENTRY} SELECT id, %s, %s, %s, %s, %s, %s FROM coordinator_envelope WHERE id IN ({{}})"  # noqa: S608
-_NEW = " ON CONFLICT DO NOTHING RETURNING id, envelope_id"
+_TOLD = " RETURNING id, envelope_id"
+_NEW = " ON CONFLICT DO NOTHING" + _TOLD
 _SETTLE_THOSE = f"""{_SETTLE.format("%s", "%s", "%s")} WHERE id IN ({{}}) RETURNING {STANDING}"""
 _LOCK = "SELECT id FROM coordinator_envelope WHERE id IN ({}) ORDER BY id FOR UPDATE"
 
@@ -107,7 +108,7 @@ def take(execution_id: UUID, path: Sequence[int], *, wall_seconds: int, tool_cal
             if taken:
                 run(_GIVE_BACK.format(places(taken)), [*needs, *(pk for (pk,) in taken)])
             return []
-        found = run(_ENTRIES.format(marks) + _NEW, [key, "reserve", 1, *needs, when, *ids])
+        found = run(_ENTRIES.format(marks) + _TOLD, [key, "reserve", 1, *needs, when, *ids])
     return _rows(found, execution_id, "reserve", executions=1, wall_seconds=wall_seconds, tool_calls=tool_calls, at=at)
 
 

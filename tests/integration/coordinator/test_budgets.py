@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck
@@ -66,6 +66,16 @@ def test_a_reservation_takes_from_every_level_or_from_none():
     assert reserve(path) is None
     assert column(path, "executions_reserved") == [1, 1, 1, 1]
     assert LedgerEntry.objects.count() == 4
+
+
+@pytest.mark.django_db
+def test_a_run_is_set_aside_once():
+    path, execution_id = make_path(), uuid4()
+    assert budgets.reserve(path=path, execution_id=execution_id, wall_seconds=5) is not None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        budgets.reserve(path=path, execution_id=execution_id, wall_seconds=5)
+    assert column(path, "executions_reserved") == [1, 1, 1, 1]
+    assert violations() == []
 
 
 @pytest.mark.django_db
