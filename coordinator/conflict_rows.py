@@ -6,7 +6,7 @@ Below `dispatch`, which asks who waits because of a conflict; opening one with e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,9 +18,9 @@ from coordinator import integration, lifecycle, wake
 from coordinator.conf import conf
 from coordinator.conflict_rules import APART, STANDING, Ancestor, ConflictState, Decision, Kind, Sides
 from coordinator.conflict_steps import StepName, steps
-from coordinator.models import Agent, Conflict
+from coordinator.models import Agent, Conflict, Message
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError
-from coordinator.public_types import ENDED
+from coordinator.public_types import ENDED, MessageKind
 from coordinator.untrusted import one_line
 from grid import public_events as grid_events
 from grid import public_paths as grid_paths
@@ -194,6 +194,15 @@ def wait_of(agent_id: int) -> str:
         who = f"agent {row.arbiter_id}" if row.arbiter_id else "a person"
         return f"conflict {row.pk} with agent {row.holder_id} about {what} is to be decided by {who}"
     return f"conflict {row.pk} about {what}: {row.choice}, and agent {_ahead(row, agent_id)} comes first"
+
+
+def over_untold(agent_id: int, *, since: datetime) -> Conflict | None:
+    """A conflict that had an agent wait, and of which there is news since then that it has not seen."""
+    news = Message.objects.filter(agent_id=agent_id, created_at__gte=since, post__sender="grid")
+    news = news.filter(post__kind=MessageKind.CONFLICT, state__in=(Message.State.QUEUED, Message.State.DELIVERED))
+    second = Q(choice=rules.Choice.SEQUENCE, order__1=agent_id)
+    rows = Conflict.objects.filter(Q(requester_id=agent_id) | second, thread_id__in=news.values("post__thread_id"))
+    return rows.exclude(kind=Kind.MERGE).order_by("-pk").first()
 
 
 def to_decide(agent: Agent, *, is_new: bool = False) -> list[Conflict]:

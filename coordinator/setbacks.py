@@ -113,8 +113,6 @@ def park(agent: Agent, run: ExecutionView, *, for_merge: bool = False) -> bool:
     why = conflict_rows.wait_of(agent.pk) if not for_merge else ""
     if row is None and not why:
         return False
-    kept = {"head": run.result.head} if run.result.changed else {}
-    mode = {"next_mode": "" if run.mode == "work" else run.mode}
     with transaction.atomic():
         if row is not None:
             # Decided otherwise, or a step further by now: nothing would let it go any more.
@@ -123,15 +121,31 @@ def park(agent: Agent, run: ExecutionView, *, for_merge: bool = False) -> bool:
             if not conflict_rows.change(row, "conflict.waits", told, only_if=as_seen, waiter_id=agent.pk):
                 return False
             why = conflict_rows.wait_of(agent.pk)
-        if applied.move(agent, run, AgentState.QUEUED, why[:500], attempts=agent.attempts, **mode, **kept):
-            dispatch.nudge(agent.pk, source=Source.CONFLICT, reason=why[:300])
+        _queue_for_conflict(agent, run, why)
     return True
 
 
 def ask_for_help(agent: Agent, run: ExecutionView, words: str) -> None:
-    """It cannot go on: where that is because of a conflict it waits for its end, else a person is asked."""
-    if not park(agent, run):
+    """It cannot go on: where that is because of a conflict it waits for its end, else a person is asked.
+
+    A conflict that ended while the run did not look has nobody wait any more, and the run does not know: it goes on as well.
+    """
+    if park(agent, run):
+        return
+    over = conflict_rows.over_untold(agent.pk, since=run.created_at)
+    if over is None:
         block(agent, run, words or "the agent asks for help without saying why")
+        return
+    _queue_for_conflict(agent, run, f"conflict {over.pk} keeps it no longer, which its run ended without being told")
+
+
+def _queue_for_conflict(agent: Agent, run: ExecutionView, why: str) -> None:
+    """Its next run starts from what this one committed, when its conflicts allow it; no attempt is spent."""
+    kept = {"head": run.result.head} if run.result.changed else {}
+    mode = {"next_mode": "" if run.mode == "work" else run.mode}
+    with transaction.atomic():
+        if applied.move(agent, run, AgentState.QUEUED, why[:500], attempts=agent.attempts, **mode, **kept):
+            dispatch.nudge(agent.pk, source=Source.CONFLICT, reason=why[:300])
 
 
 def out_of_money(agent: Agent, run: ExecutionView) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -55,9 +59,10 @@ def answer(out: Output, stderr: Any, options: dict[str, Any]) -> int:
     reached = follower.position
     try:
         for seen in _events(follower, stderr, waits=not options["no_wait"]):
-            if not kinds or seen.event.kind.startswith(kinds):
-                _print(out, seen, with_issue=not root)
-            reached = seen.position or reached
+            with _whole():
+                if not kinds or seen.event.kind.startswith(kinds):
+                    _print(out, seen, with_issue=not root)
+                reached = seen.position or reached
         reached = max(reached, follower.position)  # what is of others was read as well
     finally:
         stderr.write(f"go on with: --after {written(reached)}")
@@ -88,6 +93,32 @@ def _events(follower: Follower, stderr: Any, *, waits: bool) -> Iterator[Seen]:
             if not waits:
                 return
             time.sleep(follow.POLL_SECONDS)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Have Ctrl-C wait until an event is printed and its place noted: else the next run would print it again.
+
+    A second Ctrl-C does not wait: whoever reads us may have stopped reading.
+    """
+    usual, asked = signal.getsignal(signal.SIGINT), False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            signal.default_int_handler(number, frame)
+        asked = True
+
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _print(out: Output, seen: Seen, *, with_issue: bool) -> None:

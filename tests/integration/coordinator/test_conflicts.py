@@ -383,6 +383,28 @@ def test_blocked_because_of_a_conflict_waits_for_its_end_instead_of_a_person(tea
     assert not team.tool(again, "acquire_lock", path=PATH, mode="read").get("conflict")
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_who_gives_up_for_a_conflict_that_is_over_by_then_goes_on_unless_it_knew(team, is_told):
+    row_id = team.refused()["conflict"]
+    conflicts.decide(row_id, choice="sequence", actor=team.parent.stream)
+    end(team.holder)
+    resolutions.advance_all()
+    assert team.conflict().state == "carried-out", "and its run was not stopped: there was nobody to wait for"
+    if is_told:
+        assert "go on" in json.dumps(team.tool(team.requester, "read_inbox"))
+    end(team.requester, OutcomeKind.BLOCKED)
+    agent = fresh(team.requester)
+    assert agent.state == (AgentState.BLOCKED if is_told else AgentState.QUEUED)
+    assert is_told or agent.decision["answer"] == "admitted"
+
+
+def test_who_held_the_files_and_gives_up_is_for_a_person(team):
+    row_id = team.refused()["conflict"]
+    conflicts.decide(row_id, choice="release", actor=team.parent.stream)
+    end(team.holder, OutcomeKind.BLOCKED)
+    assert fresh(team.holder).state == AgentState.BLOCKED
+
+
 def test_what_two_may_both_change_is_not_free_of_a_third(team):
     row_id = team.refused()["conflict"]
     conflicts.decide(row_id, choice="fork", actor=team.parent.stream)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import time
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,35 @@ def test_of_an_issue_it_shows_its_tree_only(tmp_path: Path):
     seen = follow(agent.issue, "--from-start")
     assert seen and {one["root"] for one in seen} == {f"tree:{agent.root_id}"}
     assert {one["issue"] for one in seen} <= {agent.issue, ""}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ctrl_c_in_the_middle_of_an_event_waits_for_its_end_and_a_second_one_does_not():
+    happen("x.a", "x.b", "x.c")
+
+    class Reader(io.StringIO):
+        """Ctrl-C comes while it is written to."""
+
+        signals = 1
+
+        def write(self, words: str) -> int:
+            for _ in range(self.signals if "x.b" in words else 0):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)  # a handler runs between two instructions of ours
+            return super().write(words)
+
+    out, errors = Reader(), io.StringIO()
+    with pytest.raises(SystemExit, match="130"):
+        call_command("events", "follow", "--from-start", "--json", stdout=out, stderr=errors)
+    assert [json.loads(line)["kind"] for line in out.getvalue().splitlines()] == ["x.a", "x.b"]
+    place = errors.getvalue().strip().removeprefix("go on with: --after ")
+    assert [one["kind"] for one in follow("--after", place)] == ["x.c"], "nothing twice, nothing left out"
+    Reader.signals, out, errors = 2, Reader(), io.StringIO()
+    with pytest.raises(SystemExit, match="130"):
+        call_command("events", "follow", "--from-start", "--json", stdout=out, stderr=errors)
+    place = errors.getvalue().strip().removeprefix("go on with: --after ")
+    assert [one["kind"] for one in follow("--after", place)] == ["x.b", "x.c"], "rather twice than not at all"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("text", ["", "7", "0.-1", "a.b", "1.2.3", f"0.{2**63}", "9" * 30 + ".1", "1. 2"])
