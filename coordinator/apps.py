@@ -12,7 +12,8 @@ class CoordinatorConfig(AppConfig):
 
     def ready(self) -> None:
         """Nothing is asked of the database here."""
-        from coordinator import event_kinds, limits, state_tables  # noqa: PLC0415 - models are there only now
+        from coordinator import event_kinds, state_tables  # noqa: PLC0415 - models are there only now
+        from coordinator.care import limits  # noqa: PLC0415 - models are there only now
 
         state_tables.register()
         event_kinds.register()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from coordinator import sweeps, sync
+from coordinator import sweeps
+from coordinator.issues import sync
 
 
 def sweep() -> bool:

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from coordinator import (
-    auditing,
-    board,
-    budget_history,
-    budget_rules,
-    budgets,
-    catalogue,
-    control,
-    definitions,
-    explanations,
-    inbound,
-    invariants,
-    limits,
-    profiles,
-    prompt_library,
-    queries,
-    repositories,
-    submissions,
-    sweeps,
-    touching,
-    upgrades,
-)
-from coordinator import overview as overviews
-from coordinator.board import Difference
-from coordinator.budget_history import Movement
-from coordinator.explanations import Explanation
+from coordinator import auditing, invariants, sweeps
+from coordinator.care import catalogue, definitions, limits, profiles, prompt_library, repositories
+from coordinator.issues import board, inbound
+from coordinator.issues.board import Difference
+from coordinator.issues.rebuild import Rebuilt
+from coordinator.money import budget_history, budgets
+from coordinator.money.budget_history import Movement
+from coordinator.operating import control, submissions
 from coordinator.public_types import (
     AgentView,
     Decision,
@@ -39,8 +21,12 @@ from coordinator.public_types import (
     Submission,
     Violation,
 )
-from coordinator.rebuild import Rebuilt
-from coordinator.touching import Touched
+from coordinator.reading import explanations, queries, touching
+from coordinator.reading import overview as overviews
+from coordinator.reading.explanations import Explanation
+from coordinator.reading.touching import Touched
+from coordinator.rules import budget_rules
+from coordinator.teamwork import upgrades
 from tracker.public_types import RepositoryView
 
 __all__ = [

@@ -6,26 +6,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from coordinator import (
-    asked,
-    conflict_views,
-    conflict_words,
-    control,
-    conversations,
-    locking,
-    messages,
-    plan_diff,
-    plans,
-    queries,
-    thread_rows,
-    threads,
-    vocabulary,
-)
-from coordinator.conflict_views import ConflictView
-from coordinator.locking import LockRow
-from coordinator.messages import Receipt
-from coordinator.plans import Preview as PlanPreview
+from coordinator.contention import conflict_words
+from coordinator.operating import control, plans
+from coordinator.operating.plans import Preview as PlanPreview
 from coordinator.public_types import MessageKind, ThreadKind
+from coordinator.reading import queries
+from coordinator.rules import plan_diff, vocabulary
+from coordinator.talk import conversations, messages, thread_rows
+from coordinator.talk.messages import Receipt
+from coordinator.teamwork import asked, conflict_views, locking, threads
+from coordinator.teamwork.conflict_views import ConflictView
+from coordinator.teamwork.locking import LockRow
 
 __all__ = ["ConflictView", "LockRow", "PlanPreview", "Receipt"]
 

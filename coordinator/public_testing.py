@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-from coordinator import budgets, dispatch, lifecycle, repositories, roster
+from coordinator import lifecycle
+from coordinator.agents import roster
+from coordinator.care import repositories
+from coordinator.launching import dispatch
 from coordinator.models import Agent
+from coordinator.money import budgets
 from coordinator.public_types import AgentState, Answer, Source
 from tracker import public_api as tracker
 from tracker.public_types import IssueDraft

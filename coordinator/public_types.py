@@ -56,7 +56,7 @@ class ThreadKind(enum.StrEnum):
 
     CHAT = "chat"
     CONFLICT = "conflict"
-    """Two agents want what only one can have; `coordinator.conflicts` opens and closes these."""
+    """Two agents want what only one can have; `coordinator.teamwork.conflicts` opens and closes these."""
     UPGRADE = "upgrade"
     BRIDGE = "bridge"
     """Opened by an operator: its members may also write to each other directly, across trees as well."""

@@ -16,28 +16,17 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from coordinator import (
-    asked,
-    breaker,
-    budgets,
-    conflicts,
-    dispatch,
-    handing_back,
-    locking,
-    messages,
-    outbox,
-    outcomes,
-    plan_adopting,
-    pruning,
-    repositories,
-    resolutions,
-    spending,
-    surroundings,
-    threads,
-    wake,
-)
+from coordinator import pruning, wake
+from coordinator.care import repositories
+from coordinator.ending import outbox, outcomes, resolutions
+from coordinator.launching import dispatch, surroundings
 from coordinator.models import Agent, Nudge, SweepSlot
+from coordinator.money import budgets, spending
 from coordinator.public_types import AgentState, Source
+from coordinator.rules import breaker
+from coordinator.talk import handing_back, messages
+from coordinator.teamwork import asked, conflicts, locking, threads
+from coordinator.trees import plan_adopting
 from grid import public_api as grid
 from grid import public_bus as grid_bus
 from grid import public_events as grid_events

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from coordinator import dispatch, inbound, outbox, passes, repositories, resolutions, sweeps
-from coordinator import sync as syncing
+from coordinator import passes, sweeps
+from coordinator.care import repositories
+from coordinator.ending import outbox, resolutions
+from coordinator.issues import inbound
+from coordinator.issues import sync as syncing
+from coordinator.launching import dispatch
 
 
 @shared_task(name="coordinator.apply_events")
@@ -56,7 +60,7 @@ def sweep(**_: object) -> None:
     passes.sweep()
 
 
-@shared_task(name="coordinator.sync")
+@shared_task(name="coordinator.issues.sync")
 def sync(**_: object) -> None:
     """The pass over trackers that live elsewhere."""
     passes.sync_trackers()

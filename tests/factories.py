@@ -9,7 +9,8 @@ from typing import Any
 
 import pygit2
 
-from coordinator import repositories, roster
+from coordinator.agents import roster
+from coordinator.care import repositories
 from coordinator.models import Agent
 from grid import executions
 from grid.models import Execution

@@ -5,12 +5,13 @@ from __future__ import annotations
 from django.db.models import Q
 from django.utils.html import format_html
 
-from coordinator import budgets, queries
 from coordinator.admin.display import line
 from coordinator.admin.envelopes import envelope_status, used
 from coordinator.admin.links import run_link
 from coordinator.admin.words import decision_in_words
 from coordinator.models import Agent, AuditEntry
+from coordinator.money import budgets
+from coordinator.reading import queries
 from grid import public_events as grid_events
 from grid.public_admin import link, list_link, pill, plain, table
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.html import format_html
 
-from coordinator import untrusted
+from coordinator.documents import untrusted
 
 BLOCK_CHARACTERS = 1_000_000
 

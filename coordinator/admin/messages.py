@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from coordinator import inbox_rules
 from coordinator.admin.display import block, line
 from coordinator.admin.links import agent_link, run_link
 from coordinator.admin.threads import speaker
 from coordinator.models import Message
 from coordinator.public_types import MessageKind
+from coordinator.rules import inbox_rules
 from grid.public_admin import ReadOnlyAdmin, link, pill
 
 _PILLS = {

@@ -12,11 +12,13 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import capability, days, profiles, spend_sql, spending
+from coordinator.care import days, profiles
 from coordinator.gateway import owner, pricing, wanted
 from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
 from coordinator.models import Agent, ModelCall
+from coordinator.money import spend_sql, spending
+from coordinator.rules import capability
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events

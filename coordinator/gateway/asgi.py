@@ -23,7 +23,7 @@ from coordinator.gateway.routes import Api, Refused, Route, Shape
 from coordinator.gateway.settling import Ended
 from coordinator.gateway.throttle import Pass, Throttle
 from coordinator.gateway.wanted import MAX_BODY_BYTES, BadRequestError
-from coordinator.spending import MAX_CALL_SECONDS
+from coordinator.money.spending import MAX_CALL_SECONDS
 from coordinator.web import connections
 from grid.public_types import Caller
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db import transaction
 
-from coordinator import spending
 from coordinator.gateway import pricing
 from coordinator.gateway.admission import Admitted
 from coordinator.gateway.pricing import Metered
 from coordinator.models import ModelCall
+from coordinator.money import spending
 from coordinator.public_types import Usage
 from grid import public_agents as grid_agents
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from django.db.models import F
 
-from coordinator import spend_audit
 from coordinator.invariants.terms import START, long_ago
 from coordinator.models import Agent, Envelope, LedgerEntry
+from coordinator.money import spend_audit
 from coordinator.public_types import Violation
 from grid import public_api as grid
 

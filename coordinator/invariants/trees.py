@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from django.db.models import Count, F
 
-from coordinator import capability as capabilities
-from coordinator import profiles
-from coordinator.capability import NOTHING, CapabilityError
+from coordinator.care import profiles
 from coordinator.models import Agent, Nudge
 from coordinator.public_types import Violation
+from coordinator.rules import capability as capabilities
+from coordinator.rules.capability import NOTHING, CapabilityError
 
 
 def tree_is_sound() -> Iterator[Violation]:

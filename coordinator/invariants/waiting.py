@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from django.db.models import Q
 
-from coordinator import asked, budgets
-from coordinator.conflict_rules import STANDING
 from coordinator.invariants.terms import START, long_ago
 from coordinator.models import Agent, Conflict, Message, Nudge
+from coordinator.money import budgets
 from coordinator.public_types import ENDED, AgentState, Violation
+from coordinator.rules.conflict_rules import STANDING
+from coordinator.teamwork import asked
 from grid.public_types import LIVE
 from tracker import public_inbound
 from tracker import public_writes as tracker_writes

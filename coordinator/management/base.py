@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from coordinator import public_api, untrusted
+from coordinator import public_api
+from coordinator.documents import untrusted
 from coordinator.management.output import Output
 from coordinator.public_errors import (
     CoordinatorError,

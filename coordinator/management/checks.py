@@ -11,8 +11,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
 from coordinator import public_api
-from coordinator.overview import SILENT_SECONDS
 from coordinator.public_types import Violation
+from coordinator.reading.overview import SILENT_SECONDS
 from grid import public_api as grid
 from grid.public_errors import GridError
 

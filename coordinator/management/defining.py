@@ -6,9 +6,9 @@ import json
 from typing import Any, Literal
 
 from coordinator import public_api
-from coordinator.capability import as_json, in_words
 from coordinator.management.base import OK
 from coordinator.management.output import Output, cell, table
+from coordinator.rules.capability import as_json, in_words
 
 _NESTED = ("limits", "budget", "options")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.utils import timezone
 from rich.text import Text
 
-from coordinator import public_api, untrusted
+from coordinator import public_api
+from coordinator.documents import untrusted
 from coordinator.management import answers, money, render
 from coordinator.management.output import Output, cell, joined, row, table
 from coordinator.public_api import Explanation

@@ -18,7 +18,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from coordinator import untrusted
+from coordinator.documents import untrusted
 
 type Cell = str | Text
 GAP = 2

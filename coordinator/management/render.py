@@ -9,8 +9,8 @@ from rich.text import Text
 
 from coordinator.management import money
 from coordinator.management.output import Cell, cell, joined, table
-from coordinator.overview import SILENT_SECONDS, Running
 from coordinator.public_types import AgentState, AgentView, Answer, Cost, Decision, EnvelopeView, ScopeKind
+from coordinator.reading.overview import SILENT_SECONDS, Running
 from grid.public_bus import BusView
 from grid.public_types import ExecutionView, HostView
 

@@ -1,7 +1,7 @@
 """The coordinator's tables.
 
-Only `coordinator.lifecycle` writes `Agent.state`. Only `coordinator.budgets` writes envelopes, but for `max_live` of fleet and
-repositories, which `coordinator.roster` keeps equal to settings and policy.
+Only `coordinator.lifecycle` writes `Agent.state`. Only `coordinator.money.budgets` writes envelopes, but for `max_live` of fleet and
+repositories, which `coordinator.agents.roster` keeps equal to settings and policy.
 """
 
 from coordinator.models.agents import Agent

@@ -37,11 +37,11 @@ class Agent(models.Model):
 
     spec = models.JSONField(default=dict)
     """Its own wishes: `adapter`, `options`, `acceptance` (added to the repository's), `prompt` (a template's name), and what a plan
-    asks for (`cwd`, `files`, `footprint`, `budget`). `set_by` says which of them a person set, see `coordinator.plan_origins`."""
+    asks for (`cwd`, `files`, `footprint`, `budget`). `set_by` says which of them a person set, see `coordinator.rules.plan_origins`."""
     profile = models.CharField(max_length=60, blank=True)
     """Name of its profile; empty: its repository's, else the shipped one for its depth."""
     capability = models.JSONField(default=dict, blank=True)
-    """What it may use at most, as `coordinator.capability` writes it; empty until its first launch."""
+    """What it may use at most, as `coordinator.rules.capability` writes it; empty until its first launch."""
     priority = models.IntegerField(default=0)
     branch = models.CharField(max_length=250)
     base = models.CharField(max_length=40, blank=True)

@@ -43,7 +43,7 @@ class Envelope(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True)
     rest_until = models.DateTimeField(null=True, blank=True)
-    """Of the fleet's: its breaker is open until then, see `coordinator.breaker`."""
+    """Of the fleet's: its breaker is open until then, see `coordinator.rules.breaker`."""
     live = models.IntegerField(default=0)
     """Executions launched and not settled."""
     max_live = models.PositiveIntegerField(null=True, blank=True)
@@ -78,7 +78,7 @@ class Envelope(models.Model):
     warning_told_at = models.DateTimeField(null=True, blank=True)
     """When its agent and the one above were told of it."""
     progress_limit_micros = models.BigIntegerField(null=True, blank=True)
-    """Of a tree: the money it may spend without work that is accepted, see `coordinator.breaker`."""
+    """Of a tree: the money it may spend without work that is accepted, see `coordinator.rules.breaker`."""
     progress_mark_micros = models.BigIntegerField(default=0)
     """What it had spent when work was accepted last, or a person looked."""
     breaker_opened_at = models.DateTimeField(null=True, blank=True)

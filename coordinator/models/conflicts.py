@@ -8,13 +8,13 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from coordinator.conflict_rules import Choice, ConflictState, Kind
+from coordinator.rules.conflict_rules import Choice, ConflictState, Kind
 
 
 class Conflict(models.Model):
-    """A conflict from the first refusal to the last step of its resolution; `coordinator.conflict_rules` has the words.
+    """A conflict from the first refusal to the last step of its resolution; `coordinator.rules.conflict_rules` has the words.
 
-    Only `coordinator.conflict_rows` writes it, each change with an event on the requester's stream.
+    Only `coordinator.contention.conflict_rows` writes it, each change with an event on the requester's stream.
     """
 
     kind = models.CharField(max_length=10, choices=[(k.value, k.value) for k in Kind])

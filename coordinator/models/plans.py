@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class AppliedPlan(models.Model):
-    """One plan as it was applied; `coordinator.plans` makes it, `coordinator.plan_adopting` carries it through."""
+    """One plan as it was applied; `coordinator.operating.plans` makes it, `coordinator.trees.plan_adopting` carries it through."""
 
     agent = models.ForeignKey("coordinator.Agent", on_delete=models.CASCADE, related_name="plans")
     """The root of the document."""
@@ -24,7 +24,7 @@ class AppliedPlan(models.Model):
     digest = models.CharField(max_length=64)
     """SHA-256 of what the document asks for: with `base`, the same plan again is known by it."""
     changes = models.JSONField(default=list)
-    """As `coordinator.plan_diff.as_json` writes them, in the order in which they were carried out."""
+    """As `coordinator.rules.plan_diff.as_json` writes them, in the order in which they were carried out."""
     todo = models.JSONField(default=dict)
     """What is left of it: `new`, `moves`, `texts`, `nudge`; the keys of its writes in `writes`; agents whose move waits for a run to
     end in `busy`."""

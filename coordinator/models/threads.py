@@ -94,7 +94,7 @@ class Post(models.Model):
     )
     text = models.TextField()
     data = models.JSONField(default=dict, blank=True)
-    """The facts of a typed post, as `coordinator.vocabulary` checks them; empty for `chat`."""
+    """The facts of a typed post, as `coordinator.rules.vocabulary` checks them; empty for `chat`."""
     execution_id = models.UUIDField(null=True, blank=True)
     """The run that said it, of an agent."""
     created_at = models.DateTimeField(db_default=Now())

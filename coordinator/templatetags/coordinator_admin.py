@@ -9,7 +9,8 @@ from typing import Any
 from django import template
 from django.db.models import Count
 
-from coordinator import public_api, untrusted
+from coordinator import public_api
+from coordinator.documents import untrusted
 from coordinator.models import Agent, AuditEntry, Envelope, RepositoryPolicy
 from coordinator.public_types import ATTENTION, ENDED, AgentState, AgentView
 from grid import public_api as grid

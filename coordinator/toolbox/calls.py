@@ -11,9 +11,10 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
-from coordinator import inbox, messages, speakers, spending
 from coordinator.models import Agent
+from coordinator.money import spending
 from coordinator.public_errors import CoordinatorError
+from coordinator.talk import inbox, messages, speakers
 from coordinator.toolbox import locking, registry
 from coordinator.toolbox.context import Call, open_call
 from coordinator.toolbox.hooks import DOOR, FREE, REQUESTED, RESULT, hooks_for

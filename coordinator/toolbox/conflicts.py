@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from coordinator import conflict_rules as rules
-from coordinator import conflict_words, conflicts, untrusted
 from coordinator.conf import conf
+from coordinator.contention import conflict_words
+from coordinator.documents import untrusted
 from coordinator.models import Conflict
+from coordinator.rules import conflict_rules as rules
+from coordinator.teamwork import conflicts
 from coordinator.toolbox.context import Call
 from grid.public_toolkit import ToolRefusedError
 

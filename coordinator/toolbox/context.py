@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from coordinator import profiles
-from coordinator.capability import Capability
+from coordinator.care import profiles
 from coordinator.models import Agent
+from coordinator.rules.capability import Capability
 from grid.public_toolkit import ToolRefusedError
 from grid.public_types import Caller
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coordinator import spawning
 from coordinator.toolbox.context import Call
 from coordinator.toolbox.family import Child
+from coordinator.trees import spawning
 from grid import public_agents as grid_agents
 from grid.public_toolkit import ToolRefusedError
 

@@ -7,11 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator import dispatch, profiles, prompt_library, reporting, spawning, untrusted
+from coordinator.agents import reporting
+from coordinator.care import profiles, prompt_library
+from coordinator.documents import untrusted
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Envelope
 from coordinator.public_types import ENDED, Source
 from coordinator.toolbox import rights
 from coordinator.toolbox.context import PARENT, Call, Name, relative_of
+from coordinator.trees import spawning
 from grid.public_toolkit import ToolRefusedError
 from grid.public_types import ChildProposal
 

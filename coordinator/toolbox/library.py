@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from coordinator import capability as capabilities
-from coordinator import profiles, prompt_library
-from coordinator.prompt_library import Template
+from coordinator.care import profiles, prompt_library
+from coordinator.care.prompt_library import Template
+from coordinator.rules import capability as capabilities
 from coordinator.toolbox.context import Call
 from grid.public_toolkit import DefinitionError, Library
 

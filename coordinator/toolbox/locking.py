@@ -6,10 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coordinator import conflict_rows, conflicts, integration, untrusted
-from coordinator import locking as domain
-from coordinator.conflict_rules import Kind
-from coordinator.footprints import LockMode, is_agreed
+from coordinator.agents import integration
+from coordinator.contention import conflict_rows
+from coordinator.documents import untrusted
+from coordinator.rules.conflict_rules import Kind
+from coordinator.rules.footprints import LockMode, is_agreed
+from coordinator.teamwork import conflicts
+from coordinator.teamwork import locking as domain
 from coordinator.toolbox.context import Call
 from grid import public_locks as locks
 from grid.public_paths import Answer, LockView, check_pattern, patterns_overlap

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from coordinator import plan_diff, plan_schema, plans
-from coordinator.plan_limits import Reach
-from coordinator.plans import Preview
+from coordinator.documents import plan_schema
+from coordinator.operating import plans
+from coordinator.operating.plans import Preview
+from coordinator.rules import plan_diff
 from coordinator.toolbox.context import Call
+from coordinator.trees.plan_limits import Reach
 
 
 def get_plan(call: Call) -> dict[str, Any]:

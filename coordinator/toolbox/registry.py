@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coordinator.capability import Capability
+from coordinator.rules.capability import Capability
 from coordinator.toolbox import conflicts, ending, family, library, locking, planning, rights, talk
 from grid.public_toolkit import Tool, tool
 

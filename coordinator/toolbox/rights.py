@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from coordinator import upgrades
 from coordinator.models import UpgradeRequest
+from coordinator.teamwork import upgrades
+from coordinator.teamwork.upgrades import Upgrade
 from coordinator.toolbox.context import Call
-from coordinator.upgrades import Upgrade
 from grid.public_toolkit import ToolRefusedError
 
 _STRANGER = "none of your children has such a request open; get_children shows those that have"

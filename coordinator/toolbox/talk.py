@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 from django.utils import timezone
 from pydantic import BeforeValidator, Field
 
-from coordinator import inbox, messages, reach, speakers, threads, vocabulary
+from coordinator.documents.untrusted import head
 from coordinator.models import Agent, Message, Thread
 from coordinator.public_types import ThreadKind
+from coordinator.rules import vocabulary
+from coordinator.talk import inbox, messages, reach, speakers
+from coordinator.teamwork import threads
 from coordinator.toolbox.context import PARENT, Call, as_text
-from coordinator.untrusted import head
 from grid.public_toolkit import ToolRefusedError
 
 _LONGEST_NUMBER = 18

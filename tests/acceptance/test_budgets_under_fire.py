@@ -76,7 +76,7 @@ from datetime import timedelta
 from pathlib import Path
 from django.utils import timezone
 from coordinator import capability
-from coordinator.capability import EVERYTHING
+from coordinator.rules.capability import EVERYTHING
 from coordinator.models import Agent
 from grid import bearers
 from grid.models import Execution

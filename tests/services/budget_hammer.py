@@ -27,10 +27,10 @@ django.setup()
 
 from django.db import IntegrityError, connection, transaction  # noqa: E402 - Django must be set up first
 
-from coordinator import budgets, ledger_sql, spend_audit, spending  # noqa: E402
-from coordinator.budget_rules import DIMENSIONS  # noqa: E402
 from coordinator.models import Agent, Envelope, LedgerEntry, ModelCall, SpendEntry  # noqa: E402
+from coordinator.money import budgets, ledger_sql, spend_audit, spending  # noqa: E402
 from coordinator.public_types import Usage  # noqa: E402
+from coordinator.rules.budget_rules import DIMENSIONS  # noqa: E402
 from grid import executions  # noqa: E402
 from grid.models import Execution  # noqa: E402
 from grid.public_types import ON_HOST, Result, State  # noqa: E402

@@ -19,7 +19,8 @@ django.setup()
 from django.db import transaction  # noqa: E402 - Django must be set up first
 from django.db.models import Count  # noqa: E402
 
-from coordinator import dispatch, outcomes  # noqa: E402
+from coordinator.ending import outcomes  # noqa: E402
+from coordinator.launching import dispatch  # noqa: E402
 from coordinator.models import Agent  # noqa: E402
 from coordinator.public_types import Source  # noqa: E402
 from grid import executions  # noqa: E402

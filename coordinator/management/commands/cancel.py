@@ -11,7 +11,7 @@ from coordinator.management.output import cell
 from coordinator.management.render import counted
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import ENDED, AgentView
-from coordinator.touching import Touched
+from coordinator.reading.touching import Touched
 
 
 class Command(GridCommand):

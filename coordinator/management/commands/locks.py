@@ -5,11 +5,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from coordinator import public_teamwork
+from coordinator.documents.untrusted import one_line
 from coordinator.management.base import OK, GridCommand, actor, repository, text, whole
 from coordinator.management.output import cell, table
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_teamwork import LockRow
-from coordinator.untrusted import one_line
 
 _STYLES = {"held": "green", "waiting": "yellow"}
 

@@ -9,11 +9,11 @@ import click
 from django.core.management.base import CommandParser
 
 from coordinator import public_api, public_teamwork
+from coordinator.documents.plan_schema import MAX_BYTES
 from coordinator.management import files
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, add_issue, text
 from coordinator.management.output import cell, table
 from coordinator.management.render import counted
-from coordinator.plan_schema import MAX_BYTES
 from coordinator.public_errors import CoordinatorError, InvalidInputError
 from coordinator.public_teamwork import PlanPreview
 from coordinator.public_types import AgentView

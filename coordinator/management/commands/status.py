@@ -11,7 +11,7 @@ from coordinator import public_api
 from coordinator.management import render
 from coordinator.management.base import OK, GridCommand
 from coordinator.management.output import cell, joined, stacked, table
-from coordinator.overview import Overview
+from coordinator.reading.overview import Overview
 
 _NO_WORK = "nothing is under care yet; begin with: manage.py submit --repo PATH --title 'What is to be done'"
 _NO_HOST = "no host has reported; start one with: manage.py up"

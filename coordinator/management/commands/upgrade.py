@@ -8,7 +8,7 @@ from coordinator import public_api
 from coordinator.management.base import OK, GridCommand, actor, text, whole
 from coordinator.management.output import cell, table
 from coordinator.public_errors import InvalidInputError
-from coordinator.upgrades import Upgrade
+from coordinator.teamwork.upgrades import Upgrade
 
 _STYLES = {"open": "yellow", "granted": "green", "refused": "red"}
 

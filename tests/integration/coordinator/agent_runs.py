@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from coordinator import dispatch, outcomes
+from coordinator.ending import outcomes
+from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.public_types import Source
 from grid import bearers, executions, lifecycle

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from coordinator import changes, dispatch, repositories, roster
+from coordinator.agents import roster
+from coordinator.care import repositories
+from coordinator.ending import changes
+from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.public_types import Source
 from grid.models import Execution

@@ -10,22 +10,15 @@ from typing import Any
 
 from django.utils import timezone
 
-from coordinator import (
-    conflict_talk,
-    conflicts,
-    control,
-    holds,
-    messages,
-    outcomes,
-    plans,
-    sweeps,
-    threads,
-    upgrades,
-)
+from coordinator import sweeps
+from coordinator.ending import outcomes
 from coordinator.gateway import admission, routes, settling
 from coordinator.models import Agent, Conflict, Envelope, Thread, UpgradeRequest
+from coordinator.operating import control, holds, plans
 from coordinator.public_errors import CoordinatorError
 from coordinator.public_types import MessageKind, ThreadKind
+from coordinator.talk import messages
+from coordinator.teamwork import conflict_talk, conflicts, threads, upgrades
 from coordinator.toolbox import calls
 from grid import bearers, executions, launching, public_locks
 from grid.models import Execution, Host

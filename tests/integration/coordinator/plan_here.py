@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator import invariants, plan_text, plan_tree, plans
+from coordinator import invariants
+from coordinator.documents import plan_text
+from coordinator.documents.plan_nodes import Node
 from coordinator.models import Agent
-from coordinator.plan_nodes import Node
+from coordinator.operating import plans
+from coordinator.trees import plan_tree
 from tests.factories import make_agent, make_git_repository
 from tracker.models import Operation, Repository
 

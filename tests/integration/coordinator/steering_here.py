@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from coordinator import outbox, outcomes, steering
+from coordinator.ending import outbox, outcomes
+from coordinator.issues import steering
 from coordinator.models import Agent
 from grid import executions, lifecycle
 from grid import public_api as grid

@@ -12,9 +12,11 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import dispatch, prompt_library, upgrades
+from coordinator.care import prompt_library
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Definition, Prompt, UpgradeRequest
 from coordinator.public_types import Source
+from coordinator.teamwork import upgrades
 from tests.factories import make_agent, make_child
 from tests.integration.admin_pages import HOSTILE, checked
 

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from coordinator import models
+from coordinator.documents.policy_file import dump_policy, parse_policy
 from coordinator.models import (
     Agent,
     AppliedPlan,
@@ -40,7 +41,6 @@ from coordinator.models import (
     ThreadMember,
     UpgradeRequest,
 )
-from coordinator.policy_file import dump_policy, parse_policy
 from grid import public_events as grid_events
 from grid.models import Execution
 from grid.specs import dump_spec

@@ -10,9 +10,9 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import threads
 from coordinator.models import AuditEntry, Post, Thread, ThreadMember
 from coordinator.public_types import ThreadKind
+from coordinator.teamwork import threads
 from tests.factories import make_agent, make_git_repository
 from tests.integration.admin_pages import HOSTILE, checked, form_with
 

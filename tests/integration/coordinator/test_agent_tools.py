@@ -20,10 +20,12 @@ from django.utils import timezone
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from coordinator import capability as capabilities
-from coordinator import messages, outbox, upgrades
+from coordinator.ending import outbox
 from coordinator.models import Agent, Message, Nudge, UpgradeRequest
 from coordinator.public_types import MessageKind
+from coordinator.rules import capability as capabilities
+from coordinator.talk import messages
+from coordinator.teamwork import upgrades
 from coordinator.web import agent_door
 from coordinator.web.rates import Rates
 from grid import bearers, gridctl

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from coordinator import approvals, control, dispatch, starting
-from coordinator.authority import Person
+from coordinator.agents import approvals
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry
+from coordinator.operating import control, starting
 from coordinator.public_types import AgentState, Answer, Outsiders, Source
+from coordinator.rules.authority import Person
 from grid import public_api as grid
 from grid import public_events as grid_events
 from tests.factories import make_agent, make_child, make_git_repository

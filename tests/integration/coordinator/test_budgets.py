@@ -22,11 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from coordinator import budget_rules, budgets, invariants, spend_audit
-from coordinator.budget_rules import DIMENSIONS
+from coordinator import invariants
 from coordinator.models import Envelope, LedgerEntry
+from coordinator.money import budgets, spend_audit
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import ScopeKind, Violation
+from coordinator.rules import budget_rules
+from coordinator.rules.budget_rules import DIMENSIONS
 
 
 def scope(kind: ScopeKind, key: str, parent: Envelope | None = None, **limits: int | None) -> Envelope:

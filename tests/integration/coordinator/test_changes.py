@@ -10,8 +10,12 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import control, invariants, reports, repositories, tree
+from coordinator import invariants
+from coordinator.agents import tree
+from coordinator.care import repositories
 from coordinator.models import Agent
+from coordinator.operating import control
+from coordinator.trees import reports
 from grid.models import Execution
 from tests.factories import git
 from tests.integration.coordinator.github_trees import Office, office, prompt, runs, state  # noqa: F401 - a fixture

@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from coordinator import control
 from coordinator.models import Agent
+from coordinator.operating import control
 from grid.models import Event
 from tests.factories import git
 from tests.integration.coordinator.command_rows import run

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
-from coordinator import control
 from coordinator.models import Agent, Feedback
+from coordinator.operating import control
 from grid.models import Execution
 from tests.factories import git
 from tests.integration.coordinator.github_trees import Office, office, prompt, runs, state  # noqa: F401 - a fixture

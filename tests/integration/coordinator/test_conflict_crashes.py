@@ -12,8 +12,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator import conflicts, invariants, resolutions, sweeps
+from coordinator import invariants, sweeps
+from coordinator.ending import resolutions
 from coordinator.models import Agent, AuditEntry, Conflict
+from coordinator.teamwork import conflicts
 from grid import public_locks as grid_locks
 from grid.models import Event, Execution
 from tests.factories import make_agent, make_child, make_git_repository

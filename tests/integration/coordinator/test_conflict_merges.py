@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from coordinator import conflicts, dispatch, invariants, queries, resolutions
+from coordinator import invariants
+from coordinator.ending import resolutions
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Conflict
 from coordinator.public_types import AgentState, Source
+from coordinator.reading import queries
+from coordinator.teamwork import conflicts
 from grid import public_code as grid_code
 from grid import public_locks as grid_locks
 from grid.conf import conf

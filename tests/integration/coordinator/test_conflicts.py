@@ -18,20 +18,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from coordinator import (
-    conflict_rows,
-    conflict_situations,
-    conflicts,
-    control,
-    dispatch,
-    invariants,
-    resolutions,
-    setbacks,
-)
-from coordinator.conflict_rules import Kind
+from coordinator import invariants
+from coordinator.contention import conflict_rows, conflict_situations
+from coordinator.ending import resolutions, setbacks
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Conflict, Message, Nudge, Thread, UpgradeRequest
+from coordinator.operating import control
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Source
+from coordinator.rules.conflict_rules import Kind
+from coordinator.teamwork import conflicts
 from grid import executions
 from grid import public_api as grid
 from grid import public_events as grid_events
@@ -130,7 +126,7 @@ def interrupted(run: Running, *, head: str = "") -> None:
     assert row.stop_reason == "interrupted"
     result = Result(head=head or run.agent.base, changed=bool(head))
     assert executions.end(row.pk, token=run.fence, state=State.INTERRUPTED, reason="interrupted", result=result)
-    from coordinator import outcomes
+    from coordinator.ending import outcomes
 
     outcomes.apply(run.execution_id)
 
@@ -217,7 +213,7 @@ def test_a_decision_in_the_report_counts_like_the_tool(team):
     assert executions.end(
         arbiter.execution_id, token=arbiter.fence, state=State.SUCCEEDED, reason="done", result=result
     )
-    from coordinator import outcomes
+    from coordinator.ending import outcomes
 
     outcomes.apply(arbiter.execution_id)
     row = team.conflict()
@@ -323,7 +319,7 @@ def test_an_arbiter_that_cannot_run_is_not_waited_for(team, why):
     if why == "paused":
         control.pause(f"agent:{team.parent.pk}", actor="cli:me")
     elif why == "held":
-        from coordinator import holds
+        from coordinator.operating import holds
 
         holds.set_hold(team.parent.issue_id, repository_id=team.parent.repository_id, held=True, actor="cli:me")
     else:

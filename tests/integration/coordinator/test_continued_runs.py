@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from coordinator import briefing
+from coordinator.launching import briefing
 from grid.public_types import ExecutionView, Mode, Result, State
 
 EARLIER = str(uuid4())

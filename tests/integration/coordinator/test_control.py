@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from coordinator import budgets, control, dispatch, invariants, outbox, outcomes, queries, submissions
+from coordinator import invariants
+from coordinator.ending import outbox, outcomes
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
+from coordinator.money import budgets
+from coordinator.operating import control, submissions
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Answer, Source, Submission
+from coordinator.reading import queries
 from grid import executions, lifecycle
 from grid.models import Execution, Host
 from grid.public_types import ChildProposal, Outcome, OutcomeKind, Result, State

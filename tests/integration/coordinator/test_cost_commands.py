@@ -12,8 +12,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from coordinator import budgets, public_api, spending
+from coordinator import public_api
 from coordinator.models import Agent, AuditEntry, Envelope, ModelCall
+from coordinator.money import budgets, spending
 from coordinator.public_types import Cost, Usage
 from grid import public_agents as grid_agents
 from grid.models import Execution

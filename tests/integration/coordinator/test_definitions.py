@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator import catalogue, definitions
+from coordinator.care import catalogue, definitions
 from coordinator.models import AuditEntry, Definition, Envelope
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from tests.integration.coordinator.at_once import together

@@ -16,7 +16,8 @@ from django.core.management import call_command, load_command_class
 from django.db import connections
 
 from agentgrid.supervisor import ROOT
-from coordinator import outbox, public_api
+from coordinator import public_api
+from coordinator.ending import outbox
 from coordinator.models import Agent, AuditEntry
 from grid.models import Execution
 from tests.integration.coordinator.command_rows import Said, run

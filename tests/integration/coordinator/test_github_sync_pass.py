@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator import passes, public_api, sync
+from coordinator import passes, public_api
+from coordinator.issues import sync
 from coordinator.models import Agent, SweepSlot
 from tests.integration.tracker.fake_github_world import REPOSITORY
 from tests.integration.tracker.github_here import US, GithubHere, github, github_server

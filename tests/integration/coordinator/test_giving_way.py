@@ -15,9 +15,14 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from coordinator import conflicts, control, dispatch, giving_way, resolutions, touching
+from coordinator import giving_way
+from coordinator.ending import resolutions
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
+from coordinator.operating import control
 from coordinator.public_types import AgentState, Source
+from coordinator.reading import touching
+from coordinator.teamwork import conflicts
 from grid.models import Event
 from tests.factories import make_agent, make_child, make_git_repository
 

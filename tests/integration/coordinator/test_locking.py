@@ -19,21 +19,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coordinator import (
-    control,
-    dispatch,
-    holds,
-    integration,
-    invariants,
-    locking,
-    neighbours,
-    outcomes,
-    repositories,
-    resolutions,
-    sweeps,
-)
+from coordinator import invariants, sweeps
+from coordinator.agents import integration
+from coordinator.care import repositories
+from coordinator.contention import neighbours
+from coordinator.ending import outcomes, resolutions
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Conflict, Message, Nudge
+from coordinator.operating import control, holds
 from coordinator.public_types import AgentState, Answer, Source
+from coordinator.teamwork import locking
 from grid import executions, gridctl
 from grid import public_code as grid_code
 from grid import public_events as grid_events
@@ -143,7 +138,7 @@ def test_what_is_no_path_is_refused_in_words(web, tmp_path, path, words):
 
 def test_lock_calls_take_no_notes_with_them_and_are_not_counted(web, tmp_path):
     """Programs around a model ask for locks; nobody would read there what is meant for the model."""
-    from coordinator import messages
+    from coordinator.talk import messages
 
     run = running(make_agent(make_git_repository(tmp_path / "app")))
     messages.tell(run.agent_id, sender="cli:ann", text="look at the docs")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coordinator import outbox, steering
+from coordinator.ending import outbox
+from coordinator.issues import steering
 from coordinator.models import Agent
 from grid.models import Execution
 from tests.integration.tracker.fake_github_world import REPOSITORY

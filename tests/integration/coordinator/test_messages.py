@@ -10,10 +10,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import control, dispatch, messages, sweeps
+from coordinator import sweeps
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Message
+from coordinator.operating import control
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, LimitExceededError
 from coordinator.public_types import Source
+from coordinator.talk import messages
 from grid import bearers, executions
 from grid import public_events as grid_events
 from grid.models import Execution, InboxItem

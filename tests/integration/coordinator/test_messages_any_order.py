@@ -15,10 +15,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import control, messages, sweeps, threads
+from coordinator import sweeps
 from coordinator.models import Agent, Message, Post, Thread
+from coordinator.operating import control
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import ENDED, MessageKind, ThreadKind
+from coordinator.talk import messages
+from coordinator.teamwork import threads
 from grid import bearers
 from grid.models import Execution, InboxItem
 from grid.public_types import OutcomeKind, State

@@ -23,27 +23,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agentgrid.supervisor import ROOT
-from coordinator import (
-    budgets,
-    control,
-    days,
-    dispatch,
-    handing_back,
-    invariants,
-    limits,
-    plan_moves,
-    queries,
-    repositories,
-    setbacks,
-    soft_limits,
-    spawning,
-    spend_audit,
-    spending,
-)
+from coordinator import invariants
+from coordinator.care import days, limits, repositories
+from coordinator.ending import setbacks
 from coordinator.gateway import owner, settling
 from coordinator.gateway.admission import Admitted
 from coordinator.gateway.settling import Ended
 from coordinator.gateway.wanted import Wanted
+from coordinator.launching import dispatch
 from coordinator.models import (
     Agent,
     AuditEntry,
@@ -55,7 +42,12 @@ from coordinator.models import (
     Nudge,
     SpendEntry,
 )
+from coordinator.money import budgets, soft_limits, spend_audit, spending
+from coordinator.operating import control
 from coordinator.public_types import AgentState, Answer, ScopeKind, Source, Usage
+from coordinator.reading import queries
+from coordinator.talk import handing_back
+from coordinator.trees import plan_moves, spawning
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.models import Event, Execution
@@ -533,11 +525,17 @@ def test_every_limit_has_a_gate_that_reads_it():
     ("changes", "words"),
     [
         ({"policy bogus": None}, "'policy bogus' is configured and read by nobody"),
-        ({"setting tree_tokens": "coordinator.roster:gone"}, "the gate of the limit 'setting tree_tokens' is gone"),
+        (
+            {"setting tree_tokens": "coordinator.agents.roster:gone"},
+            "the gate of the limit 'setting tree_tokens' is gone",
+        ),
         ({"setting tree_tokens": "coordinator.nowhere"}, "the gate of the limit 'setting tree_tokens' is gone"),
-        ({"policy attempts": "coordinator.breaker:is_idle"}, "'policy attempts' is not read by its gate"),
+        ({"policy attempts": "coordinator.rules.breaker:is_idle"}, "'policy attempts' is not read by its gate"),
         # Its name is a part of another one that is read there.
-        ({"policy concurrency": "coordinator.repositories:cap_tree"}, "'policy concurrency' is not read by its gate"),
+        (
+            {"policy concurrency": "coordinator.care.repositories:cap_tree"},
+            "'policy concurrency' is not read by its gate",
+        ),
     ],
 )
 def test_a_limit_without_a_gate_fails_start_up(changes, words, monkeypatch):
@@ -558,9 +556,9 @@ _problems = limits.problems
 
 
 ALLOWED = {
-    ("grid", "launch"): {"coordinator/dispatch.py"},
-    ("budgets", "reserve"): {"coordinator/room.py", "coordinator/public_testing.py"},
-    ("room", "set_aside"): {"coordinator/dispatch.py"},
+    ("grid", "launch"): {"coordinator/launching/dispatch.py"},
+    ("budgets", "reserve"): {"coordinator/launching/room.py", "coordinator/public_testing.py"},
+    ("room", "set_aside"): {"coordinator/launching/dispatch.py"},
     ("spending", "reserve"): {"coordinator/gateway/admission.py"},
     ("executions", "queue"): {"grid/public_api.py", "grid/public_testing.py"},
     ("LedgerEntry.objects", "create"): set(),

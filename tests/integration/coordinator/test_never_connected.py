@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from coordinator import dispatch
+from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.public_types import AgentState, Source
 from coordinator.web.agent_door import Door

@@ -19,8 +19,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from coordinator import control, dispatch, invariants, outcomes, sweeps
+from coordinator import invariants, sweeps
+from coordinator.ending import outcomes
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Nudge
+from coordinator.operating import control
 from coordinator.public_errors import CoordinatorError
 from coordinator.public_types import ENDED, AgentState, Answer, Source
 from grid import executions, lifecycle
@@ -187,6 +190,6 @@ def test_every_nudge_is_answered_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_the_machine_notices_who_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutation run: an end after which nobody asks again leaves its agent behind."""
-    monkeypatch.setattr("coordinator.setbacks.dispatch", SimpleNamespace(nudge=lambda *_, **__: None))
+    monkeypatch.setattr("coordinator.ending.setbacks.dispatch", SimpleNamespace(nudge=lambda *_, **__: None))
     with pytest.raises((AssertionError, ExceptionGroup)):
         run_machine(tmp_path, examples=40, shrinks=False)

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import budgets, dispatch, invariants, lifecycle, prompt_library, queries, soft_limits
+from coordinator import invariants, lifecycle
+from coordinator.care import prompt_library
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Envelope
+from coordinator.money import budgets, soft_limits
 from coordinator.public_types import AgentState, Source
+from coordinator.reading import queries
 from grid import public_events as grid_events
 from grid.models import Execution
 from tests.factories import git, make_agent

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coordinator import dispatch, outcomes
+from coordinator.ending import outcomes
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Nudge
 from coordinator.public_types import Source
 from grid import executions, lifecycle

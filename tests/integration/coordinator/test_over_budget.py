@@ -6,8 +6,10 @@ import json
 import time
 from pathlib import Path
 
-from coordinator import control, dispatch, invariants
+from coordinator import invariants
+from coordinator.launching import dispatch
 from coordinator.models import Agent
+from coordinator.operating import control
 from coordinator.public_types import AgentState, Source
 from grid import public_api as grid
 from grid.models import Execution

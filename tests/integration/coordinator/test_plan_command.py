@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from coordinator import control, plans
 from coordinator.models import Agent, AppliedPlan
+from coordinator.operating import control, plans
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
 from tests.factories import make_agent, make_child, make_git_repository

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from coordinator import control, plan_origins, plans, repositories, sweeps
-from coordinator.briefing import plan_for
+from coordinator import sweeps
+from coordinator.care import repositories
+from coordinator.documents.plan_schema import PlanError
+from coordinator.launching.briefing import plan_for
 from coordinator.models import Agent, AppliedPlan
-from coordinator.plan_limits import Reach
-from coordinator.plan_schema import PlanError
+from coordinator.operating import control, plans
+from coordinator.rules import plan_origins
+from coordinator.trees.plan_limits import Reach
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, running
 from tests.integration.coordinator.plan_here import CLI, violations

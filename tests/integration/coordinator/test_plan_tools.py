@@ -12,14 +12,18 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import capability as capabilities
-from coordinator import control, invariants, outcomes, plan_text, plan_tree, plans, sweeps
+from coordinator import invariants, sweeps
+from coordinator.documents import plan_text
+from coordinator.documents.plan_nodes import Node
+from coordinator.documents.plan_schema import PlanError
+from coordinator.ending import outcomes
 from coordinator.models import Agent, AppliedPlan
-from coordinator.plan_limits import Reach
-from coordinator.plan_nodes import Node
-from coordinator.plan_schema import PlanError
+from coordinator.operating import control, plans
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
+from coordinator.rules import capability as capabilities
+from coordinator.trees import plan_tree
+from coordinator.trees.plan_limits import Reach
 from grid import executions
 from grid.models import Event, Execution
 from grid.public_types import Outcome, OutcomeKind, Result, State

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordinator import control, plan_nodes, plan_schema, plan_tree, plans
+from coordinator.documents import plan_nodes, plan_schema
+from coordinator.documents.plan_nodes import Node, by_id
 from coordinator.models import Agent, AppliedPlan, AuditEntry, Envelope
-from coordinator.plan_nodes import Node, by_id
+from coordinator.operating import control, plans
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import AgentState
+from coordinator.trees import plan_tree
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.integration.coordinator.plan_here import (
     CLI,

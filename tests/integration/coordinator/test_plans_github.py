@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from coordinator import approvals, invariants, plans, sweeps
+from coordinator import invariants, sweeps
+from coordinator.agents import approvals
+from coordinator.documents.plan_nodes import by_id
+from coordinator.documents.plan_schema import PlanError
 from coordinator.models import Agent, AppliedPlan
-from coordinator.plan_limits import Reach
-from coordinator.plan_nodes import by_id
-from coordinator.plan_schema import PlanError
+from coordinator.operating import plans
 from coordinator.public_errors import NotAllowedError
+from coordinator.trees.plan_limits import Reach
 from tests.integration.coordinator.github_trees import Office, office
 from tests.integration.coordinator.plan_here import CLI, apply, new, node_of, still, text_of, with_children
 from tests.integration.tracker.github_here import github, github_server

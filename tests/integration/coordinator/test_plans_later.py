@@ -14,13 +14,16 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from coordinator import control, plan_adopting, plan_moves, plans, scopes, sweeps
+from coordinator import sweeps
+from coordinator.documents.plan_nodes import Node, by_id
+from coordinator.documents.plan_schema import PlanError
 from coordinator.models import Agent, AppliedPlan, Envelope
-from coordinator.plan_nodes import Node, by_id
-from coordinator.plan_rules import MAX_LEVELS
-from coordinator.plan_schema import PlanError
+from coordinator.money import scopes
+from coordinator.operating import control, plans
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
+from coordinator.rules.plan_rules import MAX_LEVELS
+from coordinator.trees import plan_adopting, plan_moves
 from grid.models import Event
 from grid.public_types import OutcomeKind
 from tests.factories import make_child

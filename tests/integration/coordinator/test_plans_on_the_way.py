@@ -13,13 +13,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coordinator import capability as capabilities
-from coordinator import control, plan_adopting, plans, sweeps
+from coordinator import sweeps
+from coordinator.documents.plan_nodes import by_id
+from coordinator.documents.plan_schema import PlanError
 from coordinator.models import Agent, AppliedPlan, Envelope
-from coordinator.plan_nodes import by_id
-from coordinator.plan_schema import PlanError
+from coordinator.operating import control, plans
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
+from coordinator.rules import capability as capabilities
+from coordinator.trees import plan_adopting
 from grid.models import Event
 from tests.factories import make_agent, make_child
 from tests.integration.coordinator.plan_here import (

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from coordinator import capability as capabilities
-from coordinator import definitions, dispatch, explanations, invariants, profiles, repositories
-from coordinator.capability import EVERYTHING, SPLITTING, allows_model, from_json, is_within
+from coordinator import invariants
+from coordinator.care import definitions, profiles, repositories
+from coordinator.launching import dispatch
 from coordinator.models import Agent, Envelope, RepositoryPolicy
 from coordinator.public_types import Answer, Source
+from coordinator.reading import explanations
+from coordinator.rules import capability as capabilities
+from coordinator.rules.capability import EVERYTHING, SPLITTING, allows_model, from_json, is_within
 from grid import public_events as grid_events
 from grid.models import Execution
 from grid.specs import load_spec

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from coordinator import dispatch, prompt_library
+from coordinator.care import prompt_library
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Prompt
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
 from coordinator.public_types import Answer, Source

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from coordinator import control, pruning, sweeps
+from coordinator import pruning, sweeps
 from coordinator.models import Agent
+from coordinator.operating import control
 from coordinator.public_types import AgentState
 from grid import public_api as grid
 from grid import public_events as events

@@ -16,8 +16,9 @@ from django.apps import apps
 from django.db import OperationalError, connection
 from pytest_django import Settings
 
-from coordinator import control, lifecycle
+from coordinator import lifecycle
 from coordinator.models import Agent, Envelope
+from coordinator.operating import control
 from grid import event_log
 from grid import public_events as events
 from grid.events import lines

@@ -9,9 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from coordinator import budget_rules, dispatch, room, spending, surroundings
+from coordinator.launching import dispatch, room, surroundings
 from coordinator.models import Agent, Envelope, LedgerEntry, ModelCall, Nudge
+from coordinator.money import spending
 from coordinator.public_types import Answer, Decision, Source, Usage
+from coordinator.rules import budget_rules
 from grid import public_api as grid
 from grid.models import Execution
 from tests.factories import launch_spec, make_agent, make_child, make_git_repository

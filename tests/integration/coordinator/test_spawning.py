@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coordinator import budgets, control, outbox, spawning, sweeps
+from coordinator import sweeps
+from coordinator.ending import outbox
 from coordinator.models import Agent, Envelope
+from coordinator.money import budgets
+from coordinator.operating import control
 from coordinator.public_errors import NotAllowedError
 from coordinator.public_types import AgentState
+from coordinator.trees import spawning
 from grid.public_types import ChildProposal, OutcomeKind, State
 from tests.factories import make_agent, make_git_repository
 from tests.integration.coordinator.agent_runs import Running, end, running

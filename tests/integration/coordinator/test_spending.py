@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import budgets, invariants, spending
+from coordinator import invariants
 from coordinator.models import Agent, Envelope, ModelCall, SpendEntry
+from coordinator.money import budgets, spending
 from coordinator.public_types import Usage
 from grid.models import Execution
 from tests.factories import make_agent, make_execution, make_git_repository

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator import control, invariants
+from coordinator import invariants
 from coordinator.models import Agent, AuditEntry, Command, Nudge
+from coordinator.operating import control
 from coordinator.public_types import AgentState
 from grid.models import Execution
 from grid.public_types import Outcome, OutcomeKind, Result, State

@@ -10,8 +10,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import control, dispatch, invariants, outcomes, steering
+from coordinator import invariants
+from coordinator.ending import outcomes
+from coordinator.issues import steering
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Command, Nudge
+from coordinator.operating import control
 from coordinator.public_types import AgentState, Answer, Source
 from grid.models import Execution
 from grid.public_types import Outcome, OutcomeKind, Result, State

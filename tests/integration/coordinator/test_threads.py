@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator import asked, control, dispatch, inbox, invariants, messages, sweeps, talk_caps, thread_rows, threads
+from coordinator import invariants, sweeps
+from coordinator.documents.policy_file import Policy, dump_policy
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Message, Nudge, Post, RepositoryPolicy, Thread, ThreadMember
-from coordinator.policy_file import Policy, dump_policy
+from coordinator.operating import control
 from coordinator.public_errors import (
     AgentNotFoundError,
     InvalidInputError,
@@ -21,6 +23,8 @@ from coordinator.public_errors import (
     ThreadNotFoundError,
 )
 from coordinator.public_types import AgentState, MessageKind, Source, ThreadKind
+from coordinator.talk import inbox, messages, talk_caps, thread_rows
+from coordinator.teamwork import asked, threads
 from grid.models import Event, Execution
 from grid.public_types import OutcomeKind
 from tests.factories import make_agent, make_child, make_git_repository

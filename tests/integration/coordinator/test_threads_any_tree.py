@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import threads
+from coordinator.documents.policy_file import Policy, dump_policy
 from coordinator.models import Agent, Message, Post, RepositoryPolicy
-from coordinator.policy_file import Policy, dump_policy
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import ThreadKind
-from coordinator.topology import Edges, Node
+from coordinator.rules.topology import Edges, Node
+from coordinator.teamwork import threads
 from tests.factories import make_agent, make_child, make_git_repository
 from tests.unit.coordinator.test_topology import opened_pairs
 

@@ -11,11 +11,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from coordinator import budgets, dispatch, invariants, profiles, public_api, upgrades
-from coordinator.capability import ALL_TOOLS, Capability, allows_model, as_json, from_json, is_within
+from coordinator import invariants, public_api
+from coordinator.care import profiles
+from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Message, RepositoryPolicy, UpgradeRequest
+from coordinator.money import budgets
 from coordinator.public_errors import AgentNotFoundError, CoordinatorError, InvalidInputError, NotAllowedError
 from coordinator.public_types import AgentState, Answer, Source
+from coordinator.rules.capability import ALL_TOOLS, Capability, allows_model, as_json, from_json, is_within
+from coordinator.teamwork import upgrades
 from grid import public_api as grid
 from grid import public_events as grid_events
 from grid.models import Execution

@@ -10,7 +10,8 @@ from django.test import Client
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from coordinator import inbound, repositories
+from coordinator.care import repositories
+from coordinator.issues import inbound
 from coordinator.models import Agent
 from coordinator.public_types import ENDED
 from grid.models import Execution

@@ -19,7 +19,8 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from coordinator import inbound, invariants, sweeps
+from coordinator import invariants, sweeps
+from coordinator.issues import inbound
 from coordinator.models import AuditEntry
 from coordinator.web import waking
 from coordinator.web.connections import Lender, lender

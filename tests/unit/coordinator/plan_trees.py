@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from coordinator.plan_nodes import Node, by_id
+from coordinator.documents.plan_nodes import Node, by_id
 
 TEXT = st.text(
     alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"], include_characters="\n\t"),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import admission
-from coordinator.admission_facts import Facts, Full
 from coordinator.public_types import ENDED, AgentState, Answer, Source
+from coordinator.rules import admission
+from coordinator.rules.admission_facts import Facts, Full
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 READY = Facts(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator import admission
 from coordinator.public_types import AgentState, Answer, Source
+from coordinator.rules import admission
 from tests.unit.coordinator.test_admission import READY
 
 REVIEW = replace(READY, state=AgentState.REVIEW)

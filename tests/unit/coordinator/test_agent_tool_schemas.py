@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from coordinator.capability import Capability
+from coordinator.rules.capability import Capability
 from coordinator.toolbox import registry, schemas
 from coordinator.toolbox.registry import TOOLS
 from grid.public_toolkit import GRID_TOOLS, ToolRefusedError

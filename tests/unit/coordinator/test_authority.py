@@ -9,8 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.authority import Person, Situation, TextChange, Verdict, Wish, changed_since, is_over, judge_text, wish
 from coordinator.public_types import ENDED, AgentState
+from coordinator.rules.authority import (
+    Person,
+    Situation,
+    TextChange,
+    Verdict,
+    Wish,
+    changed_since,
+    is_over,
+    judge_text,
+    wish,
+)
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Trust
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from coordinator import breaker
+from coordinator.rules import breaker
 from grid.public_types import ExecutionView, Mode, Result, State
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

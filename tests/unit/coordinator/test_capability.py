@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.capability import (
+from coordinator.rules.capability import (
     ALL_TOOLS,
     EVERYTHING,
     MAX_PATTERNS,

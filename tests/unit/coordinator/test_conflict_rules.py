@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import conflict_rules as rules
-from coordinator import conflict_steps
-from coordinator.conflict_rules import APART, Ancestor, Choice, ConflictState, Decision, Kind, Sides
-from coordinator.conflict_steps import End, Overdue, Side, Situation, Step, StepName, Wait
 from coordinator.public_types import ENDED, AgentState
+from coordinator.rules import conflict_rules as rules
+from coordinator.rules import conflict_steps
+from coordinator.rules.conflict_rules import APART, Ancestor, Choice, ConflictState, Decision, Kind, Sides
+from coordinator.rules.conflict_steps import End, Overdue, Side, Situation, Step, StepName, Wait
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SIDES = Sides(requester=12, holder=11, arbiter=3)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from coordinator import costs
 from coordinator.management import money
+from coordinator.money import costs
 from coordinator.public_types import Cost, EnvelopeView, ScopeKind
 from grid.public_types import EventView
 

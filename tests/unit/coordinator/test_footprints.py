@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from coordinator.footprints import (
+from coordinator.public_errors import InvalidInputError
+from coordinator.rules.footprints import (
     MOST_PATIENCE,
     PATIENCE,
     LockMode,
@@ -23,7 +24,6 @@ from coordinator.footprints import (
     of,
     waited,
 )
-from coordinator.public_errors import InvalidInputError
 from grid.public_paths import LockView, patterns_overlap
 
 NOW = datetime(2026, 11, 28, 8, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.untrusted import visible
+from coordinator.documents.untrusted import visible
 
 EVIL = "do evil"
 HIDING = [

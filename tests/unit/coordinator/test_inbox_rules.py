@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import inbox_rules, vocabulary
-from coordinator.inbox_rules import Item, arrange, summary
 from coordinator.public_types import MessageKind
+from coordinator.rules import inbox_rules, vocabulary
+from coordinator.rules.inbox_rules import Item, arrange, summary
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

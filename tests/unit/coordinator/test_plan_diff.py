@@ -7,10 +7,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator import plan_diff, plan_nodes, plan_rules, plan_schema, plan_text
-from coordinator.plan_diff import Change, Kind
-from coordinator.plan_nodes import Node, by_id
-from coordinator.plan_rules import Present
+from coordinator.documents import plan_nodes, plan_schema, plan_text
+from coordinator.documents.plan_nodes import Node, by_id
+from coordinator.rules import plan_diff, plan_rules
+from coordinator.rules.plan_diff import Change, Kind
+from coordinator.rules.plan_rules import Present
 from tests.unit.coordinator.plan_trees import edits, trees
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import plan_origins
-from coordinator.plan_nodes import Node
-from coordinator.plan_origins import Given
+from coordinator.documents.plan_nodes import Node
+from coordinator.rules import plan_origins
+from coordinator.rules.plan_origins import Given
 
 ANN, AGENT = "admin:ann", "agent:12"
 EARLY, LATE = "2026-11-28T10:00:00+00:00", "2026-11-28T11:00:00+00:00"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from coordinator import plan_nodes, plan_rules, plan_schema, plan_text
-from coordinator.plan_nodes import Node, fingerprint
-from coordinator.plan_rules import Present
-from coordinator.plan_schema import MAX_BYTES, PlanError
+from coordinator.documents import plan_nodes, plan_schema, plan_text
+from coordinator.documents.plan_nodes import Node, fingerprint
+from coordinator.documents.plan_schema import MAX_BYTES, PlanError
+from coordinator.rules import plan_rules
+from coordinator.rules.plan_rules import Present
 from tests.unit.coordinator.plan_trees import trees
 
 BASE = "0-0123456789abcdef"

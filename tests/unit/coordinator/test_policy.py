@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.policy import CAPS, EffectivePolicy, FleetLimits, effective, protected
-from coordinator.policy_file import Policy
-from coordinator.policy_schema import Limits as LimitsModel
+from coordinator.documents.policy import CAPS, EffectivePolicy, FleetLimits, effective, protected
+from coordinator.documents.policy_file import Policy
+from coordinator.documents.policy_schema import Limits as LimitsModel
 
 FLEET = FleetLimits(
     max_live_per_repository=20,

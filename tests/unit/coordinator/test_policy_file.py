@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.policy import FleetLimits, effective
-from coordinator.policy_file import MAX_BYTES, DepthLevel, Policy, PolicyError, dump_policy, load_policy, parse_policy
-from coordinator.policy_schema import Limits as LimitsModel
+from coordinator.documents.policy import FleetLimits, effective
+from coordinator.documents.policy_file import (
+    MAX_BYTES,
+    DepthLevel,
+    Policy,
+    PolicyError,
+    dump_policy,
+    load_policy,
+    parse_policy,
+)
+from coordinator.documents.policy_schema import Limits as LimitsModel
 
 DOCS = Path(__file__).parents[3] / "docs" / "policy-file.md"
 FLEET = FleetLimits(

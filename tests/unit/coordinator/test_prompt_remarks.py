@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.prompts import MAX_CHARACTERS, MODES, Conflict, Remark, render
+from coordinator.documents.prompts import MAX_CHARACTERS, MODES, Conflict, Remark, render
 from tests.unit.coordinator.test_prompts import PLAIN
 
 CONFLICT = Conflict(paths=("a.txt",), commit="c" * 40)

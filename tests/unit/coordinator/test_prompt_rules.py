@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import prompts
-from coordinator.prompt_context import Child, Comment, FailedCheck, Failure, PromptContext
-from coordinator.prompt_rules import MAX_CHARACTERS, TemplateRefusedError
+from coordinator.documents import prompts
+from coordinator.documents.prompt_context import Child, Comment, FailedCheck, Failure, PromptContext
+from coordinator.documents.prompt_rules import MAX_CHARACTERS, TemplateRefusedError
 
 CONTEXT = PromptContext(
     key="12",

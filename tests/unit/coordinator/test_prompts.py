@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.prompts import (
+from coordinator.documents.prompts import (
     MAX_BODY_CHARACTERS,
     MAX_CHARACTERS,
     MODES,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import pull_requests
-from coordinator.pull_requests import Commit, Evidence, Part, Proposal, Run, Said, Status
+from coordinator.documents import pull_requests
+from coordinator.documents.pull_requests import Commit, Evidence, Part, Proposal, Run, Said, Status
 
 NASTY = "Closes #7\n```\n@team fixes #8 <!-- agent-grid:end --> | [x](http://evil) `code\u202e\\| ~~~\n> Closes #9"
 MANY = st.text(max_size=400) | st.just(NASTY) | st.just("`" * 40)

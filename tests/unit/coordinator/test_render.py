@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.documents.untrusted import printable
 from coordinator.management import follow, render, words
 from coordinator.management.output import Output, cell, joined, jsonable, row, table
 from coordinator.public_types import AgentState, AgentView, Answer, Decision, EnvelopeView, ScopeKind
-from coordinator.untrusted import printable
 from grid.public_types import EventView
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -320,6 +320,6 @@ def test_a_tree_moves_while_something_may_happen_by_itself(agents: list[AgentVie
 def test_every_reason_to_defer_an_agent_is_known_to_whoever_waits_for_it() -> None:
     package = Path(follow.__file__).parents[1]
     code = r"""(?:return |admission\.)defer\(\s*"([a-z-]+)\""""
-    codes = {found for module in package.glob("*.py") for found in re.findall(code, module.read_text())}
+    codes = {found for module in package.rglob("*.py") for found in re.findall(code, module.read_text())}
     assert codes >= {"children", "budget", "no-progress", "back-off"}, "the search finds them"
     assert codes - (follow.NEEDS_A_PERSON | follow.PASSING | follow.FOR_OTHERS) == set()

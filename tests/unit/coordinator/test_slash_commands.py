@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.slash_commands import MAX_COMMANDS, USAGE, Command, Verb, is_only_commands, parse
+from coordinator.documents.slash_commands import MAX_COMMANDS, USAGE, Command, Verb, is_only_commands, parse
 
 
 def verbs(text: str) -> list[Verb | None]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.public_types import ThreadKind
-from coordinator.topology import NONE, Edges, Link, Node, may_send
+from coordinator.rules.topology import NONE, Edges, Link, Node, may_send
 
 PROFILES = ("worker", "reviewer", "")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.untrusted import fenced, head, one_line, printable, tail, terminal, visible
+from coordinator.documents.untrusted import fenced, head, one_line, printable, tail, terminal, visible
 
 PIECES = [
     "<!--",

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import vocabulary
 from coordinator.public_errors import InvalidInputError
 from coordinator.public_types import MessageKind
+from coordinator.rules import vocabulary
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

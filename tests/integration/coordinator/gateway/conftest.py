@@ -14,11 +14,12 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from coordinator import budgets, capability
-from coordinator.capability import Capability
 from coordinator.gateway import admission, upstream
 from coordinator.gateway.asgi import application
 from coordinator.models import Agent, Envelope, ModelCall
+from coordinator.money import budgets
+from coordinator.rules import capability
+from coordinator.rules.capability import Capability
 from coordinator.web.connections import lender
 from grid import bearers
 from grid.models import Event, Execution

@@ -12,10 +12,11 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from coordinator import budgets, invariants, spending
+from coordinator import invariants
 from coordinator.gateway import admission, asgi
 from coordinator.gateway.throttle import Throttle
 from coordinator.models import Envelope, ModelCall
+from coordinator.money import budgets, spending
 from grid.models import Event, Execution
 from tests.integration.coordinator.gateway.conftest import KEY, running
 from tests.unit.coordinator.gateway import samples

@@ -1,0 +1,1 @@
+"""What an agent is: its place in the tree, its code, its words about itself, and whether people have approved its text."""

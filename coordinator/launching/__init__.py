@@ -1,0 +1,1 @@
+"""From a nudge to a queued run: everything that is asked before, and the one function that launches."""

@@ -1,0 +1,1 @@
+"""Budgets that nest, their ledger, and what was spent: every reservation and settlement goes through here."""

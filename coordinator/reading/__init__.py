@@ -1,0 +1,1 @@
+"""Reads for commands and pages, as frozen values."""

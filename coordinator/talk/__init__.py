@@ -1,0 +1,1 @@
+"""Messages and how they reach agents; who may say what to whom."""
