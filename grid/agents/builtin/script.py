@@ -13,6 +13,7 @@
             call: finish
             args: {outcome: done, summary: Added the parser.}
 
+`until: pattern` beside a call plays the step again until the pattern is found in its own results: the way to wait for others without a clock.
 With `seed: 7` beside `scenarios`, `one_of: [step, step]` stands for one of some steps and `shuffle: true` puts the calls of a
 batch into another order; the same seed always chooses the same. docs/scripted-model.md describes it for authors.
 """
@@ -57,6 +58,8 @@ class Step:
     """Made in one batch, side by side where the tools allow it."""
     expect: tuple[re.Pattern[str], ...] = ()
     """Each must be found in the results of the step before."""
+    until: re.Pattern[str] | None = None
+    """Played again until this is found in its own results."""
     sleep_seconds: float = 0.0
     """Time the model "thinks" before it answers."""
 
@@ -171,7 +174,7 @@ def _chosen(node: yaml.Node, seed: int) -> Step:
 
 
 def _step(node: yaml.Node, dice: random.Random) -> Step:
-    fields = _fields(node, "step", {"say", "call", "args", "calls", "expect", "sleep", "shuffle"})
+    fields = _fields(node, "step", {"say", "call", "args", "calls", "expect", "until", "sleep", "shuffle"})
     if not fields.keys() & {"say", "call", "calls", "sleep"}:
         raise ScriptError(f"line {_line(node)}: a step needs 'call', 'calls', 'say' or 'sleep'")
     if "calls" in fields and fields.keys() & {"call", "args"}:
@@ -182,6 +185,8 @@ def _step(node: yaml.Node, dice: random.Random) -> Step:
         calls = tuple(_call(_fields(item, "call", {"call", "args"}), item) for item in _items(fields["calls"], "calls"))
     else:
         calls = (_call(fields, node),) if "call" in fields else ()
+    if "until" in fields and not calls:
+        raise ScriptError(f"line {_line(fields['until'])}: 'until' without a call whose results could be searched")
     if len(calls) > _MAX_CALLS:
         raise ScriptError(f"line {_line(node)}: {len(calls)} calls in one step; at most {_MAX_CALLS}")
     if "shuffle" in fields:
@@ -193,6 +198,7 @@ def _step(node: yaml.Node, dice: random.Random) -> Step:
         say=_text(fields["say"], "say") if "say" in fields else "",
         calls=calls,
         expect=_expectations(fields["expect"]) if "expect" in fields else (),
+        until=_pattern(fields["until"], "until") if "until" in fields else None,
         sleep_seconds=_seconds(fields["sleep"]) if "sleep" in fields else 0.0,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
@@ -11,6 +10,9 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from grid.agents.builtin.report import result_text
 from grid.agents.builtin.script import Scenario, ScriptError, Step, parse_script
+
+_MAX_TIMES = 600
+"""That one step is played, a second apart or more."""
 
 
 class ScriptFailedError(Exception):
@@ -20,7 +22,8 @@ class ScriptFailedError(Exception):
 def scripted_model(text: str, prompt: str) -> FunctionModel:
     """The model that plays the scenario for this prompt.
 
-    Its n-th answer is the n-th step. It counts its own answers: the history may have been cut down.
+    Its n-th answer is the n-th step, but for steps that are played `until` something is found. It counts its own answers: the
+    history may have been cut down.
 
     Raises:
         ScriptFailedError: The script is broken or no scenario matches.
@@ -30,21 +33,40 @@ def scripted_model(text: str, prompt: str) -> FunctionModel:
     except ScriptError as error:
         raise ScriptFailedError(str(error)) from error
 
-    turns = itertools.count()
+    turns = played = times = 0
 
     async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        turn = next(turns)
-        step = _step(scenario, turn)
-        _check(scenario, step, _results(messages))
-        await asyncio.sleep(step.sleep_seconds)
-        say = [TextPart(step.say)] if step.say or not step.calls else []
+        nonlocal turns, played, times
+        results = _results(messages)
+        if played and _is_awaited(scenario.steps[played - 1], results):
+            step = scenario.steps[played - 1]
+            times += 1
+            if times >= _MAX_TIMES:
+                raise ScriptFailedError(_never_came(scenario, step, results))
+            await asyncio.sleep(max(1.0, step.sleep_seconds))
+        else:
+            step = _step(scenario, played)
+            _check(scenario, step, results)
+            played, times = played + 1, 0
+            await asyncio.sleep(step.sleep_seconds)
+        turns += 1
+        say = [TextPart(step.say)] if (step.say and not times) or not step.calls else []
         calls = [
-            ToolCallPart(call.tool, call.args, tool_call_id=f"call-{turn + 1}-{n}")
-            for n, call in enumerate(step.calls, 1)
+            ToolCallPart(call.tool, call.args, tool_call_id=f"call-{turns}-{n}") for n, call in enumerate(step.calls, 1)
         ]
         return ModelResponse(parts=[*say, *calls])
 
     return FunctionModel(answer, model_name="scripted")
+
+
+def _is_awaited(step: Step, results: Sequence[ToolReturnPart]) -> bool:
+    """Whether a step that was just played is to be played again."""
+    return step.until is not None and not step.until.search(_text(results))
+
+
+def _never_came(scenario: Scenario, step: Step, results: Sequence[ToolReturnPart]) -> str:
+    wanted = step.until.pattern if step.until else ""
+    return f"{scenario.name}, line {step.line}: played {_MAX_TIMES} times until /{wanted}/, last got: {_text(results)[:600]}"
 
 
 def _step(scenario: Scenario, turn: int) -> Step:
@@ -61,9 +83,13 @@ def _results(messages: Sequence[ModelMessage]) -> list[ToolReturnPart]:
     return [part for part in last.parts if isinstance(part, ToolReturnPart)] if isinstance(last, ModelRequest) else []
 
 
-def _check(scenario: Scenario, step: Step, results: list[ToolReturnPart]) -> None:
+def _text(results: Sequence[ToolReturnPart]) -> str:
+    return "\n".join(result_text(part) for part in results)
+
+
+def _check(scenario: Scenario, step: Step, results: Sequence[ToolReturnPart]) -> None:
     """Compare what the tools answered with what the script expects; a failed tool must be expected."""
-    text = "\n".join(result_text(part) for part in results)
+    text = _text(results)
     where = f"{scenario.name}, line {step.line}"
     for pattern in step.expect:
         if not pattern.search(text):

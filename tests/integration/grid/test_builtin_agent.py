@@ -324,3 +324,11 @@ def test_the_prompt_chooses_the_scenario(place: Place) -> None:
     assert ran.verdict.reason == "done: second"
     unknown = place.run("builtin", options, prompt="Title: c")
     assert "no scenario matches the prompt" in unknown.verdict.reason
+
+
+def test_a_step_of_a_script_is_played_until_its_result_says_so(place: Place) -> None:
+    counted = {"call": "run_command", "args": {"command": "echo x >> n; wc -l < n"}, "until": "^2$"}
+    ran = play(place, {**counted, "say": "I wait."}, {"expect": "^2$", **FINISH})
+    assert ran.verdict.ok, ran.verdict
+    assert (place.files.workspace / "n").read_text() == "x\nx\n"
+    assert [body.get("text") for body in ran.bodies("agent.message")].count("I wait.") == 1, "it says so once"

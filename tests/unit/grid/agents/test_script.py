@@ -75,6 +75,8 @@ def test_a_prompt_without_scenario_is_refused_with_what_was_tried() -> None:
         ("steps:\n  - call: a\n    calls: []", "line 2: a step has either"),
         ("steps:\n  - calls: []", "line 2: 'calls' must be a list"),
         ("steps:\n  - calls: [{args: {}}]", "line 2: a call needs 'call'"),
+        ("steps:\n  - say: a\n    until: b", "line 3: 'until' without a call"),
+        ("steps:\n  - call: a\n    until: '('", "line 3: 'until' is no regular expression"),
         ("steps:\n  - call: a\n    args: [1]", "line 3: 'args' must be a mapping"),
         ("steps:\n  - call: a\n    args: {1: x}", "line 3: 'args' must be a mapping"),
         ("steps:\n  - call: a\n    args: {x: 2024-01-01}", "line 3: a value in 'args' is no JSON"),
