@@ -1,6 +1,6 @@
 """Test databases that are migrated once for a whole run and emptied in milliseconds.
 
-Migrating takes four seconds of a core; every process of pytest-xdist and every stack copies the outcome instead.
+Migrating takes two seconds of a core; every process of pytest-xdist and every stack copies the outcome instead.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -101,14 +102,12 @@ def test_checks_of_other_packages_are_plugged_in_by_name(settings: Settings) -> 
 
 def test_missing_migrations_are_the_first_finding() -> None:
     ((_, last),) = MigrationLoader(connection).graph.leaf_nodes("grid")
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'grid' AND name = %s", [last])
+    rows = list(MigrationRecorder.Migration.objects.filter(app="grid"))
+    MigrationRecorder.Migration.objects.filter(app="grid").delete()
     try:
         said = run("doctor")
         assert said.code == 1
         assert "manage.py migrate" in said.out
         assert f"grid.{last}" in said.out
     finally:
-        with connection.cursor() as cursor:
-            insert = "INSERT INTO django_migrations (app, name, applied) VALUES ('grid', %s, CURRENT_TIMESTAMP)"
-            cursor.execute(insert, [last])
+        MigrationRecorder.Migration.objects.bulk_create(rows)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import io
 import json
 import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError, OperationalError, connection
@@ -40,9 +36,8 @@ from coordinator.models import (
     Message,
     ModelCall,
     Nudge,
-    SpendEntry,
 )
-from coordinator.money import budgets, soft_limits, spend_audit, spending
+from coordinator.money import budgets, soft_limits, spending
 from coordinator.operating import control
 from coordinator.public_types import AgentState, Answer, ScopeKind, Source, Usage
 from coordinator.reading import queries
@@ -583,51 +578,3 @@ def callers(owner: str, name: str) -> set[str]:
 @pytest.mark.parametrize(("call", "places"), ALLOWED.items(), ids=[".".join(call) for call in ALLOWED])
 def test_every_launch_and_every_model_call_pays(call, places):
     assert {place for place in callers(*call) if not place.startswith("bench/")} == places
-
-
-# --- rows from before -------------------------------------------------------------------------------------------------
-
-
-def test_rows_that_hung_side_by_side_are_nested_with_all_they_used(root):
-    child = make_child(root)
-    grandchild = make_child(child)
-    for agent, usd in ((root, 100), (child, 20), (grandchild, 3)):
-        pay(agent, usd, tokens=7)
-        nudge(agent)
-    end_run(child)
-    budgets.set_limits(f"agent:{root.pk}", {"usd_micros": 130})
-    after = {row.key: {name: getattr(row, name) for name in COLUMNS} for row in Envelope.objects.all()}
-    _flatten()
-    assert list(invariants.envelopes_nest()) != []
-    nest = importlib.import_module("coordinator.migrations.0005_nested_budgets").nest
-    nest(apps, SimpleNamespace(execute=lambda sql, values: connection.cursor().execute(sql, values)))
-    again = {row.key: {name: getattr(row, name) for name in COLUMNS} for row in Envelope.objects.all()}
-    assert again == after
-    assert [*invariants.budgets_add_up(), *invariants.envelopes_nest()] == []
-
-
-COLUMNS = (
-    "ancestors",
-    "parent_id",
-    "live",
-    "executions_spent",
-    "wall_reserved_seconds",
-    "usd_spent_micros",
-    "children_spent",
-)
-
-
-def _flatten() -> None:
-    """The rows as they were before envelopes nested: each agent's right below the tree, holding its own alone."""
-    own: dict[int, dict[str, Any]] = {}
-    for model, key in ((LedgerEntry, "execution_id"), (SpendEntry, "call_id")):
-        for entry in model.objects.filter(envelope__kind="agent"):
-            deepest = model.objects.filter(**{key: getattr(entry, key)}).order_by("-envelope_id").first()
-            if deepest is not None and deepest.envelope_id != entry.envelope_id:
-                entry.delete()
-    for row in Envelope.objects.filter(kind="agent"):
-        own[row.pk] = spend_audit.expected()[row.pk]
-    top = tree()
-    Envelope.objects.update(ancestors="", children_spent=0)
-    for pk, values in own.items():
-        Envelope.objects.filter(pk=pk).update(**{**values, "children_spent": 0, "parent": top})
