@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +63,23 @@ def repository(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def up(new_stack: Callable[..., Stack]) -> Iterator[Up]:
-    """A running installation, from nothing."""
+@pytest.fixture(scope="module")
+def up(request: pytest.FixtureRequest) -> Iterator[Up]:
+    """A running installation, from nothing. Each test brings a repository of its own."""
     # The repository's acceptance needs pytest, which lies beside our own interpreter.
-    stack = new_stack(
-        migrated=False, extra_env={"AGENTGRID_AGENT_PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    )
-    running = Up(stack, "--no-web")
-    stack.wait_until(running.is_ready, "the host is there", timeout=60)
-    yield running
-    assert running.stop() == 0
-    assert stack.processes() == []
+    path = {"AGENTGRID_AGENT_PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    stack = Stack(Path(tempfile.mkdtemp(prefix="ag-")), extra_env=path)
+    try:
+        running = Up(stack, "--no-web")
+        stack.wait_until(running.is_ready, "the host is there", timeout=60)
+        yield running
+        if request.session.testsfailed:
+            print("--- last lines of up", *stack.logs("up").splitlines()[-60:], sep="\n")
+        assert running.stop() == 0
+        assert stack.processes() == []
+    finally:
+        stack.close()
+        shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 def as_the_user_left_it(repository: Path) -> dict[str, Any]:
@@ -100,6 +106,7 @@ def test_a_change_arrives_on_a_branch_of_a_foreign_repository(up: Up, repository
     submit = ["submit", "--repo", str(repository), "--title", "Make ParseError a ValueError", "--body-file", str(issue)]
     submit += ["--agent", "command", "--command", CHANGE, "--accept", WISHED, "--accept", TESTED]
     told = stack.manage(*submit, "--wait", "60", timeout=80).stdout
+    key = stack.manage_json(*submit)["agent"]["issue"]
     branch = "agent/1-make-parseerror-a-valueerror"
     assert f"done: the work is on branch {branch}" in told
 
@@ -114,17 +121,17 @@ def test_a_change_arrives_on_a_branch_of_a_foreign_repository(up: Up, repository
     assert git(repository, "fsck", "--strict") == ""
 
     # The story.
-    explained = stack.manage_json("explain", "1")
+    explained = stack.manage_json("explain", key)
     (run,) = explained["executions"]
     assert [(check["command"], check["passed"]) for check in run["result"]["checks"]] == [
         (WISHED, True),
         (TESTED, True),
     ]
     assert "2 passed" in run["result"]["checks"][1]["tail"]
-    words = stack.manage("explain", "1").stdout
+    words = stack.manage("explain", key).stdout
     for piece in ("done", "admitted", branch, "work, attempt 1: succeeded", "passed in", TESTED):
         assert piece in words
-    tree = stack.manage("tree", "1", "--timeline").stdout
+    tree = stack.manage("tree", key, "--timeline").stdout
     for piece in ("Make ParseError a ValueError", "done", branch):
         assert piece in tree
 
@@ -133,9 +140,9 @@ def test_a_change_arrives_on_a_branch_of_a_foreign_repository(up: Up, repository
     assert again["is_new"] is False
     assert again["agent"]["id"] == explained["agent"]["id"]
     assert "nothing was started twice" in stack.manage(*submit).stdout
-    later = stack.manage_json("explain", "1")
+    later = stack.manage_json("explain", key)
     assert [run["id"] for run in later["executions"]] == [run["id"]]
-    assert len(stack.manage_json("tree", "1")["agents"]) == 1
+    assert len(stack.manage_json("tree", key)["agents"]) == 1
     assert later["agent"]["head"] == git(repository, "rev-parse", branch)
     assert stack.manage_json("doctor")["violations"] == []
     assert as_the_user_left_it(repository) == before
@@ -146,14 +153,14 @@ def test_work_that_fails_its_acceptance_stays_away_from_the_repository(up: Up, r
     (repository / ".agentgrid.yml").write_text("version: 1\nlimits:\n  attempts: 1\n")  # not committed: does not count
     break_it = "echo 'raise SystemExit(1)' > src/iniconfig/exceptions.py"
     submit = ["submit", "--repo", str(repository), "--title", "Break it", "--agent", "command", "--command", break_it]
-    stack.manage(*submit, "--accept", TESTED)
+    key = stack.manage_json(*submit, "--accept", TESTED)["agent"]["issue"]
 
     def failed_once() -> bool:
-        return any(run["state"] == "failed" for run in stack.manage_json("explain", "1")["executions"])
+        return any(run["state"] == "failed" for run in stack.manage_json("explain", key)["executions"])
 
     stack.wait_until(failed_once, "its acceptance has failed", pause=0.3)
-    stack.manage("cancel", "1", "--yes")
-    words = stack.manage("explain", "1").stdout
+    stack.manage("cancel", key, "--yes")
+    words = stack.manage("explain", key).stdout
     assert f"acceptance failed: {TESTED}" in words
     assert git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads").split() == ["main", "my-work"]
     (repository / ".agentgrid.yml").unlink()
