@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentgrid import supervisor
+from tests.services import demos
 
 # The set-up plays the whole flow: a minute on a quiet machine, several beside other tests.
 pytestmark = pytest.mark.timeout(420)
@@ -21,18 +17,9 @@ pytestmark = pytest.mark.timeout(420)
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `make demo-github` does, with every webhook signed, sent twice and out of order."""
     folder = tmp_path_factory.mktemp("demo") / "github"
-    done = subprocess.run(
-        [sys.executable, "manage.py", "demo_github", "--folder", str(folder), "--json"],
-        cwd=supervisor.ROOT,
-        env={**os.environ, "AGENTGRID_READ_DOTENV": "False", "AGENTGRID_STATE_DIR": str(folder.parent / "state")},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return facts | {"said": done.stdout, "folder": folder}
+    log = folder.parent / "said.txt"
+    facts = demos.play("demo_github", folder=folder, log=log)
+    return facts | {"said": log.read_text(), "folder": folder}
 
 
 def test_a_label_becomes_sub_issues_a_pull_request_and_a_merge(played: dict[str, Any]) -> None:
