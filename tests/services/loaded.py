@@ -9,6 +9,7 @@ sessions and exit codes of their own; only `python -m` itself is left out, which
 from __future__ import annotations
 
 import atexit
+import configparser
 import contextlib
 import ctypes
 import functools
@@ -51,8 +52,10 @@ LIBRARIES = (
     "celery.concurrency.thread",
     "celery.events.state",
     "celery.worker.consumer",
+    "cron_descriptor",
     "cryptography.hazmat.primitives.asymmetric.rsa",
     "django.contrib.admin.templatetags.base",
+    "django.contrib.postgres.fields",
     "django.core.handlers.asgi",
     "django.core.management.commands.check",
     "django.db.backends.postgresql.base",
@@ -71,6 +74,7 @@ LIBRARIES = (
     "kombu.transport.SQS",
     "kombu.transport.filesystem",
     "kombu.transport.redis",
+    "packaging.specifiers",
     "psutil",
     "psycopg",
     "pydantic",
@@ -80,7 +84,7 @@ LIBRARIES = (
     "rich.table",
     "mcp.server.mcpserver",
     "starlette.applications",
-    "rest_framework.settings",
+    "rest_framework.serializers",
     "pygit2",
     "whitenoise.responders",
     "cryptography.fernet",
@@ -88,7 +92,7 @@ LIBRARIES = (
     "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
-"""What can be loaded before there are settings; forks load the rest themselves."""
+"""What can be loaded before there are settings, besides our pure modules; forks load the rest themselves."""
 AGENT = (
     "grid.agents.builtin.program",
     "grid.agents.builtin.providers.anthropic",
@@ -347,6 +351,13 @@ def _load_all(modules: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
+def _pure() -> list[str]:
+    """Modules of ours that can be loaded before there are settings: those which may not reach Django."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    return contracts["importlinter:contract:pure"]["source_modules"].split()
+
+
 def _load_django() -> None:
     hide_memory()
     django.setup()
@@ -366,8 +377,10 @@ def _main(kind: str, fd: str) -> NoReturn:
     mine = dict(os.environ)
     if kind == "django":
         _load_django()
+    elif kind == "agent":
+        _load_all(AGENT)
     else:
-        _load_all(AGENT if kind == "agent" else LIBRARIES)
+        _load_all([*LIBRARIES, *_pure()])
     request = _Server(socket.socket(fileno=int(fd))).serve()
     if kind == "django":
         _show_memory()
