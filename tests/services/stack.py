@@ -199,17 +199,23 @@ class Stack:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def wait_until[T](self, predicate: Callable[[], T], message: str, *, timeout: float = 30, pause: float = 0.1) -> T:
-        """The first true value of `predicate`; fails the test when there is none in time or a worker has died."""
+        """The first true value of `predicate`; fails the test when there is none in time or a worker has died.
+
+        It rests for `pause` seconds between two looks, and longer after one that takes long: most are commands, which would
+        take the processor from what they wait for.
+        """
         deadline = time.monotonic() + timeout
         while True:
+            began = time.monotonic()
             if value := predicate():
                 return value
+            rest = max(pause, min(2 * (time.monotonic() - began), 1.0))
             for name in self._processes.keys() - self._expected_to_end:
                 if not self.is_running(name):
                     pytest.fail(f"{name} ended by itself while waiting until {message}")
             if time.monotonic() > deadline:
                 pytest.fail(f"waited {timeout} s in vain until {message}")
-            time.sleep(pause)
+            time.sleep(rest)
 
     def processes(self) -> list[psutil.Process]:
         """Every living process that belongs to this stack: started here, working in its folder, or naming it.
