@@ -16,6 +16,7 @@ import functools
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import signal
@@ -351,11 +352,14 @@ def _load_all(modules: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
-def _pure() -> list[str]:
-    """Modules of ours that can be loaded before there are settings: those which may not reach Django."""
-    contracts = configparser.ConfigParser()
-    contracts.read(ROOT / ".importlinter")
-    return contracts["importlinter:contract:pure"]["source_modules"].split()
+def _load_pure() -> None:
+    """What of ours can be loaded before there are settings: what may not reach Django, by the walls that are checked."""
+    walls = configparser.ConfigParser()
+    walls.read(ROOT / ".importlinter")
+    for name in walls["importlinter:contract:pure"]["source_modules"].split():
+        module = importlib.import_module(name)
+        inside = pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}.")
+        _load_all([info.name for info in inside if not info.name.endswith(".__main__")])
 
 
 def _load_django() -> None:
@@ -380,7 +384,8 @@ def _main(kind: str, fd: str) -> NoReturn:
     elif kind == "agent":
         _load_all(AGENT)
     else:
-        _load_all([*LIBRARIES, *_pure()])
+        _load_all(LIBRARIES)
+        _load_pure()
     request = _Server(socket.socket(fileno=int(fd))).serve()
     if kind == "django":
         _show_memory()
