@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import DataError, IntegrityError
 from django.db import Error as DatabaseError
+from django.db.models import Q
 from django.utils import timezone
 
 from coordinator import pruning, wake
@@ -53,7 +55,10 @@ def claim_slot(name: str, *, every_seconds: float) -> bool:
     """Whether this call is the first one in the present slot of a periodic pass."""
     slot = int(timezone.now().timestamp() // every_seconds)
     SweepSlot.objects.get_or_create(name=name)
-    return bool(SweepSlot.objects.filter(name=name, slot__lt=slot).update(slot=slot))
+    # The next slot may be that of a worker whose clock is a little ahead. What is later comes from a clock that was wrong, and
+    # would stop the pass for as long as it was wrong by.
+    free = Q(slot__lt=slot) | Q(slot__gt=slot + 1)
+    return bool(SweepSlot.objects.filter(free, name=name).update(slot=slot))
 
 
 def apply_events() -> int:
@@ -98,32 +103,34 @@ def _apply_events() -> int:
             _guarded(conflicts.from_deadlock, circle)
         resolutions.advance_all()
         handled += len(batch)
-        for repository_id in tracker_writes.due_repositories(timezone.now()):
-            _guarded(outbox.drain, repository_id)
+        drain_due()
 
 
 def sweep() -> dict[str, int]:
-    """The pass that runs every few seconds; returns what it found, for the log."""
-    found = {
-        "reaped": len(grid.reap()),
-        "locks": grid_locks.sweep(),
-        "events": apply_events(),
-        "missed": start_missed() + apply_missed(),
-        "calls": spending.settle_orphans(timezone.now()),
-        "breaker": check_breaker(),
-        "conflicts": resolutions.advance_all(),
-        "nudges": decide_due(),
-        "splits": adopt_missed(),
-        "plans": sum(_guarded(plan_adopting.finish, plan_id) for plan_id in plan_adopting.open_plans()),
-        "deliveries": wake_deliveries(),
-        "threads": threads.expire(),
-        "messages": messages.expire(),
-        "warnings": handing_back.tell_due(),
-        "asked": asked.wake_waiting(),
-        "writes": sum(outbox.drain(repository_id) for repository_id in tracker_writes.due_repositories(timezone.now())),
-        "queued": grid.wake_queued(),
-        "bus": grid_bus.wake_when_behind(),
-    }
+    """The pass that runs every few seconds; returns what each of its parts found, for the log."""
+    found = _each(
+        {
+            "reaped": lambda: len(grid.reap()),
+            "locks": grid_locks.sweep,
+            "events": apply_events,
+            "starts": start_missed,
+            "missed": apply_missed,
+            "calls": lambda: spending.settle_orphans(timezone.now()),
+            "breaker": check_breaker,
+            "conflicts": resolutions.advance_all,
+            "nudges": decide_due,
+            "splits": adopt_missed,
+            "plans": lambda: sum(_guarded(plan_adopting.finish, plan_id) for plan_id in plan_adopting.open_plans()),
+            "deliveries": wake_deliveries,
+            "threads": threads.expire,
+            "messages": messages.expire,
+            "warnings": handing_back.tell_due,
+            "asked": asked.wake_waiting,
+            "writes": drain_due,
+            "queued": grid.wake_queued,
+            "bus": grid_bus.wake_when_behind,
+        }
+    )
     if any(found.values()):
         log.info("swept", extra={"action": "sweep", **found})
     return found
@@ -168,6 +175,13 @@ def adopt_missed() -> int:
     return sum(_guarded(outbox.adopt_children, pk) for pk in rows.values_list("pk", flat=True)[:DUE_LIMIT])
 
 
+def drain_due() -> int:
+    """Carry out the tracker writes that are due; returns in how many repositories there were any."""
+    return sum(
+        _guarded(outbox.drain, repository_id) for repository_id in tracker_writes.due_repositories(timezone.now())
+    )
+
+
 def wake_deliveries() -> int:
     """Have webhooks taken up that no message led to; returns whether there are any.
 
@@ -201,25 +215,41 @@ def due_parents(*, limit: int) -> list[tuple[int, int]]:
 def housekeeping() -> dict[str, int]:
     """The hourly pass: what is old and needed by nobody goes, repositories are fetched."""
     now = timezone.now()
-    pruning.sessions()
-    found = {
-        "runs": grid.prune_runs(),
-        "deliveries": public_inbound.prune(now),
-        "locks": pruning.locks(now),
-        "inbox": pruning.inbox(now),
-        "gateways": spending.forget_gateways(),
-        "repositories": repositories.refresh_stale(surroundings.POLICY_MAX_AGE),
-    }
+    found = _each(
+        {
+            "sessions": pruning.sessions,
+            "runs": grid.prune_runs,
+            "deliveries": lambda: public_inbound.prune(now),
+            "locks": lambda: pruning.locks(now),
+            "inbox": lambda: pruning.inbox(now),
+            "gateways": spending.forget_gateways,
+            "repositories": lambda: repositories.refresh_stale(surroundings.POLICY_MAX_AGE),
+        }
+    )
     log.info("housekeeping", extra={"action": "housekeeping", **found})
     return found
 
 
+def _each(parts: Mapping[str, Callable[[], object]]) -> dict[str, int]:
+    """Do all parts of a pass in their order: one that fails is logged by its name, and the others are done all the same."""
+    return {name: _attempt(part, said="a part of a pass failed", part=name) for name, part in parts.items()}
+
+
 def _guarded[T](act: Callable[[T], object], argument: T) -> int:
     """One bad row must not keep the others waiting; the sweep comes back to it."""
+    return bool(_attempt(lambda: act(argument), said="a row could not be handled", row=str(argument)))
+
+
+def _attempt(act: Callable[[], object], *, said: str, **facts: str) -> int:
+    """What an act has found, as a number; 0 when it failed, which is logged. A database that is away ends the whole pass."""
     try:
-        return bool(act(argument))
-    except DatabaseError:
-        raise
+        found = act()
+    except DatabaseError as error:
+        if not isinstance(error, DataError | IntegrityError):  # these two are about values, and the next row has others
+            raise
+        log.exception(said, extra={"action": "sweep", **facts})
     except Exception:
-        log.exception("a row could not be handled", extra={"action": "sweep", "row": str(argument)})
-        return 0
+        log.exception(said, extra={"action": "sweep", **facts})
+    else:
+        return int(found if isinstance(found, int) else bool(found))
+    return 0
