@@ -7,6 +7,7 @@ CoordinatorError
         ClosingWordsError  the agent that wrote them is told, once; then a person
         StaleWriteError    the same, for work under a lock that was lost
         PathsLockedError   others work on these files; the same may work later
+    StoppedError           people stopped the agent, or what is around it, at this moment; nothing may become of its work now
     InvalidInputError      what was given cannot be used; the message names the fix
     LimitExceededError     a limit was met: `kind`, `value`, `limit`
 """
@@ -40,6 +41,10 @@ class StaleWriteError(NotAllowedError):
 
 class PathsLockedError(NotAllowedError):
     """A run's work changes files that others have locked; it can be taken when they are done."""
+
+
+class StoppedError(CoordinatorError):
+    """The agent was cancelled, paused or held while the end of its run was being applied."""
 
 
 class InvalidInputError(CoordinatorError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from django.db.models import Q
 
 from coordinator import lifecycle
+from coordinator.agents import stops
 from coordinator.documents.policy import protected
 from coordinator.documents.pull_requests import closed_by
 from coordinator.models import Agent
@@ -95,7 +96,7 @@ def _settled(agent: Agent) -> list[str]:
 
 
 def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
-    """Merge an agent's accepted commit (empty: it made none) into its branch and its parent's."""
+    """Merge an agent's accepted commit (empty: it made none) into its branch and its parent's. Raises StoppedError as `publish`."""
     repository = key(agent)
     if not commit:
         return Integrated(head="")
@@ -108,6 +109,7 @@ def integrate(agent: Agent, commit: str, *, title: str) -> Integrated:
     if agent.parent is None:
         return Integrated(head=head)
     keep(agent.parent, "")
+    stops.check(agent)
     try:
         merged = grid_code.merge(
             repository=repository, into=agent.parent.branch, commit=head, message=f"Merge {agent.branch}\n\n{title}"
@@ -150,8 +152,10 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
         WorkspaceError: Git refuses; the message names the fix. SourceUnavailableError is one of them.
         NotAllowedError: The branch was rewritten by somebody else, or the work changes a protected file.
         TrackerError: There is no credential to push with.
+        StoppedError: It was stopped meanwhile; nothing was pushed.
     """
     if agent.repository.tracker != GITHUB:
+        stops.check(agent)
         grid_code.publish(repository=key(agent), source=agent.repository.source, branch=agent.branch, commit=done.head)
         return done
     door = access(agent.repository_id)
@@ -163,6 +167,7 @@ def publish(agent: Agent, done: Integrated, *, allowed: Collection[str] = ()) ->
         if together.head != theirs:
             _check_paths(agent, together.head, theirs=theirs, allowed=allowed)
             _check_messages(agent, together.head, known=[agent.base, theirs])
+            stops.check(agent)
             try:
                 grid_code.publish(
                     repository=key(agent),

@@ -45,6 +45,13 @@ def move(agent: Agent, run: ExecutionView, new: AgentState, reason: str, **field
     return True
 
 
+def stop(agent: Agent, run: ExecutionView, new: AgentState, reason: str) -> bool:
+    """The same with no word to anybody: the row only. False when somebody else has applied the end."""
+    fields = {"blocked_reason": reason[:1000], "is_applied": True}
+    mine = {"execution_id": run.id, "is_applied": False}
+    return lifecycle.move(agent, old=_movable(new), new=new, reason=reason, fields=fields, only_if=mine)
+
+
 def _movable(new: AgentState) -> list[AgentState]:
     return [old for old in (AgentState.QUEUED, AgentState.RUNNING) if new in lifecycle.ARROWS[old]]
 

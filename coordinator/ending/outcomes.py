@@ -15,19 +15,16 @@ from django.db import transaction
 from coordinator import lifecycle
 from coordinator.agents import integration, tree
 from coordinator.contention import neighbours
-from coordinator.ending import applied, arbitration, outbox, reviewing, setbacks
+from coordinator.ending import applied, arbitration, faults, outbox, reviewing, setbacks, taking
 from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.money import budgets, soft_limits
-from coordinator.public_errors import ClosingWordsError, PathsLockedError, StaleWriteError
 from coordinator.public_types import ATTENTION, ENDED, AgentState, Source
 from coordinator.rules import proposals
 from coordinator.talk import messages
 from coordinator.trees import endings, plan_acts, plan_adopting, reports, spawning
 from grid import public_agents as grid_agents
 from grid import public_api as grid
-from grid import public_code as grid_code
-from grid.public_errors import GridError, MergeConflictError, SourceUnavailableError
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
@@ -101,14 +98,24 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         return False
     if tracker.is_held(agent.issue_id):
         return False
-    if not arbitration.take(agent, run):
-        _apply(agent, run)
+    _try(agent, run)
     if drains:
         outbox.drain(agent.repository_id)
     dispatch.decide_again(agent.pk)
     for waiting in neighbours.released(agent) if agent.parent_id is not None else ():
         dispatch.decide_again(waiting)
     return True
+
+
+def _try(agent: Agent, run: ExecutionView) -> None:
+    """Apply an end; what fails each time is handed to a person, so that no agent hangs for ever on a fault of ours."""
+    try:
+        if not arbitration.take(agent, run):
+            _apply(agent, run)
+    except Exception as error:
+        if faults.is_away(error) or not faults.note(agent, run, error):
+            raise
+        log.exception("a person has to look at an end", extra={"action": "apply", "agent": agent.pk})
 
 
 def _apply(agent: Agent, run: ExecutionView) -> None:
@@ -156,15 +163,9 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
     if why:
         setbacks.fail(agent, run, why)
         return
-    try:
-        reviewing.check(agent, run)
-    except PathsLockedError as error:
-        setbacks.later(agent, error)
+    head = taking.kept(agent, run)
+    if head is None:
         return
-    except (ClosingWordsError, StaleWriteError, GridError) as error:
-        setbacks.refuse(agent, run, error)
-        return
-    head = integration.keep(agent, run.result.head)
     with transaction.atomic():
         moved = applied.move(
             agent,
@@ -191,7 +192,7 @@ def _finish(agent: Agent, run: ExecutionView) -> None:
     if children.moving or asked:
         _wait(agent, run, f"{children.moving + asked} sub-issues are under way")
         return
-    done = _brought_together(agent, run)
+    done = taking.brought_together(agent, run)
     if done is None:
         return
     if agent.parent is not None and done.parent_head:
@@ -228,25 +229,6 @@ def _close(agent: Agent, run: ExecutionView, done: integration.Integrated, child
     return True
 
 
-def _brought_together(agent: Agent, run: ExecutionView) -> integration.Integrated | None:
-    """Its work merged and published; None when that could not be done, and the agent was moved otherwise or waits."""
-    if agent.parent_id is not None and setbacks.park(agent, run, for_merge=True):
-        return None
-    try:
-        reviewing.check(agent, run)
-        done = reviewing.bring_together(agent, run)
-    except (SourceUnavailableError, PathsLockedError) as error:
-        setbacks.later(agent, error)
-        return None
-    except (ClosingWordsError, StaleWriteError, GridError) as error:
-        setbacks.refuse(agent, run, error)
-        return None
-    if done.conflict:
-        setbacks.conflict(agent, run, done)
-        return None
-    return done
-
-
 def _progress(agent: Agent, run: ExecutionView) -> None:
     """Work was accepted: what its tree spends counts from here."""
     if run.result.changed:
@@ -255,7 +237,7 @@ def _progress(agent: Agent, run: ExecutionView) -> None:
 
 def _wait(agent: Agent, run: ExecutionView, reason: str) -> None:
     """Its own part is done, its children's is not: keep the work, they are merged into it as they end."""
-    head = _kept(agent, run)
+    head = taking.kept(agent, run)
     if head is None:
         return
     with transaction.atomic():
@@ -265,27 +247,9 @@ def _wait(agent: Agent, run: ExecutionView, reason: str) -> None:
 
 def _go_on(agent: Agent, run: ExecutionView, reason: str) -> None:
     """It has done what was asked when it began, and another thing is asked by now: the next run starts from its work."""
-    head = _kept(agent, run)
+    head = taking.kept(agent, run)
     if head is None:
         return
     with transaction.atomic():
         if applied.move(agent, run, AgentState.QUEUED, reason, head=head, **applied.succeeded(run.result.outcome)):
             dispatch.nudge(agent.pk, source=Source.PARENT, reason=reason)
-
-
-def _kept(agent: Agent, run: ExecutionView) -> str | None:
-    """The run's work on the agent's own branch; None when that could not be done, and the agent was moved otherwise."""
-    try:
-        # What stands on the branch once is not looked at again: so it is looked at here as at any other end.
-        reviewing.check(agent, run)
-        return integration.keep(agent, run.result.head)
-    except PathsLockedError as error:
-        setbacks.later(agent, error)
-    except MergeConflictError as error:
-        against = grid_code.branch_head(repository=integration.key(agent), branch=agent.branch)
-        setbacks.conflict(
-            agent, run, integration.Integrated(head=run.result.head, conflict=error.paths, against=against)
-        )
-    except (ClosingWordsError, StaleWriteError, GridError) as error:
-        setbacks.refuse(agent, run, error)
-    return None

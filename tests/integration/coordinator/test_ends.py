@@ -1,0 +1,162 @@
+"""Ends of runs: whatever happens while one is applied, it is applied in the end, once, and not past a person's stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator import invariants
+from coordinator.agents import integration
+from coordinator.ending import faults, outcomes, reviewing
+from coordinator.models import Agent
+from coordinator.operating import control, holds
+from coordinator.public_types import AgentState
+from coordinator.trees import reports
+from grid import public_code as grid_code
+from grid.models import Execution
+from grid.public_types import ChildProposal
+from tests.factories import make_agent, make_child
+from tests.integration.coordinator.agent_runs import Running, running
+from tests.integration.coordinator.ends_here import commit, finish, published, stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PART = ChildProposal(key="a", title="A part", body="")
+
+
+def right_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], object]) -> None:
+    """Have an act committed by somebody else at the moment at which a function has returned, the first time."""
+    real, todo = getattr(module, name), [act]
+
+    def then(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        while todo:
+            todo.pop()()
+        return found
+
+    monkeypatch.setattr(module, name, then)
+
+
+def cancel(agent: Agent) -> None:
+    control.cancel(agent.pk, actor="cli:ann")
+
+
+def pause(agent: Agent) -> None:
+    control.pause("fleet", actor="cli:ann")
+
+
+def hold(agent: Agent) -> None:
+    holds.set_hold(agent.issue_id, repository_id=agent.repository_id, held=True, actor="cli:ann")
+
+
+def go_on(agent: Agent) -> None:
+    control.unpause("fleet", actor="cli:ann")
+    holds.set_hold(agent.issue_id, repository_id=agent.repository_id, held=False, actor="cli:ann")
+
+
+# --- stops by people while an end is applied ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [cancel, pause, hold])
+def test_nothing_is_published_for_who_was_stopped_while_its_end_was_applied(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[Agent], None]
+) -> None:
+    run = running(make_agent(repository))
+    head = commit(run, tmp_path, "two\n")
+    finish(run, head)
+    right_after(monkeypatch, reviewing, "check", lambda: stop(run.agent))
+    outcomes.apply(run.execution_id)
+    assert published(repository, run.agent) == ""
+    if stop is cancel:
+        assert run.agent.state == AgentState.ABANDONED
+        return
+    assert (run.agent.state, run.agent.is_applied) == (AgentState.QUEUED, False)
+    go_on(run.agent)
+    outcomes.apply(run.execution_id)
+    assert (run.agent.state, published(repository, run.agent)) == (AgentState.DONE, head)
+    assert invariants.violations() == []
+
+
+@pytest.mark.parametrize("stop", [cancel, pause, hold])
+def test_its_parents_branch_gets_nothing_of_a_child_that_was_stopped_while_its_end_was_applied(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[Agent], None]
+) -> None:
+    parent = make_agent(repository)
+    Agent.objects.filter(pk=parent.pk).update(
+        state=AgentState.WAITING,
+        base=grid_code.upstream_head(repository=integration.key(parent), branch="main"),
+    )
+    parent.refresh_from_db()
+    run = running(make_child(parent))
+    finish(run, commit(run, tmp_path, "two\n"))
+    right_after(monkeypatch, reviewing, "check", lambda: stop(run.agent))
+    outcomes.apply(run.execution_id)
+    assert stored(parent) == parent.base, "made, as its children grow from it, and nothing merged"
+    assert run.agent.state == (AgentState.ABANDONED if stop is cancel else AgentState.QUEUED)
+
+
+@pytest.mark.parametrize("stop", [pause, hold])
+def test_who_was_stopped_during_the_push_is_not_done_before_that_ends(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[Agent], None]
+) -> None:
+    """What is pushed cannot be taken back; all that follows waits."""
+    run = running(make_agent(repository))
+    head = commit(run, tmp_path, "two\n")
+    finish(run, head)
+    right_after(monkeypatch, grid_code, "publish", lambda: stop(run.agent))
+    outcomes.apply(run.execution_id)
+    assert (published(repository, run.agent), run.agent.state) == (head, AgentState.QUEUED)
+    go_on(run.agent)
+    outcomes.apply(run.execution_id)
+    assert run.agent.state == AgentState.DONE
+
+
+# --- ends that cannot be applied ---------------------------------------------------------------------------------------
+
+
+def again(run: Running, folder: Path, text: str) -> Running:
+    """Have a run's work accepted on its branch, and run its agent once more, from where it began."""
+    integration.keep(run.agent, commit(run, folder, text))
+    finish(run, "")
+    Execution.objects.filter(pk=run.execution_id).update(state="failed")
+    outcomes.apply(run.execution_id)
+    Agent.objects.filter(pk=run.agent_id).update(head="", not_before=None)
+    return running(run.agent)
+
+
+def test_a_split_whose_work_conflicts_with_its_own_branch_is_resolved_like_any_other(
+    repository: Path, tmp_path: Path
+) -> None:
+    run = again(running(make_agent(repository)), tmp_path, "theirs\n")
+    head = commit(run, tmp_path, "mine\n")
+    finish(run, head, children=(PART,))
+    outcomes.apply(run.execution_id)
+    agent = run.agent
+    assert (agent.state, agent.conflict.get("paths")) == (AgentState.QUEUED, ["app.txt"])
+    assert agent.execution is not None and agent.execution.mode == "resolve"
+    assert not agent.is_splitting
+
+
+@pytest.mark.parametrize("words_fail", [False, True], ids=["told", "untold"])
+def test_an_end_that_fails_each_time_is_handed_to_a_person_with_the_fault(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words_fail: bool
+) -> None:
+    run = running(make_agent(repository))
+    finish(run, commit(run, tmp_path, "two\n"))
+
+    def fail(*_: object) -> None:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(reviewing, "bring_together", fail)
+    if words_fail:
+        monkeypatch.setattr(reports, "ended", fail)
+    for _ in range(faults.MAX_FAULTS - 1):
+        with pytest.raises(KeyError):
+            outcomes.apply(run.execution_id)
+        assert (run.agent.state, run.agent.is_applied) == (AgentState.QUEUED, False)
+    assert outcomes.apply(run.execution_id)
+    agent = run.agent
+    assert (agent.state, agent.is_applied) == (AgentState.BLOCKED, True)
+    assert "a bug of ours" in agent.blocked_reason and f"refs/executions/{run.execution_id}" in agent.blocked_reason
