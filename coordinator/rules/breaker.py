@@ -13,20 +13,24 @@ MIN_RUNS = 20
 MIN_SUBJECTS = 5
 REST = timedelta(minutes=5)
 BAD = frozenset({State.FAILED, State.TIMED_OUT, State.LOST, State.QUARANTINED})
+UNTOLD = frozenset({State.CANCELLED, State.INTERRUPTED, State.OVER_BUDGET})
+"""Ends that we brought about ourselves: they say nothing about what agents stand on, for or against."""
 
 
 def open_until(last: Sequence[ExecutionView], *, now: datetime) -> datetime | None:
     """Until when nothing should start, or None.
 
     Args:
-        last: The executions that ended last, newest first, at least MIN_RUNS of them when there are so many.
+        last: The executions that ended last, newest first, at least MIN_RUNS of them besides those in UNTOLD, which are left
+            out, when there are so many.
         now: Aware time.
 
     Returns:
         REST after the last end when the newest MIN_RUNS ends all lie within WINDOW, all failed, and belong to at least
         MIN_SUBJECTS issues; one success closes the breaker.
     """
-    newest = [run for run in last[:MIN_RUNS] if run.ended_at is not None and run.ended_at > now - WINDOW]
+    judged = [run for run in last if run.state not in UNTOLD]
+    newest = [run for run in judged[:MIN_RUNS] if run.ended_at is not None and run.ended_at > now - WINDOW]
     if len(newest) < MIN_RUNS or any(run.state not in BAD for run in newest):
         return None
     if len({run.subject for run in newest}) < MIN_SUBJECTS:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
+
 from coordinator.rules import breaker
 from grid.public_types import ExecutionView, Mode, Result, State
 
@@ -55,5 +57,14 @@ def test_few_or_old_failures_prove_nothing():
     assert breaker.open_until(old, now=NOW) is None
 
 
-def test_interruptions_and_cancels_are_not_failures():
-    assert breaker.open_until([replace(run, state=State.INTERRUPTED) for run in RUNS], now=NOW) is None
+NEITHER = [State.INTERRUPTED, State.CANCELLED, State.OVER_BUDGET]
+
+
+@pytest.mark.parametrize("state", NEITHER)
+def test_what_we_ended_ourselves_is_no_failure(state: State):
+    assert breaker.open_until([replace(run, state=state) for run in RUNS], now=NOW) is None
+
+
+@pytest.mark.parametrize("state", NEITHER)
+def test_what_we_ended_ourselves_is_no_success_either(state: State):
+    assert breaker.open_until([*RUNS[:7], replace(FAILED, state=state), *RUNS[7:]], now=NOW) is not None
