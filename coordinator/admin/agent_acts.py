@@ -12,7 +12,7 @@ from coordinator import public_api
 from coordinator.admin.acts import Act
 from coordinator.admin.scopes import MAX_REASON, CancelForm, pause_act, unpause_act
 from coordinator.models import Agent
-from coordinator.public_types import Decision, ScopeKind
+from coordinator.public_types import ENDED, Decision, ScopeKind
 
 
 class NudgeForm(forms.Form):
@@ -33,7 +33,8 @@ def _retry(row: Agent, actor: str, answers: Mapping[str, Any]) -> str:
 
 def _cancel(row: Agent, actor: str, answers: Mapping[str, Any]) -> str:
     touched = public_api.cancel(row.pk, actor=actor, reason=answers["reason"])
-    return f"cancelled with {len(touched.agents) - 1} below it; {touched.running} running agents are being stopped"
+    below = len(set(touched.agents) - {row.pk})
+    return f"cancelled with {below} below it; {touched.running} running agents are being stopped"
 
 
 def _answer(decision: Decision | None) -> str:
@@ -50,7 +51,7 @@ def _with_all_below(rows: Sequence[Agent]) -> QuerySet[Agent]:
 
 def _whole_trees(rows: Sequence[Agent]) -> QuerySet[Agent]:
     roots = {row.tree_id for row in rows}
-    return Agent.objects.filter(Q(pk__in=roots) | Q(root_id__in=roots))
+    return Agent.objects.filter(Q(pk__in=roots) | Q(root_id__in=roots)).exclude(state__in=sorted(ENDED))
 
 
 def _agent_scope(row: Agent) -> str:

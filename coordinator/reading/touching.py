@@ -28,8 +28,8 @@ class Touched:
 
 
 def preview(agent_ids: Sequence[int]) -> Touched:
-    """What acting on these agents and everything below them would touch."""
-    agents = subtrees(agent_ids)
+    """What acting on these agents and everything below them would touch; who has ended is not touched any more."""
+    agents = [agent for agent in subtrees(agent_ids) if agent.state not in ENDED]
     live = grid.find_executions(subjects=[agent.subject for agent in agents], live=True)
     running = sum(run.state in ON_HOST for run in live)
     return Touched(agents=tuple(agent.pk for agent in agents), queued=len(live) - running, running=running)

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from agentgrid import celery_app
 from coordinator import admin as pages
+from coordinator import public_api
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge, RepositoryPolicy
 from coordinator.public_types import AgentState
 from grid.models import Execution
@@ -279,6 +280,16 @@ def test_some_of_the_rows_may_fail(browser, agent):
     assert text.count("success:") == 1
     assert text.count("error:") == 6  # five of them, and how many more
     assert "2 more" in text
+
+
+def test_who_has_ended_is_not_counted_among_those_a_cancel_touches(browser, agent):
+    done, part = make_child(agent), make_child(agent)
+    Agent.objects.filter(pk=done.pk).update(state=AgentState.DONE)
+    for name in ("cancel", "pause_tree"):
+        assert "touches <strong>2</strong> agents" in " ".join(checked(ask(browser, name, agent)).split())
+    assert public_api.preview([agent.pk]).agents == (agent.pk, part.pk)
+    assert "cancelled with 1 below it" in said(confirm(browser, "cancel", agent))
+    assert "touches <strong>0</strong> agents" in " ".join(checked(ask(browser, "cancel", agent)).split())
 
 
 def test_a_button_leads_back_to_the_rows_page(browser, agent):
