@@ -76,7 +76,7 @@ class Command(GridCommand):
         found = public_teamwork.preview_plan(agent.id, words)
         if asks and found.changes:
             if self.out.as_json or not may_ask or not (self.out.is_terminal and sys.stdin.isatty()):
-                raise InvalidInputError(f"this would do {_summary(found)}; nobody can be asked here, so add --yes")
+                raise _unasked(found)
             self._show(agent, found)
             if self._ask("Apply it? [y/N] ") not in ("y", "yes"):
                 self.out.line("nothing was changed")
@@ -90,7 +90,7 @@ class Command(GridCommand):
         made = public_teamwork.export_plan(agent.id)
         with tempfile.NamedTemporaryFile("w", prefix="plan-", suffix=".yml", delete=False, encoding="utf-8") as file:
             file.write(made.text)
-        path, can_ask = Path(file.name), asks and not self.out.as_json and sys.stdin.isatty()
+        path, can_ask = Path(file.name), not self.out.as_json and sys.stdin.isatty()
         while True:
             _open_editor(path)
             words = files.read(str(path), argument="FILE", limit=MAX_BYTES)
@@ -99,14 +99,16 @@ class Command(GridCommand):
                 self._done(agent, PlanPreview(changes=()))
                 return OK
             try:
-                said = self._agreed(agent, words) if can_ask else "y"
+                if asks and not can_ask:
+                    raise _unasked(public_teamwork.preview_plan(agent.id, words))
+                said = self._agreed(agent, words) if asks else "y"
                 if said == "y":
                     done = public_teamwork.apply_plan(agent.id, words, actor=actor())
                     path.unlink()
                     self._done(agent, done)
                     return OK
             except CoordinatorError as error:
-                if not can_ask:
+                if not asks or not can_ask:
                     raise InvalidInputError(f"{error}\nYour text is in {path}") from error
                 self.out.text(str(error))
                 said = "n" if self._ask("Edit it again? [Y/n] ") in ("n", "no") else "e"
@@ -167,6 +169,10 @@ def _nothing(found: PlanPreview) -> str:
 
 def _summary(found: PlanPreview) -> str:
     return public_teamwork.plan_summary(found.changes)
+
+
+def _unasked(found: PlanPreview) -> InvalidInputError:
+    return InvalidInputError(f"this would do {_summary(found)}; nobody can be asked here, so add --yes")
 
 
 def _open_editor(path: Path) -> None:

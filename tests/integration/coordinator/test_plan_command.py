@@ -131,6 +131,18 @@ def test_what_was_written_in_the_editor_is_kept_and_named_when_it_is_wrong(top, 
     Path(kept[1]).unlink()
 
 
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_where_nobody_can_be_asked_the_editor_alone_applies_nothing(top, tmp_path, monkeypatch, how):
+    editor(tmp_path, monkeypatch, "s/goal: A part/goal: Another/")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n") if not how else Terminal("y\n"))
+    said = run("plan", "edit", "1", *how)
+    assert said.code == 2 and "this would do 1 change" in said.error and "add --yes" in said.error
+    assert not AppliedPlan.objects.exists()
+    kept = re.search(r"Your text is in (\S+)", said.error)
+    assert kept and "goal: Another" in Path(kept[1]).read_text()
+    Path(kept[1]).unlink()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
