@@ -68,7 +68,7 @@ def retry(agent_id: int, *, actor: str) -> Decision | None:
 
 
 def retry_write(key: str, *, actor: str) -> None:
-    """Take up a tracker write that failed for ever. Raises AgentNotFoundError."""
+    """Take up a tracker write that failed for ever. Raises AgentNotFoundError, NotAllowedError."""
     control.retry_write(key, actor=actor)
 
 

@@ -117,16 +117,20 @@ def repository_of(key: str) -> int:
     return found
 
 
-def retry(key: str) -> None:
+def retry(key: str) -> bool:
     """Take a write that failed for ever up again, and with it those that failed only because of it.
 
-    Does nothing to a write that is pending or done; an edit that a later one has replaced stays away.
+    An edit that a later one has replaced stays away.
+
+    Returns:
+        False for a write that is pending or done; nothing happens to it.
 
     Raises:
         NotFoundError: No such write.
     """
     with transaction.atomic():
-        if not Operation.objects.filter(key=key).exists():
+        found = Operation.objects.filter(key=key).values_list("state", flat=True).first()
+        if found is None:
             raise NotFoundError(f"There is no write {key[:200]!r}.")
         taken_up = [key]
         condition = Q(key=key)
@@ -138,6 +142,7 @@ def retry(key: str) -> None:
                 state=Operation.State.PENDING, attempts=0, error="", failed_with="", not_before=None, finished_at=None
             )
             condition = Q(failed_with__in=taken_up)
+    return found == Operation.State.FAILED
 
 
 def result(row: Operation) -> WriteResult:

@@ -66,13 +66,16 @@ def due_repositories(now: datetime) -> list[int]:
     return outbox.due_repositories(now)
 
 
-def retry(key: str) -> None:
+def retry(key: str) -> bool:
     """Take a write that failed for ever up again, and with it those that failed only because of it.
+
+    Returns:
+        False for a write that is pending or done; nothing happens to it.
 
     Raises:
         NotFoundError: No such write.
     """
-    outbox.retry(key)
+    return outbox.retry(key)
 
 
 def repository_of(key: str) -> int:

@@ -13,6 +13,7 @@ from coordinator.admin import (
     spending,
     threads,
     upgrades,
+    writes,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "spending",
     "threads",
     "upgrades",
+    "writes",
 ]

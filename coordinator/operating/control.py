@@ -170,10 +170,16 @@ def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
 
 @done_again
 def retry_write(key: str, *, actor: str) -> None:
-    """Take up a tracker write that failed for ever, and those that failed because of it. Raises AgentNotFoundError."""
+    """Take up a tracker write that failed for ever, and those that failed because of it.
+
+    Raises:
+        AgentNotFoundError: There is no such write.
+        NotAllowedError: It has not failed.
+    """
     try:
         with transaction.atomic():
-            tracker_writes.retry(key)
+            if not tracker_writes.retry(key):
+                raise NotAllowedError(f"the write {key!r} has not failed for ever: it is done, or still to be tried")
             repository_id = tracker_writes.repository_of(key)
             audit(actor, "retry_write", key, {"repository": repository_id})
             wake.drain_outbox(repository_id)

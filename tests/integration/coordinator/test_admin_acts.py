@@ -26,6 +26,9 @@ from grid.models import Execution
 from grid.public_types import State
 from tests.factories import git, make_agent, make_child, make_git_repository
 from tests.integration.admin_pages import HOSTILE, checked, form_with
+from tracker import public_writes as tracker_writes
+from tracker.models import Operation
+from tracker.public_types import Write, WriteKind
 
 ACTS: list[tuple[type[Model], str]] = [(Agent, act.name) for act in pages.agents.AgentAdmin.acts]
 ACTS += [(Envelope, act.name) for act in pages.envelopes.EnvelopeAdmin.acts]
@@ -290,6 +293,22 @@ def test_who_has_ended_is_not_counted_among_those_a_cancel_touches(browser, agen
     assert public_api.preview([agent.pk]).agents == (agent.pk, part.pk)
     assert "cancelled with 1 below it" in said(confirm(browser, "cancel", agent))
     assert "touches <strong>0</strong> agents" in " ".join(checked(ask(browser, "cancel", agent)).split())
+
+
+def test_a_write_that_failed_for_ever_is_tried_again_once_and_by_those_who_may(browser, staff, agent):
+    write = Write(key=f"close:{HOSTILE[:20]}", kind=WriteKind.CLOSE, payload={"ref": "999", "reason": "completed"})
+    tracker_writes.wish(agent.repository_id, [write])
+    tracker_writes.drain(agent.repository_id, now=timezone.now())
+    row = Operation.objects.get(key=write.key)
+    url, data = reverse("admin:tracker_operation_changelist"), {"action": "retry_write", "_selected_action": [row.pk]}
+    checked(browser.post(url, data))
+    assert Operation.objects.get(pk=row.pk).state == Operation.State.FAILED and audits() == []
+    assert "will be tried again" in said(browser.post(url, {**data, "confirmed": "yes"}))
+    assert Operation.objects.get(pk=row.pk).state == Operation.State.PENDING
+    assert audits() == [("admin:admin", "retry_write", write.key)]
+    assert "has not failed for ever" in said(browser.post(url, {**data, "confirmed": "yes"}))
+    assert len(audits()) == 1
+    assert staff("view_operation").post(url, {**data, "confirmed": "yes"}).status_code == 403
 
 
 def test_a_button_leads_back_to_the_rows_page(browser, agent):

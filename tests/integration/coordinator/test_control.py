@@ -216,6 +216,9 @@ def test_a_write_that_failed_for_ever_is_tried_again_by_hand(agent):
     assert AuditEntry.objects.get(action="retry_write").target == "close:x"
     with pytest.raises(AgentNotFoundError):
         control.retry_write("nothing", actor="me")
+    with pytest.raises(NotAllowedError):
+        control.retry_write("close:x", actor="me")
+    assert AuditEntry.objects.filter(action="retry_write").count() == 1
 
 
 def test_a_retry_right_after_a_cancel_waits_for_the_old_run_and_leaks_no_reservation(agent):
