@@ -6,10 +6,12 @@ import os
 import secrets
 from pathlib import Path
 
+from agentgrid.state_dir import make_private
+
 
 def kept_secret(path: Path) -> str:
     """The secret in a file that only its owner may read, made when there is none; racing processes get the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     if not path.exists():
         descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)

@@ -19,6 +19,7 @@ from django.utils.csp import CSP
 
 from agentgrid import transports
 from agentgrid.secrets import kept_secret
+from agentgrid.state_dir import make_private, make_private_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
@@ -29,6 +30,7 @@ if env.bool("AGENTGRID_READ_DOTENV", True):
 
 DEBUG = env.bool("DEBUG", False)
 STATE_DIR = Path(env.str("AGENTGRID_STATE_DIR", str(BASE_DIR / "var"))).resolve()
+make_private(STATE_DIR)  # before anybody makes a folder in it, which would make it by the way and open
 SECRET_KEY = env.str("SECRET_KEY", "")
 IS_PRODUCTION = env.bool("AGENTGRID_PRODUCTION", False)
 if not SECRET_KEY:
@@ -118,7 +120,9 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
-    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    if _database["NAME"] != ":memory:":
+        make_private(Path(_database["NAME"]).parent)
+        make_private_file(Path(_database["NAME"]))
     # IMMEDIATE: a transaction that will write takes the lock at once and waits its turn, instead of failing half-way.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -306,5 +310,5 @@ LOGGING = {
     "loggers": {"kombu": {"level": "WARNING"}, "botocore": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
 }
 # Further checks of `doctor`, by dotted name: each returns what is wrong, a line each.
-DOCTOR_CHECKS = ["agentgrid.brokers.check_queues", "grid.public_bus.check"]
+DOCTOR_CHECKS = ["agentgrid.brokers.check_queues", "agentgrid.state_dir.check_modes", "grid.public_bus.check"]
 GIT = shutil.which("git") or "git"
