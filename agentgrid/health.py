@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from agentgrid import brokers
+from coordinator import public_api
 from grid import public_bus
 
 
@@ -32,11 +33,13 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """All checks as JSON: `{"ok", "checks": {"database": [problem, …], "broker": […]}}`, 503 when the database fails."""
+    """All checks as JSON: `{"ok", "checks": {"database": [problem, …], "broker": […], "sweeps": […]}}`, 503 when the database fails."""
     database = database_problem()
     checks = {"database": [database] if database else [], "broker": brokers.check_queues()}
-    if not database and public_bus.is_configured():
-        checks["bus"] = public_bus.late()
+    if not database:
+        checks["sweeps"] = public_api.sweeps_late()
+        if public_bus.is_configured():
+            checks["bus"] = public_bus.late()
     return JsonResponse({"ok": not any(checks.values()), "checks": checks}, status=503 if database else 200)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from django.utils import timezone
+
 from coordinator import auditing, invariants, sweeps
 from coordinator.care import catalogue, definitions, limits, profiles, prompt_library, repositories
 from coordinator.issues import board, inbound
@@ -21,7 +23,7 @@ from coordinator.public_types import (
     Submission,
     Violation,
 )
-from coordinator.reading import explanations, queries, touching
+from coordinator.reading import explanations, pulse, queries, touching
 from coordinator.reading import overview as overviews
 from coordinator.reading.explanations import Explanation
 from coordinator.reading.touching import Touched
@@ -136,6 +138,12 @@ def envelope(scope: str) -> EnvelopeView:
 def is_day(scope: str) -> bool:
     """Whether a scope's key means one day of the fleet or of a repository."""
     return budget_rules.day_of(scope) is not None
+
+
+def sweeps_late() -> list[str]:
+    """That nobody sweeps any more, or none has yet though work waits: a sentence, or nothing."""
+    found = pulse.problem(now=timezone.now(), without_work=True)
+    return [f"{found}: {pulse.REMEDY}"] if found else []
 
 
 def preview(agent_ids: Sequence[int]) -> Touched:

@@ -144,6 +144,10 @@ class AgentView:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    run_state: str = ""
+    """Of its last execution (`queued`, `succeeded`, …); empty: it has none."""
+    is_applied: bool = True
+    """False from the launch of that execution until its end has been taken up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

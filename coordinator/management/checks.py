@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from coordinator import public_api
 from coordinator.public_types import Violation
+from coordinator.reading import pulse
 from coordinator.reading.overview import SILENT_SECONDS
 from grid import public_api as grid
 from grid.public_errors import GridError
@@ -49,7 +51,7 @@ def examine() -> Report:
         broken += public_api.violations()
     warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_plugged()]
     if has_tables:
-        warnings += [*_hosts(), *_rule_for_depths()]
+        warnings += [*_hosts(), *_sweeps(), *_rule_for_depths()]
     return Report(violations=tuple(broken), warnings=tuple(warnings), facts=facts)
 
 
@@ -147,6 +149,11 @@ def _hosts() -> Iterator[Warned]:
                 detail=f"{host.name} has {host.running} executions and is silent for {host.heartbeat_age_seconds:.0f} s",
                 remedy="start its `executions` worker again; else the sweep takes its work away",
             )
+
+
+def _sweeps() -> Iterator[Warned]:
+    if detail := pulse.problem(now=timezone.now()):
+        yield Warned(check="sweeps", detail=detail, remedy=pulse.REMEDY)
 
 
 def _rule_for_depths() -> Iterator[Warned]:

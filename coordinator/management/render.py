@@ -12,7 +12,7 @@ from coordinator.management.output import Cell, cell, joined, table
 from coordinator.public_types import AgentState, AgentView, Answer, Cost, Decision, EnvelopeView, ScopeKind
 from coordinator.reading.overview import SILENT_SECONDS, Running
 from grid.public_bus import BusView
-from grid.public_types import ExecutionView, HostView
+from grid.public_types import ON_HOST, TERMINAL, ExecutionView, HostView
 
 STATE_STYLES: Mapping[str, str] = {
     AgentState.NEW: "cyan",
@@ -64,8 +64,12 @@ def why(agent: AgentView, *, now: datetime) -> str:
         return "a person holds the issue"
     if agent.state in (AgentState.BLOCKED, AgentState.FAILED, AgentState.ABANDONED):
         return agent.blocked_reason
+    if agent.state in (AgentState.QUEUED, AgentState.RUNNING) and not agent.is_applied and agent.run_state in TERMINAL:
+        return f"its run has ended ({agent.run_state.replace('_', ' ')}) and waits for `control` to take that up"
     if agent.state in (AgentState.RUNNING, AgentState.DONE):
         return agent.summary
+    if agent.state == AgentState.QUEUED and agent.run_state in ON_HOST:
+        return f"its run is {agent.run_state}, and `control` has not taken that up yet"
     if agent.state == AgentState.QUEUED and agent.decision is not None and agent.decision.code in _QUEUED:
         return "waits for a free slot of a host"
     if agent.decision is not None and agent.decision.answer in (Answer.DEFERRED, Answer.REFUSED):

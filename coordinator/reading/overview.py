@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from coordinator.agents import reporting
 from coordinator.care import repositories
 from coordinator.public_types import AgentView, Cost, EnvelopeView
-from coordinator.reading import queries
+from coordinator.reading import pulse, queries
 from grid import public_api as grid
 from grid import public_bus as grid_bus
 from grid import public_events as grid_events
@@ -54,6 +56,8 @@ class Overview:
     repositories: tuple[RepositoryView, ...]
     bus: BusView | None = None
     """None: no queue is configured."""
+    sweeps: str = ""
+    """That nobody sweeps though work waits, in a sentence; see `coordinator.reading.pulse`."""
 
     @property
     def has_working_host(self) -> bool:
@@ -91,6 +95,7 @@ def read(*, limit: int = 50) -> Overview:
         policy_errors=tuple(repositories.errors()),
         repositories=tuple(tracker.list_repositories()),
         bus=grid_bus.view(),
+        sweeps=pulse.problem(now=timezone.now()),
     )
 
 

@@ -66,6 +66,8 @@ def agents(rows: Iterable[Agent]) -> list[AgentView]:
             created_at=row.created_at,
             updated_at=row.updated_at,
             ended_at=row.ended_at,
+            run_state=row.execution.state if row.execution else "",
+            is_applied=row.is_applied,
         )
         for row in rows
     ]

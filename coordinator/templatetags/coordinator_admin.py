@@ -35,6 +35,7 @@ class Overview:
     policies: Sequence[RepositoryPolicy]
     failed_writes: Sequence[WriteResult]
     hosts: Sequence[HostView]
+    sweeps: Sequence[str]
 
     @property
     def is_calm(self) -> bool:
@@ -59,6 +60,7 @@ def overview(context: Mapping[str, Any]) -> Overview | None:
         policies=list(RepositoryPolicy.objects.exclude(error="").select_related("repository").defer("policy")[:ROWS]),
         failed_writes=tracker_writes.failed(limit=ROWS),
         hosts=grid.hosts()[:ROWS],
+        sweeps=public_api.sweeps_late(),
     )
 
 

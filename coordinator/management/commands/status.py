@@ -11,6 +11,7 @@ from coordinator import public_api
 from coordinator.management import render
 from coordinator.management.base import OK, GridCommand
 from coordinator.management.output import cell, joined, stacked, table
+from coordinator.reading import pulse
 from coordinator.reading.overview import Overview
 
 _NO_WORK = "nothing is under care yet; begin with: manage.py submit --repo PATH --title 'What is to be done'"
@@ -66,6 +67,7 @@ def _document(overview: Overview) -> dict[str, Any]:
         "policy_errors": [{"repository": row.scope, "error": error} for row, error in overview.policy_errors],
         "repositories": overview.repositories,
         "bus": overview.bus,
+        "sweeps": overview.sweeps,
     }
 
 
@@ -88,6 +90,8 @@ def _lines(overview: Overview) -> list[Text]:
     if hosts and not overview.has_working_host:
         hosts.append(cell(_ALL_SILENT, "red"))
     section("Hosts", hosts, empty=_NO_HOST)
+    if overview.sweeps:
+        section("Sweeps", [cell(f"{overview.sweeps}; {pulse.REMEDY}", "red")])
     shown = [
         view
         for view in overview.envelopes

@@ -48,7 +48,7 @@ def test_the_web_process_answers_and_hides_its_memory(new_stack: Callable[..., S
     assert stack.http("/livez") == (200, "ok\n")
     assert stack.http("/readyz") == (200, "ready\n")
     status, body = stack.http("/healthz")
-    assert (status, json.loads(body)) == (200, {"ok": True, "checks": {"database": [], "broker": []}})
+    assert (status, json.loads(body)) == (200, {"ok": True, "checks": {"database": [], "broker": [], "sweeps": []}})
     assert "admin" in stack.http("/")[1].lower()
     # A process that is not dumpable belongs to root in /proc, whoever runs it: others of its uid cannot look inside.
     if os.geteuid():
