@@ -57,6 +57,7 @@ class Exchange:
         self._first_byte_ms: float | None = None
         self._status: int | None = None
         self._is_charged, self._reason = True, ""
+        self._held = b""
         self.has_started = False
         """The client has got a status; an error can only be told in the stream."""
 
@@ -82,7 +83,7 @@ class Exchange:
             )
             if not self.has_started:
                 return refusal
-            await self._piece(routes.error_event(self._route.api, refusal.reason, refusal.message))
+            await self._piece(routes.error_event(self._route.api, refusal.reason, refusal.message), is_last=True)
         finally:
             await response.aclose()
         return None
@@ -113,8 +114,7 @@ class Exchange:
             if self._first_byte_ms is None:
                 self._first_byte_ms = (time.monotonic() - self._began) * 1000
             await self._piece(self._meter.feed(chunk) if self._meter is not None else chunk)
-        if self._meter is not None:
-            await self._piece(self._meter.finish())
+        await self._piece(self._meter.finish() if self._meter is not None else b"", is_last=True)
 
     async def _error(self, response: httpx.Response) -> Refusal | None:
         """The provider refuses: its own words go to the client, but for those about our key."""
@@ -132,7 +132,7 @@ class Exchange:
             if len(body) > _MAX_ERROR_BYTES:
                 break
         await self._start(response)
-        await self._piece(body)
+        await self._piece(body, is_last=True)
         return None
 
     async def _start(self, response: httpx.Response) -> None:
@@ -143,10 +143,13 @@ class Exchange:
         self.has_started = True
         await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
 
-    async def _piece(self, data: bytes) -> None:
+    async def _piece(self, data: bytes, *, is_last: bool = False) -> None:
+        """Pass some bytes on without our key; what may be its beginning waits for the next ones."""
+        if len(self._key) >= _MIN_KEY_BYTES:
+            data = (self._held + data).replace(self._key, b"***")
+            kept = 0 if is_last else _overlap(data, self._key)
+            data, self._held = data[: len(data) - kept], data[len(data) - kept :]
         if data:
-            if len(self._key) >= _MIN_KEY_BYTES:
-                data = data.replace(self._key, b"***")
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _failed(self, reason: Refused, words: str, error: Exception, *, is_charged: bool = True) -> Refusal:
@@ -154,3 +157,8 @@ class Exchange:
         self._is_charged = is_charged
         self._reason = f"the provider {words} ({type(error).__name__})"
         return Refusal(reason=reason, message=self._reason)
+
+
+def _overlap(data: bytes, key: bytes) -> int:
+    """How many bytes at the end of some data are the beginning of a key."""
+    return next((size for size in range(min(len(key) - 1, len(data)), 0, -1) if data.endswith(key[:size])), 0)

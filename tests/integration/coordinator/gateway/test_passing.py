@@ -54,15 +54,15 @@ def test_each_dialect_is_passed_on_and_metered(world, dialect):
 
 
 def test_the_first_byte_passes_before_the_last_one_exists(world):
-    world.provider.body, world.provider.first = samples.MESSAGES, 40
+    world.provider.body, world.provider.first = samples.MESSAGES, 30
     body = {"model": "claude-haiku-4-5", "max_tokens": 5, "stream": True}
     headers = {"x-api-key": world.token}
     with world.client.stream("POST", f"{world.url}/gateway/anthropic/v1/messages", json=body, headers=headers) as got:
         pieces = got.iter_raw()
-        assert next(pieces) == samples.MESSAGES[:40]
+        assert next(pieces) == samples.MESSAGES[:30]
         assert world.call().state == "reserved"
         world.provider.go_on.set()
-        assert b"".join(pieces) == samples.MESSAGES[40:]
+        assert b"".join(pieces) == samples.MESSAGES[30:]
     assert world.call().state == "settled"
 
 
@@ -166,6 +166,21 @@ def test_a_stream_that_breaks_ends_with_an_error_in_the_clients_dialect(world):
     row = settled(world)
     assert row.is_estimated
     assert "broke off" in row.reason
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(KEY) - 1])
+def test_our_key_is_struck_out_also_where_two_pieces_meet(world, cut):
+    whole = samples.MESSAGES.replace(b"end_turn", KEY.encode()) + KEY[:cut].encode()
+    world.provider.body, world.provider.first = whole, whole.index(KEY.encode()) + cut
+    body = {"model": "claude-haiku-4-5", "max_tokens": 5, "stream": True}
+    headers = {"x-api-key": world.token}
+    with world.client.stream("POST", f"{world.url}/gateway/anthropic/v1/messages", json=body, headers=headers) as got:
+        pieces = got.iter_raw()
+        first = next(pieces)
+        world.provider.go_on.set()
+        passed = first + b"".join(pieces)
+    assert first == whole[: whole.index(KEY.encode())], "what may be the key's beginning waits, and nothing else does"
+    assert passed == whole.replace(KEY.encode(), b"***")
 
 
 def test_a_client_that_goes_ends_the_call_and_pays_what_was_set_aside(world):
