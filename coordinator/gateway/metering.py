@@ -1,14 +1,15 @@
 """Read the usage out of an answer while it passes. Pure; what cannot be read counts as not told.
 
 Only lines that hold the word `usage` (or Ollama's counts) are parsed, and of each only the places where a provider puts its
-figures: what a model writes stands inside of texts and cannot pass for them.
+figures: what a model writes stands inside of texts and cannot pass for them. Figures are the last ones only where the API says
+so, under the names that it has for them: an answer that ends before, with an error or without a word, has not told its usage.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from coordinator.gateway.pricing import Metered
 from coordinator.gateway.routes import Api
@@ -71,7 +72,6 @@ class Meter:
         elif not self._is_lost:
             for item in _documents(b"".join(self._whole)):
                 self._take(item)
-        self.is_complete = self.is_complete or bool(self._seen)
         return left
 
     def metered(self) -> Metered | None:
@@ -101,7 +101,7 @@ class Meter:
         return item
 
     def _take(self, item: _Json) -> None:
-        found, is_last = self._read(item)
+        found, is_last = self._read(item, self._seen)
         self._seen.update(found)
         self.is_complete = self.is_complete or is_last
 
@@ -134,44 +134,62 @@ def _documents(body: bytes) -> list[_Json]:
     return [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, dict)]
 
 
-def _messages(item: _Json) -> tuple[_Json, bool]:
-    kind = item.get("type")
-    message = item.get("message")
-    if kind == "message_start" and isinstance(message, dict):
-        return _part(message, "usage"), False
-    if kind in ("message_delta", "message"):
-        return _part(item, "usage"), bool(_part(item, "usage"))
+def _messages(item: _Json, seen: _Json) -> tuple[_Json, bool]:
+    usage = _part(item, "usage")
+    match item.get("type"):
+        case "message_start":
+            return _part(_part(item, "message"), "usage"), False
+        case "message_delta":  # the last one of a stream says why the model stopped, too
+            is_last = bool(_part(item, "delta").get("stop_reason")) and _tells(seen, "input_tokens")
+            return usage, is_last and _tells(usage, "output_tokens")
+        case "message":
+            return usage, _tells(usage, "input_tokens", "output_tokens")
     return {}, False
 
 
-def _responses(item: _Json) -> tuple[_Json, bool]:
-    inner = item.get("response") if str(item.get("type", "")).startswith("response.") else item
-    if not isinstance(inner, dict):
-        return {}, False
+def _responses(item: _Json, _seen: _Json) -> tuple[_Json, bool]:
+    kind = str(item.get("type", ""))
+    inner = _part(item, "response") if kind.startswith("response.") else item
     usage = _part(inner, "usage")
-    tier = {"service_tier": inner["service_tier"]} if usage and isinstance(inner.get("service_tier"), str) else {}
-    return {**usage, **tier}, bool(usage)
+    is_last = kind in _RESPONSE_ENDS and _tells(usage, "input_tokens", "output_tokens")
+    return _with_tier(usage, inner), is_last
 
 
-def _chat(item: _Json) -> tuple[_Json, bool]:
+def _chat(item: _Json, _seen: _Json) -> tuple[_Json, bool]:
     usage = _part(item, "usage")
-    tier = {"service_tier": item["service_tier"]} if usage and isinstance(item.get("service_tier"), str) else {}
-    return {**usage, **tier}, bool(usage)
+    choices = item.get("choices")
+    # Some servers tell the usage so far with each piece: the last one has no choices, or says why the model stopped.
+    goes_on = isinstance(choices, list) and any(
+        isinstance(one, dict) and "delta" in one and not one.get("finish_reason") for one in choices
+    )
+    return _with_tier(usage, item), _tells(usage, "prompt_tokens", "completion_tokens") and not goes_on
 
 
-def _gemini(item: _Json) -> tuple[_Json, bool]:
+def _gemini(item: _Json, _seen: _Json) -> tuple[_Json, bool]:
     candidates = item.get("candidates")
-    ended = isinstance(candidates, list) and any(
-        isinstance(one, dict) and one.get("finishReason") for one in candidates
+    ended = bool(_part(item, "promptFeedback").get("blockReason")) or (
+        isinstance(candidates, list) and any(isinstance(one, dict) and one.get("finishReason") for one in candidates)
     )
     usage = _part(item, "usageMetadata")
-    return usage, bool(usage) and ended
+    # A count of zero is left out, so one of the others stands for an answer that has no text.
+    told = any(_tells(usage, name) for name in ("candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"))
+    return usage, ended and told and _tells(usage, "promptTokenCount")
 
 
-def _ollama(item: _Json) -> tuple[_Json, bool]:
+def _ollama(item: _Json, _seen: _Json) -> tuple[_Json, bool]:
     names = ("prompt_eval_count", "eval_count")
     found = {name: item[name] for name in names if name in item} if item.get("done") is True else {}
-    return found, bool(found)
+    return found, _tells(found, "eval_count")
+
+
+def _with_tier(usage: _Json, where: _Json) -> _Json:
+    tier = where.get("service_tier")
+    return {**usage, "service_tier": tier} if usage and isinstance(tier, str) else usage
+
+
+def _tells(usage: _Json, *names: str) -> bool:
+    """Whether there is a count under each of these names."""
+    return all(_is_count(usage.get(name)) for name in names)
 
 
 def _part(item: _Json, name: str) -> _Json:
@@ -179,7 +197,9 @@ def _part(item: _Json, name: str) -> _Json:
     return found if isinstance(found, dict) else {}
 
 
-_READERS: Mapping[Api, Callable[[_Json], tuple[_Json, bool]]] = {
+_RESPONSE_ENDS = ("", "response.completed", "response.incomplete", "response.failed")
+"""What the last event of a stream is called; an answer that is none has no such name."""
+_READERS: Mapping[Api, Callable[[_Json, _Json], tuple[_Json, bool]]] = {
     Api.MESSAGES: _messages,
     Api.RESPONSES: _responses,
     Api.CHAT: _chat,
@@ -238,6 +258,8 @@ def _of(inputs: int, outputs: int, cached: int, context: Mapping[str, str]) -> M
 
 def _count(values: _Json, name: str) -> int:
     value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_COUNT:
-        return 0
-    return int(value)
+    return int(value) if _is_count(value) else 0
+
+
+def _is_count(value: object) -> TypeGuard[int | float]:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value < _MAX_COUNT

@@ -168,6 +168,32 @@ def test_a_stream_that_breaks_ends_with_an_error_in_the_clients_dialect(world):
     assert "broke off" in row.reason
 
 
+UNFINISHED = {
+    "an error after the first figures": (
+        "anthropic/v1/messages",
+        {"model": "claude-haiku-4-5", "max_tokens": 32_000, "stream": True},
+        "text/event-stream",
+        samples.MESSAGES[: samples.MESSAGES.index(b"event: content_block_stop")]
+        + samples.sse(("error", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})),
+    ),
+    "figures under the names of another API": (
+        "openai/v1/responses",
+        {"model": "gpt-5.2", "max_output_tokens": 10_000},
+        "application/json",
+        b'{"usage": {"prompt_tokens": 900000, "completion_tokens": 100000}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFINISHED)
+def test_an_answer_without_its_last_figures_pays_what_was_set_aside(world, what):
+    path, body, world.provider.content_type, world.provider.body = UNFINISHED[what]
+    assert world.post(path, body).content == world.provider.body
+    row = settled(world)
+    assert row.is_estimated
+    assert row.usd_micros == row.reserved_usd_micros > 0
+
+
 @pytest.mark.parametrize("cut", [1, 10, len(KEY) - 1])
 def test_our_key_is_struck_out_also_where_two_pieces_meet(world, cut):
     whole = samples.MESSAGES.replace(b"end_turn", KEY.encode()) + KEY[:cut].encode()

@@ -93,6 +93,7 @@ def test_figures_that_are_none_count_as_nothing(figure):
     metered = meter.metered()
     assert metered is not None
     assert metered.usage == Usage(input_tokens=0, output_tokens=3)
+    assert not meter.is_complete
 
 
 def test_an_endless_line_is_passed_on_unread():
@@ -102,6 +103,66 @@ def test_an_endless_line_is_passed_on_unread():
     assert meter.feed(piece) == piece + piece
     assert meter.feed(b"on\n") == b"on\n"
     assert meter.metered() is None
+
+
+UNFINISHED = {
+    "an error in the middle": (
+        Api.MESSAGES,
+        samples.MESSAGES[: samples.MESSAGES.index(b"event: content_block_stop")]
+        + samples.sse(("error", {"type": "error", "error": {"type": "overloaded_error", "message": "usage"}})),
+    ),
+    "figures of a piece that is not the last": (
+        Api.MESSAGES,
+        samples.MESSAGES.replace(b'"stop_reason": "end_turn"', b'"stop_reason": null'),
+    ),
+    "no figure of the input": (Api.MESSAGES, samples.MESSAGES[samples.MESSAGES.index(b"event: ping") :]),
+    "a response that goes on": (
+        Api.RESPONSES,
+        samples.RESPONSES.replace(b"response.completed", b"response.in_progress"),
+    ),
+    "usage so far with each piece": (
+        Api.CHAT,
+        samples.sse(("", {"choices": [{"delta": {"content": "Hi"}}], "usage": samples.CHAT_USAGE}))
+        + samples.sse(("", {"error": {"message": "usage"}})),
+    ),
+    "no reason for an end": (Api.GEMINI, samples.GEMINI.replace(b"finishReason", b"other")),
+    "nothing done": (Api.OLLAMA, samples.OLLAMA.replace(b'"done": true', b'"done": false')),
+}
+
+
+@pytest.mark.parametrize("case", UNFINISHED)
+def test_an_answer_without_its_last_figures_has_told_no_usage(case):
+    api, body = UNFINISHED[case]
+    meter = Meter(api, streams=True)
+    assert run(meter, body, 100) == body
+    assert not meter.is_complete
+
+
+@pytest.mark.parametrize(
+    ("api", "usage"),
+    [
+        (Api.RESPONSES, {"prompt_tokens": 900_000, "completion_tokens": 100_000}),
+        (Api.CHAT, {"input_tokens": 900_000, "output_tokens": 100_000}),
+        (Api.CHAT, {"prompt_tokens": 900_000}),
+        (Api.MESSAGES, {"output_tokens": 5}),
+    ],
+)
+def test_figures_under_names_of_another_api_are_none(api, usage):
+    meter = Meter(api, streams=False)
+    run(
+        meter, json.dumps({"type": "message", "usage": usage} if api == Api.MESSAGES else {"usage": usage}).encode(), 50
+    )
+    assert not meter.is_complete
+
+
+def test_a_prompt_that_is_refused_without_an_answer_is_told_in_full():
+    meter = Meter(Api.GEMINI, streams=False)
+    body = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7, "totalTokenCount": 7}}
+    run(meter, json.dumps(body).encode(), 50)
+    metered = meter.metered()
+    assert meter.is_complete
+    assert metered is not None
+    assert metered.usage == Usage(input_tokens=7)
 
 
 def test_cached_tokens_cost_what_the_provider_takes_for_them():
