@@ -280,6 +280,17 @@ _MODEL_APIS = {
 _gateway = env.list("GATEWAY_PROVIDERS", default=[])
 if unknown := sorted(set(_gateway) - set(_MODEL_APIS)):
     raise ImproperlyConfigured(f"GATEWAY_PROVIDERS: {', '.join(unknown)} unknown; known are {', '.join(_MODEL_APIS)}.")
+# Prices of models that the public list does not know, or not as you pay them: US dollars for a million tokens read and
+# written, as in `openai:gpt-9=2.5/20,openai:local-*=0/0`.
+_PRICE = re.compile(r"([a-z]+:[^=*]*\*?)=([0-9]{1,6}(?:\.[0-9]{1,6})?)/([0-9]{1,6}(?:\.[0-9]{1,6})?)")
+GATEWAY_PRICES = {}
+for _item in env.list("GATEWAY_PRICES", default=[]):
+    _found = _PRICE.fullmatch(_item.strip())
+    if _found is None:
+        raise ImproperlyConfigured(
+            f"GATEWAY_PRICES: {_item!r} is no price; write provider:model=input/output in dollars."
+        )
+    GATEWAY_PRICES[_found[1]] = (float(_found[2]), float(_found[3]))
 GATEWAY = {name: {"url": url.rstrip("/"), "key": key} for name, (url, key) in _MODEL_APIS.items() if name in _gateway}
 
 # --- GitHub: read through tracker.conf ---------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from coordinator.public_types import TokenPrice
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorConf:
@@ -41,6 +43,8 @@ class CoordinatorConf:
     repository_day_executions: int | None
     gateway: Mapping[str, Mapping[str, str]]
     """By provider: `url` of its API, without a slash at its end, and `key`, the real one."""
+    gateway_prices: Mapping[str, TokenPrice]
+    """The operator's own, by `provider:model` or the beginning of one with a `*` at its end."""
     tiers_by_depth: tuple[str, ...]
     """Names of the strongest tiers that agents of depth 0, 1, … may use; the last one holds for all below it."""
     retry_seconds: float
@@ -79,6 +83,10 @@ def conf() -> CoordinatorConf:
         repository_day_tokens=settings.COORDINATOR_REPOSITORY_DAY_TOKENS or None,
         repository_day_executions=settings.COORDINATOR_REPOSITORY_DAY_EXECUTIONS or None,
         gateway=settings.GATEWAY,
+        gateway_prices={
+            name: TokenPrice(input_micros=round(inputs * 1_000_000), output_micros=round(outputs * 1_000_000))
+            for name, (inputs, outputs) in settings.GATEWAY_PRICES.items()
+        },
         tiers_by_depth=tuple(settings.COORDINATOR_TIERS_BY_DEPTH),
         retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
         conflict_seconds=settings.COORDINATOR_CONFLICT_SECONDS,

@@ -213,6 +213,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """What a model takes, in millionths of a US dollar for a million tokens."""
+
+    input_micros: int
+    output_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What models cost an agent, a tree or a scope, as far as anybody knows."""
 

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from coordinator.care import days, profiles
+from coordinator.conf import conf
 from coordinator.gateway import owner, pricing, wanted
 from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
@@ -73,7 +74,7 @@ def caller_of(bearer: str) -> Caller | None:
     return grid_agents.caller_of(bearer)
 
 
-def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitted | Refusal:
+def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str, betas: str = "") -> Admitted | Refusal:
     """Read a request, look whether its agent may make it, and set its cost aside.
 
     Args:
@@ -81,12 +82,13 @@ def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str) -> Admitte
         route: Where it goes; one that is billed.
         raw: The body as sent.
         encoding: Its content encoding.
+        betas: What its headers switch on.
     """
     agent = _agent(caller)
     if agent is None:
         return Refusal(reason=Refused.TOKEN, message="this run belongs to no agent that may call models")
     try:
-        asked = wanted.read(route, wanted.unpack(raw, encoding))
+        asked = wanted.read(route, wanted.unpack(raw, encoding), betas=betas)
     except BadRequestError as error:
         return _refuse(caller, agent, route.provider, "", error.reason, str(error))
     tiers = _tiers(int(time.monotonic() // TIERS_SECONDS))
@@ -146,7 +148,7 @@ def _outside(agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> str:
 
 def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tiers) -> Admitted | Refusal:
     """Set a call's cost aside and record that it is made."""
-    guess = pricing.estimate(provider, asked)
+    guess = pricing.estimate(provider, asked, conf().gateway_prices)
     path = _path(agent.envelope_id, agent.repository_id, int(timezone.now().timestamp() // DAY_SLOT_SECONDS))
     call = ModelCall(
         agent=agent, execution_id=caller.execution_id, owner=owner.here(), provider=provider, model=asked.model
@@ -161,7 +163,7 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tie
             likely_tokens=guess.likely_tokens,
         )
         if isinstance(taken, spending.Shortage):
-            return _short(taken)
+            return _short(taken, f"{provider}:{asked.model}" if guess.is_guess else "")
         # Counted while the reservation holds the envelopes: nobody else can add one in between.
         busy = _too_many(caller, f"{provider}:{asked.model}", tiers)
         if busy:
@@ -177,11 +179,14 @@ def _take(caller: Caller, agent: Agent, provider: str, asked: Wanted, tiers: Tie
     return Admitted(caller=caller, call_id=call.pk, provider=provider, wanted=asked, path=path)
 
 
-def _short(short: spending.Shortage) -> Refusal:
+def _short(short: spending.Shortage, unknown: str) -> Refusal:
+    why = short.words
+    if unknown and not short.is_pause:
+        why += f" (nobody knows the price of {unknown}, so the dearest of its provider counts; GATEWAY_PRICES sets it)"
     if not short.is_final:
         reason = Refused.PAUSED if short.is_pause else Refused.BUSY
-        return Refusal(reason=reason, message=f"{short.words}; try again later", scope=short.scope)
-    message = f"the budget for models is used up: {short.words}. This run is stopped; commits made so far are kept"
+        return Refusal(reason=reason, message=f"{why}; try again later", scope=short.scope)
+    message = f"the budget for models is used up: {why}. This run is stopped; commits made so far are kept"
     return Refusal(reason=Refused.BUDGET, message=message, scope=short.scope)
 
 

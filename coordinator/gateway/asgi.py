@@ -112,7 +112,8 @@ async def _call(
         except BadRequestError as error:
             return await _in_thread(admission.refuse, caller, route.provider, error.reason, str(error))
     else:
-        answer = await _in_thread(_admit, caller, route, raw, encoding)
+        betas = b",".join(value for name, value in scope["headers"] if name.lower() == b"anthropic-beta")
+        answer = await _in_thread(_admit, caller, route, raw, encoding, betas.decode("latin-1"))
         if isinstance(answer, Refusal):
             return answer
         admitted, body = answer, answer.wanted.body
@@ -235,8 +236,8 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
 
 
-def _admit(caller: Caller, route: Route, raw: bytes, encoding: str) -> Admitted | Refusal:
-    return admission.admit(caller, route, raw=raw, encoding=encoding)
+def _admit(caller: Caller, route: Route, raw: bytes, encoding: str, betas: str) -> Admitted | Refusal:
+    return admission.admit(caller, route, raw=raw, encoding=encoding, betas=betas)
 
 
 async def _settle(admitted: Admitted, ended: Ended) -> None:

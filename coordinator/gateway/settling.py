@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from coordinator.conf import conf
 from coordinator.gateway import pricing
 from coordinator.gateway.admission import Admitted
 from coordinator.gateway.pricing import Metered
@@ -38,11 +39,14 @@ def settle(admitted: Admitted, ended: Ended) -> None:
 
 def _settle(admitted: Admitted, ended: Ended, *, is_late: bool = False) -> bool:
     """The same; False when the run's stream is closed, and nothing was done. With `is_late` the agent's takes its place."""
-    metered, usd = ended.metered, None
+    metered, usd, is_guess = ended.metered, None, False
+    asked = admitted.wanted
     if not ended.is_charged:
         metered, usd = Metered(usage=Usage()), 0
     elif metered is not None:
-        usd = pricing.cost(admitted.provider, admitted.wanted.model, metered, admitted.wanted.price_context)
+        price = pricing.cost(admitted.provider, asked.model, metered, asked.price_context, conf().gateway_prices)
+        if price is not None:
+            usd, is_guess = price.usd_micros, price.is_guess
     with transaction.atomic():
         if is_late:
             spending.hold_agent_of(admitted.call_id)
@@ -50,6 +54,7 @@ def _settle(admitted: Admitted, ended: Ended, *, is_late: bool = False) -> bool:
             admitted.call_id,
             usd_micros=usd,
             usage=metered.usage if metered else None,
+            is_guess=is_guess,
             status_code=ended.status,
             reason=ended.reason,
         )
@@ -76,6 +81,8 @@ def _result(row: ModelCall, ended: Ended) -> dict[str, Any]:
         "usage": {name: getattr(row, name) for name in usage},
         "usd_micros": row.usd_micros,
         "is_estimated": row.is_estimated,
+        # Nothing, unless the bound was none, or the call had only what was left of a budget.
+        "over_reserved_usd_micros": max(0, (row.usd_micros or 0) - row.reserved_usd_micros),
         "status": ended.status,
         "reason": row.reason,
         "first_byte_ms": None if ended.first_byte_ms is None else round(ended.first_byte_ms, 1),

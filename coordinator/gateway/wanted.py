@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.gateway import inputs
+from coordinator.gateway.inputs import Input
 from coordinator.gateway.routes import Api, Refused, Route
 
 MAX_BODY_BYTES = 32 << 20
@@ -24,12 +26,9 @@ _MOST_STATED = 10_000_000
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,178}")
 _GUARDED = frozenset({"model", "models", "stream", "tools", "n", "max_tokens", "max_completion_tokens", "options"})
 """Keys that decide: written in another case (`Model`, or with a letter that folds to one of theirs) they are refused."""
-_ELSEWHERE = (b'"file_id"', b'"fileUri"', b'"file_uri"')
-_REMOTE_SOURCE = re.compile(rb'"type"\s*:\s*"url"')
 _BILLED_APART = ("web_search", "file_search", "code_interpreter", "image_generation")
 _BILLED_APART_GEMINI = ("googlesearch", "googlemaps", "enterprisewebsearch")
 """Beginnings of tools that OpenAI and Google run by themselves and bill by the call, which no usage of an answer tells."""
-_STORED_INPUT = ("previous_response_id", "conversation", "cachedContent", "cached_content")
 
 
 class BadRequestError(Exception):
@@ -45,11 +44,13 @@ class Wanted:
     """What a request asks for, and the body to pass on."""
 
     model: str
+    input: Input
+    """How much there can be of it."""
+    is_long: bool = False
+    """The model's window may be a longer one than it usually has."""
     other_models: tuple[str, ...] = ()
     """Further ones that it names, for fallbacks and for tools that call a model."""
     streams: bool = False
-    input_tokens: int = 0
-    """At most; 0: no bound can be told from the body, because part of the input is kept by the provider."""
     output_tokens: int | None = None
     """At most, all answers together; None: the request sets no limit."""
     choices: int = 1
@@ -74,9 +75,19 @@ def unpack(raw: bytes, encoding: str) -> bytes:
     return data
 
 
-def read(route: Route, body: bytes) -> Wanted:
-    """What a request that is billed asks for. Raises BadRequestError."""
-    parsed = _parse(body)
+def read(route: Route, body: bytes, *, betas: str = "") -> Wanted:
+    """What a request that is billed asks for.
+
+    Args:
+        route: Where it goes.
+        body: Unpacked.
+        betas: What the client's headers switch on at Anthropic's.
+
+    Raises:
+        BadRequestError: It cannot be passed on.
+    """
+    caches: list[object] = []
+    parsed = _parse(body, caches)
     model = route.model or parsed.get("model")
     if not isinstance(model, str) or not _MODEL.fullmatch(model):
         raise BadRequestError("`model` must be the plain name of a model", Refused.MODEL)
@@ -96,11 +107,12 @@ def read(route: Route, body: bytes) -> Wanted:
         model=model,
         other_models=others,
         streams=streams,
-        input_tokens=0 if _is_elsewhere(parsed, body) else len(body) // 3 + 1,
+        input=inputs.look(route.api, parsed, size=len(body)),
+        is_long="context-1m" in betas.lower(),
         output_tokens=output,
         choices=choices,
         price_context=_price_context(parsed),
-        cache_writes=("1h" if b'"1h"' in body else "5m") if b'"cache_control"' in body else "",
+        cache_writes=_cache_writes(caches),
         body=to_send,
         hides_usage=hides,
     )
@@ -119,9 +131,18 @@ def _inflate(data: bytes, bits: int) -> bytes:
     return plain
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes, caches: list[object]) -> dict[str, Any]:
+    """The body as an object; what any part of it says under `cache_control` is put into `caches`."""
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = _once(pairs)
+        # Seen here, where each key is read anyway and has lost its escapes; in an argument of a tool it only makes dearer.
+        if found.get("cache_control") is not None:
+            caches.append(found["cache_control"])
+        return found
+
     try:
-        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=made, parse_constant=_no_constant)
     except BadRequestError:
         raise
     except (ValueError, RecursionError) as error:
@@ -231,12 +252,12 @@ def _price_context(parsed: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in wishes.items() if isinstance(value, str) and len(value) < 40}
 
 
-def _is_elsewhere(parsed: Mapping[str, Any], body: bytes) -> bool:
-    """Whether part of the input is not in the body."""
-    stored = [parsed.get(name) for name in _STORED_INPUT]
-    if any(stored) or isinstance(parsed.get("prompt"), Mapping):  # a text there is the input itself
-        return True
-    return any(mark in body for mark in _ELSEWHERE) or _REMOTE_SOURCE.search(body) is not None
+def _cache_writes(caches: Sequence[object]) -> str:
+    """The dearest way of writing to a cache that a body may ask for: for an hour, unless all say five minutes."""
+    if not caches:
+        return ""
+    terms = [wish.get("ttl", "5m") if isinstance(wish, Mapping) else "" for wish in caches]
+    return "5m" if all(term == "5m" for term in terms) else "1h"
 
 
 def _with_usage(parsed: dict[str, Any], body: bytes) -> tuple[bytes, bool]:

@@ -112,6 +112,7 @@ def settle(
     *,
     usd_micros: int | None,
     usage: Usage | None,
+    is_guess: bool = False,
     status_code: int | None = None,
     reason: str = "",
 ) -> list[Row]:
@@ -120,6 +121,7 @@ def settle(
     Args:
         usd_micros: What it cost; None: nobody knows the model's price.
         usage: What the provider metered; None: it told nothing, and the call counts as what was set aside for it.
+        is_guess: The money is one, although the usage is known.
         status_code: The provider's; None when it did not answer.
         reason: What went wrong, if anything.
 
@@ -130,7 +132,7 @@ def settle(
         call = ModelCall.objects.select_for_update().filter(pk=call_id, state=ModelCall.State.RESERVED).first()
         if call is None:
             return []
-        is_estimated = usage is None
+        is_estimated = usage is None or is_guess
         if usage is None:
             usage = Usage(input_tokens=call.reserved_tokens)
             usd_micros = call.reserved_usd_micros or None

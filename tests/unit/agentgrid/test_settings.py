@@ -52,6 +52,26 @@ def test_a_copy_of_the_example_changes_nothing() -> None:
     assert settings_under(dict(line.split("=", 1) for line in lines)) == settings_under({})
 
 
+def test_prices_are_read_as_written_or_refused_with_an_example() -> None:
+    program = """
+import os, sys
+from django.core.exceptions import ImproperlyConfigured
+import agentgrid.settings as settings
+assert settings.GATEWAY_PRICES == {"openai:gpt-9": (2.5, 20.0), "openai:local-*": (0.0, 0.0)}, settings.GATEWAY_PRICES
+for wrong in ("gpt-9=1/2", "openai:gpt-9=1", "openai:gpt-9=-1/2", "openai:*-9=1/2", "openai:gpt-9=1/2/3", "openai:g=1e3/2"):
+    os.environ["GATEWAY_PRICES"] = wrong
+    sys.modules.pop("agentgrid.settings", None)
+    try:
+        import agentgrid.settings
+    except ImproperlyConfigured as error:
+        assert "provider:model=" in str(error), error
+    else:
+        raise AssertionError(wrong)
+"""
+    environment = {"AGENTGRID_READ_DOTENV": "False", "GATEWAY_PRICES": "openai:gpt-9=2.5/20, openai:local-*=0/0"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+
 def test_no_message_is_delayed() -> None:
     """A delay longer than the broker's visibility timeout would run a task several times; times live in columns."""
     offenders = [

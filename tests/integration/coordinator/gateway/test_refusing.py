@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from coordinator.gateway.throttle import Throttle
 from coordinator.models import Envelope, ModelCall
 from coordinator.money import budgets, spending
 from grid.models import Event, Execution
-from tests.integration.coordinator.gateway.conftest import KEY, running
+from tests.integration.coordinator.gateway.conftest import KEY, World, running
 from tests.unit.coordinator.gateway import samples
 
 WRONG = "agx_" + "x" * 43
@@ -61,6 +62,34 @@ def test_a_call_is_paid_by_the_agent_whose_token_it_is(world):
     )
     assert got.status_code == 401
     assert ModelCall.objects.filter(execution_id__in=[other_id, world.execution_id]).count() == 0
+
+
+def at_once(world: World, number: int, path: str, body: dict[str, Any]) -> list[int]:
+    """The statuses of so many calls that are made at the same time."""
+    statuses: list[int] = []
+    barrier = threading.Barrier(number)
+
+    def call() -> None:
+        barrier.wait()
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            headers = {"x-api-key": world.token}
+            statuses.append(client.post(f"{world.url}/gateway/{path}", json=body, headers=headers).status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statuses
+
+
+def within_the_law(world: World, *, cost: int, made: int, limit: int) -> None:
+    """Every call counted, the limit passed by one at most, nothing left set aside."""
+    row = world.tree()
+    assert len(world.provider.seen) == made
+    assert row.usd_spent_micros == cost * made <= limit + cost
+    assert row.usd_reserved_micros == 0
+    assert list(invariants.budgets_add_up()) == []
 
 
 STRONGER = [
@@ -143,33 +172,99 @@ def test_the_agent_is_warned_once_at_80_percent(world):
 
 def test_32_parallel_calls_overshoot_a_nearly_spent_budget_by_one_at_most(world):
     world.provider.content_type = "application/json"
-    world.provider.body = json.dumps({"type": "message", "usage": {"input_tokens": 10, "output_tokens": 900}}).encode()
-    cost = 4_510
-    world.limit(usd_limit_micros=10_000)
-    statuses: list[int] = []
-    barrier = threading.Barrier(32)
-
-    def call() -> None:
-        barrier.wait()
-        with httpx.Client(timeout=30, trust_env=False) as client:
-            body = {"model": "claude-haiku-4-5", "max_tokens": 1000}
-            headers = {"x-api-key": world.token}
-            statuses.append(
-                client.post(f"{world.url}/gateway/anthropic/v1/messages", json=body, headers=headers).status_code
-            )
-
-    threads = [threading.Thread(target=call) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    row = world.tree()
-    assert statuses.count(200) == len(world.provider.seen) >= 1
+    # A token for each byte of the text, as digits are: three times what the gateway takes for likely.
+    world.provider.body = json.dumps(
+        {"type": "message", "usage": {"input_tokens": 30_000, "output_tokens": 10}}
+    ).encode()
+    world.provider.delay = 0.5
+    world.limit(usd_limit_micros=100_000)
+    text = {"messages": [{"role": "user", "content": "7" * 30_000}]}
+    statuses = at_once(world, 32, "anthropic/v1/messages", {"model": "claude-haiku-4-5", "max_tokens": 10, **text})
+    assert 1 <= statuses.count(200) <= 4
     assert set(statuses) <= {200, 400, 401, 429}
-    assert row.usd_spent_micros == cost * statuses.count(200)
-    assert row.usd_spent_micros <= 10_000 + cost
-    assert row.usd_reserved_micros == 0
-    assert list(invariants.budgets_add_up()) == []
+    within_the_law(world, cost=30_050, made=statuses.count(200), limit=100_000)
+
+
+BY_REFERENCE = {
+    "a file at an address": (
+        "openai/v1/responses",
+        {
+            "model": "gpt-5.2",
+            "max_output_tokens": 10,
+            "input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://x.example/big.pdf"}]}],
+        },
+        {"usage": {"input_tokens": 250_000, "output_tokens": 10}},
+        437_640,
+    ),
+    "a document of many pages": (
+        "anthropic/v1/messages",
+        {
+            "model": "claude-haiku-4-5",
+            "max_tokens": 10,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "document",
+                            "source": {"type": "base64", "media_type": "application/pdf", "data": "QUJD" * 500},
+                        }
+                    ],
+                }
+            ],
+        },
+        {"type": "message", "usage": {"input_tokens": 190_000, "output_tokens": 10}},
+        190_050,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BY_REFERENCE)
+def test_calls_whose_input_is_larger_than_their_body_pass_a_limit_by_one_at_most(world, what):
+    path, body, answer, cost = BY_REFERENCE[what]
+    world.provider.content_type, world.provider.body = "application/json", json.dumps(answer).encode()
+    world.provider.delay = 0.5
+    world.limit(usd_limit_micros=1_000_000)
+    statuses = at_once(world, 8, path, body)
+    assert statuses.count(200) >= 1
+    within_the_law(world, cost=cost, made=statuses.count(200), limit=1_000_000)
+
+
+def test_a_model_that_nobody_knows_is_paid_for_at_a_paid_provider(world):
+    world.limit(usd_limit_micros=20_000_000)
+    world.provider.content_type = "application/json"
+    world.provider.body = json.dumps({"usage": {"input_tokens": 90_000, "output_tokens": 1_000}}).encode()
+    body = {"model": "gpt-5.9-ultra", "input": "x", "max_output_tokens": 1_000}
+    assert world.post("openai/v1/responses", body).status_code == 200
+    row = world.call()
+    assert (row.usd_micros, row.is_estimated) == (90_000 * 150 + 1_000 * 600, True)
+    assert world.post("openai/v1/responses", body).status_code == 200
+    got = world.post("openai/v1/responses", body)
+    assert got.json()["error"]["code"] == "budget_exceeded"
+    assert "GATEWAY_PRICES" in got.json()["error"]["message"]
+    assert world.tree().unpriced_tokens == 0
+    assert world.stop_reason() == "over_budget"
+
+
+def test_the_operator_may_say_what_a_model_costs(world, settings):
+    settings.GATEWAY_PRICES = {"openai:gpt-5.9*": (2.0, 10.0)}
+    world.provider.content_type = "application/json"
+    world.provider.body = json.dumps({"usage": {"input_tokens": 90_000, "output_tokens": 1_000}}).encode()
+    assert world.post("openai/v1/responses", {"model": "gpt-5.9-ultra", "input": "x"}).status_code == 200
+    row = world.call()
+    assert (row.usd_micros, row.is_estimated) == (190_000, False)
+    assert world.events()[-1][1]["over_reserved_usd_micros"] == 0
+
+
+def test_what_a_call_cost_beyond_its_reservation_is_told_and_ends_the_run(world):
+    world.limit(usd_limit_micros=1_000)
+    world.provider.content_type = "application/json"
+    world.provider.body = json.dumps({"type": "message", "usage": {"input_tokens": 9_000, "output_tokens": 1}}).encode()
+    assert world.message().status_code == 200
+    result = world.events()[-1][1]
+    assert result["over_reserved_usd_micros"] == 9_005 - world.call().reserved_usd_micros > 0
+    assert world.message().json()["error"]["type"] == "invalid_request_error"
+    assert (world.stop_reason(), len(world.provider.seen)) == ("over_budget", 1)
 
 
 def test_a_flood_is_refused_before_it_reaches_the_database(world, monkeypatch):

@@ -8,7 +8,7 @@ from coordinator.gateway import pricing
 from coordinator.gateway.metering import Meter
 from coordinator.gateway.pricing import Metered
 from coordinator.gateway.routes import Api
-from coordinator.public_types import Usage
+from coordinator.public_types import TokenPrice, Usage
 from tests.unit.coordinator.gateway import samples
 
 APIS = list(samples.STREAMS)
@@ -165,26 +165,60 @@ def test_a_prompt_that_is_refused_without_an_answer_is_told_in_full():
     assert metered.usage == Usage(input_tokens=7)
 
 
+def cost(provider: str, model: str, metered: Metered, context: dict[str, str] | None = None, **more: TokenPrice) -> int:
+    """In millionths of a dollar; of a model that has a price."""
+    prices = {name.replace("__", ":"): price for name, price in more.items()}
+    price = pricing.cost(provider, model, metered, context or {}, prices)
+    assert price is not None
+    assert not price.is_guess
+    return price.usd_micros
+
+
 def test_cached_tokens_cost_what_the_provider_takes_for_them():
-    plain = pricing.cost("anthropic", "claude-sonnet-4-5", Metered(usage=Usage(input_tokens=1000)), {})
+    plain = cost("anthropic", "claude-sonnet-4-5", Metered(usage=Usage(input_tokens=1000)))
     read = Metered(usage=Usage(input_tokens=1000, cache_read_tokens=1000))
     written = Metered(usage=Usage(input_tokens=1000, cache_write_tokens=1000))
     hour = Metered(usage=Usage(input_tokens=1000, cache_write_tokens=1000), cache_write_1h_tokens=1000)
-    costs = [pricing.cost("anthropic", "claude-sonnet-4-5", one, {}) for one in (read, written, hour)]
+    costs = [cost("anthropic", "claude-sonnet-4-5", one) for one in (read, written, hour)]
     assert plain == 3000
     assert costs == [300, 3750, 6000]
 
 
-def test_a_faster_lane_costs_more_and_a_model_nobody_knows_has_no_price():
+def test_a_faster_lane_costs_more():
     usage = Metered(usage=Usage(input_tokens=1000))
-    slow, fast = (pricing.cost("openai", "gpt-5.2", usage, {"service_tier": t}) for t in ("default", "priority"))
-    assert slow is not None
-    assert fast is not None
+    slow, fast = (cost("openai", "gpt-5.2", usage, {"service_tier": tier}) for tier in ("default", "priority"))
     assert fast > slow
-    assert pricing.cost("ollama", "llama3", usage, {}) is None
-    assert pricing.cost("openai", "no-such-model-anywhere", usage, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "dear"), [("openai", "o1-pro"), ("anthropic", "claude-opus-4-1"), ("gemini", "gemini-3-pro")]
+)
+def test_a_model_that_nobody_knows_costs_as_much_as_the_dearest_one_and_is_a_guess(provider, dear):
+    usage = Metered(usage=Usage(input_tokens=900_000, output_tokens=100_000, cache_read_tokens=900_000))
+    price, known = (pricing.cost(provider, model, usage, {}, {}) for model in ("no-such-model-anywhere", dear))
+    assert price is not None
+    assert price.is_guess
+    assert known is not None
+    assert price.usd_micros >= known.usd_micros > 0
+
+
+def test_a_provider_that_takes_no_money_has_no_price_until_the_operator_gives_one():
+    usage = Metered(usage=Usage(input_tokens=1000, output_tokens=10))
+    assert pricing.cost("ollama", "llama3", usage, {}, {}) is None
+    assert cost("ollama", "llama3", usage, ollama__llama3=TokenPrice(input_micros=1_000_000, output_micros=0)) == 1000
+
+
+def test_the_operators_price_goes_before_the_list_and_the_longest_name_before_the_others():
+    usage = Metered(usage=Usage(input_tokens=1000, output_tokens=1000))
+    own = {
+        "openai:*": TokenPrice(input_micros=1, output_micros=1),
+        "openai:gpt-5.2*": TokenPrice(input_micros=0, output_micros=0),
+        "openai:gpt-6": TokenPrice(input_micros=2_000_000, output_micros=5_000_000),
+    }
+    found = [pricing.cost("openai", model, usage, {}, own) for model in ("gpt-5.2-pro", "gpt-6", "gpt-6-mini")]
+    assert [price and (price.usd_micros, price.is_guess) for price in found] == [(0, False), (7000, False), (1, False)]
 
 
 def test_contradicting_figures_are_priced_without_the_discount():
     odd = Metered(usage=Usage(input_tokens=10, cache_read_tokens=99))
-    assert pricing.cost("anthropic", "claude-sonnet-4-5", odd, {}) == 30
+    assert cost("anthropic", "claude-sonnet-4-5", odd) == 30

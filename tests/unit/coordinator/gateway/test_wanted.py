@@ -50,8 +50,8 @@ def test_limits_are_read_where_each_provider_has_them():
 def test_a_limit_that_is_none_counts_as_the_most_there_is(limit):
     asked = read({"model": "m", "max_tokens": limit})
     assert asked.output_tokens is None
-    guess = pricing.estimate("anthropic", asked)
-    assert guess.tokens == wanted.MOST_OUTPUT_TOKENS + asked.input_tokens
+    guess = pricing.estimate("anthropic", asked, {})
+    assert guess.tokens == wanted.MOST_OUTPUT_TOKENS + asked.input.most_tokens
 
 
 def test_streams_by_default_only_where_the_provider_does():
@@ -158,24 +158,35 @@ def test_tools_that_cost_tokens_alone_are_passed_on():
     assert read({"model": "m", "tools": [{"type": "web_search_20250305", "name": "web_search"}]}).model == "m"
 
 
-def test_input_that_is_kept_elsewhere_counts_as_a_full_window():
-    for body in ({"previous_response_id": "r"}, {"input": [{"file_id": "f"}]}, {"x": [{"type": "url", "url": "u"}]}):
-        asked = read({"model": "gpt-5.2", **body}, "openai")
-        assert pricing.estimate("openai", asked).tokens == 400_000 + wanted.MOST_OUTPUT_TOKENS
-    assert read({"model": "m", "prompt": "a text"}, "ollama", "/api/generate").input_tokens > 0
-
-
 def test_the_estimate_is_an_upper_bound_with_caches_and_further_models():
-    plain = pricing.estimate("anthropic", read({"model": "claude-haiku-4-5", "max_tokens": 10}))
+    plain = pricing.estimate("anthropic", read({"model": "claude-haiku-4-5", "max_tokens": 10}), {})
     cached = read({"model": "claude-haiku-4-5", "max_tokens": 10, "system": [{"cache_control": {"ttl": "1h"}}]})
     dear = read({"model": "claude-haiku-4-5", "max_tokens": 10, "fallbacks": [{"model": "claude-opus-4-5"}]})
     assert plain.usd_micros is not None
     for more in (cached, dear):
-        bound = pricing.estimate("anthropic", more).usd_micros
+        bound = pricing.estimate("anthropic", more, {}).usd_micros
         assert bound is not None
         assert bound > plain.usd_micros
     unknown = read({"model": "claude-haiku-4-5", "max_tokens": 10, "fallbacks": [{"model": "nobody-knows"}]})
-    assert pricing.estimate("anthropic", unknown).usd_micros is None
+    guess = pricing.estimate("anthropic", unknown, {})
+    assert guess.is_guess
+    assert guess.usd_micros is not None
+    assert guess.usd_micros > plain.usd_micros
+
+
+@pytest.mark.parametrize(
+    ("wish", "writes"),
+    [
+        ('{"cache_control":{"type":"ephemeral"}}', "5m"),
+        ('{"c\\u0061che_control":{"type":"ephemeral","ttl":"5m"}}', "5m"),
+        ('{"c\\u0061che_control":{"type":"ephemeral","t\\u0074l":"1\\u0068"}}', "1h"),
+        ('{"cache_control":{"ttl":"2h"}}', "1h"),
+        ('{"cache_control":null}', ""),
+        ('{"text":"cache_control"}', ""),
+    ],
+)
+def test_a_wish_for_a_cache_is_seen_however_it_is_written(wish, writes):
+    assert read(f'{{"model":"m","system":[{wish}]}}').cache_writes == writes
 
 
 def test_packed_bodies_are_unpacked_up_to_a_size():
