@@ -142,6 +142,13 @@ def register() -> None:
         ),
         # --- budgets --------------------------------------------------------------------------------------------------
         _scope("budget.opened", "A scope of its own came to be: fleet, repository, day.", scope=str),
+        Kind(
+            name="budget.carried",
+            stream="scope",
+            meaning="A day that got its row late took over what its scope had used of it.",
+            parts={"scope": str, **_USED, "usd_micros": int, "tokens": int},
+            tables=(_LEDGER, _SPEND),
+        ),
         _scope("budget.lowered", "Limits were brought down to these.", is_open=True),
         _scope("budget.limits", "Limits follow a setting or a policy.", is_open=True),
         _scope("budget.raised", "A person changed limits.", is_open=True, scope=str),

@@ -1,6 +1,7 @@
 """The days of the fleet and of repositories: levels of a launch and of a model call beside the path, each for one day in UTC.
 
-A day's envelope is made when it is first needed, with the limits that are in force then; yesterday's keeps what it used.
+A day's envelope is made when it is first needed, with the limits that are in force then and what its scope has used of the
+day by then; yesterday's keeps what it used.
 What was reserved on one day is settled on it, also after midnight.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from django.db import transaction
 from django.db.models import Q
 
 from coordinator.agents import roster
@@ -16,7 +18,7 @@ from coordinator.care import repositories
 from coordinator.conf import conf
 from coordinator.documents.policy import EffectivePolicy
 from coordinator.models import Envelope
-from coordinator.money import budgets
+from coordinator.money import budgets, day_opening
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import ScopeKind
 from coordinator.rules import budget_rules
@@ -48,7 +50,7 @@ def path(envelope: Envelope, *, repository_id: int, policy: EffectivePolicy, at:
         if key in days:
             levels.append(days[key])
         elif limits:
-            levels.append(budgets.ensure(kind=ScopeKind.DAY, key=key, parent=found[pk], limits=limits))
+            levels.append(_opened(key, above=found[pk], limits=limits))
     return levels
 
 
@@ -70,7 +72,23 @@ def ensure(key: str) -> Envelope:
     if above.kind not in (ScopeKind.FLEET, ScopeKind.REPOSITORY) or budget_rules.day_key(scope, day) != key:
         raise AgentNotFoundError(f"no scope {key!r}: the fleet and repositories have days, as in fleet:day:2026-11-28")
     limits = _fleet() if above.kind == ScopeKind.FLEET else _of_repository(int(scope.partition(":")[2]))
-    return budgets.ensure(kind=ScopeKind.DAY, key=key, parent=above, limits=limits)
+    return _opened(key, above=above, limits=limits)
+
+
+def _opened(key: str, *, above: Envelope, limits: Mapping[str, int]) -> Envelope:
+    """The day's envelope, made with what was used of the day; a limit that comes too late allows that, and no more."""
+    row = Envelope.objects.filter(key=key).first()
+    if row is not None:
+        return row
+    with transaction.atomic():
+        used = day_opening.used(above, key)
+        if (row := Envelope.objects.filter(key=key).first()) is not None:  # made while we waited for the scope
+            return row
+        columns = budget_rules.columns(used)
+        fitting = {column: max(limit, columns.get(column, 0)) for column, limit in limits.items()}
+        row = budgets.ensure(kind=ScopeKind.DAY, key=key, parent=above, limits=fitting)
+        day_opening.carry_over(row, used)
+    return row
 
 
 def _of_repository(repository_id: int) -> dict[str, int]:

@@ -24,6 +24,7 @@ _DETAILS = frozenset(
         "budget.lowered",
         "budget.limits",
         "budget.opened",
+        "budget.carried",
         "message.delivered",
         "message.seen",
         "message.waits",

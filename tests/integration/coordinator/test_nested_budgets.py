@@ -297,6 +297,34 @@ def test_a_raise_of_a_day_decides_what_waits_for_it_and_may_make_it(root, settin
             manage("budget", "raise", wrong, "--usd", "3")
 
 
+def test_a_limit_that_is_set_during_the_day_counts_what_was_used_before(root, settings):
+    child = make_child(root)
+    for _ in range(2):
+        nudge(root)
+        end_run(root)
+    pay(child, 700)
+    nudge(child)  # under way: it counts as what is set aside for it
+    key, fleet = f"fleet:day:{datetime.now(UTC).date()}", Envelope.objects.get(key="fleet")
+    with pytest.raises(CommandError, match="has used"):
+        manage("budget", "raise", key, "--executions", "2")
+    assert not Envelope.objects.filter(key=key).exists()
+    assert "3 of 4" in manage("budget", "raise", key, "--executions", "4")
+    day = Envelope.objects.get(key=key)
+    assert (day.executions_spent, day.live, day.usd_spent_micros, day.tokens_spent) == (3, 0, 700, fleet.tokens_spent)
+    assert day.wall_spent_seconds == fleet.wall_spent_seconds + fleet.wall_reserved_seconds > 0
+    end_run(child)
+    day.refresh_from_db()
+    assert (day.executions_spent, day.live) == (3, 0)  # not once more
+    tomorrow = days.ensure(f"fleet:day:{datetime.now(UTC).date() + timedelta(days=1)}")
+    assert (tomorrow.executions_spent, tomorrow.usd_spent_micros) == (0, 0)
+    # Configured, where no row is: what was used stays allowed, and nothing starts any more.
+    settings.COORDINATOR_REPOSITORY_DAY_EXECUTIONS = 1
+    row = nudge(root)
+    late = Envelope.objects.get(key__startswith=f"repository:{root.repository_id}:day:")
+    assert (code(row), late.executions_spent, late.executions_limit) == ("budget", 3, 3)
+    assert invariants.violations() == []
+
+
 def stop_for_money(root: Agent, scope: str) -> None:
     """Start a run and apply its end: the gateway stopped it, because that scope has no money left."""
     nudge(root)
