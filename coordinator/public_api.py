@@ -59,6 +59,11 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
     return queries.get(agent.pk), queries.nudges_of(agent.pk, limit=1)[0], is_new
 
 
+def not_used(agent_id: int, submission: Submission) -> tuple[str, ...]:
+    """What of a repeated submission differs from the first one and has no effect. Raises AgentNotFoundError."""
+    return submissions.not_used(queries.row_of(agent_id), submission)
+
+
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
     """Ask for a look at an agent now; the answer is stored. Raises AgentNotFoundError."""
     return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)

@@ -70,6 +70,27 @@ def submit(*, repository_id: int, submission: Submission, actor: str) -> tuple[A
     return agent, nudge, is_new
 
 
+def not_used(agent: Agent, submission: Submission) -> tuple[str, ...]:
+    """What of a repeated submission differs from how its agent stands and is therefore without effect; only what it names.
+
+    Returns:
+        Any of `adapter`, `option NAME`, `profile`, `acceptance` and `priority`.
+    """
+    spec = agent.spec
+    options = spec.get("options") or {}
+    found = []
+    if submission.adapter and submission.adapter != spec.get("adapter", ""):
+        found.append("adapter")
+    found += [f"option {name}" for name in sorted(submission.options) if submission.options[name] != options.get(name)]
+    if submission.profile and submission.profile != agent.profile:
+        found.append("profile")
+    if submission.acceptance and list(submission.acceptance) != list(spec.get("acceptance") or ()):
+        found.append("acceptance")
+    if submission.priority and submission.priority != agent.priority:
+        found.append("priority")
+    return tuple(found)
+
+
 def _key(submission: Submission) -> str:
     text = submission.key or f"{submission.title}\0{submission.body}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,8 +9,14 @@ from coordinator.management import answers, requests, waiting
 from coordinator.management.base import NOT_OK, OK, GridCommand, actor, text, whole
 from coordinator.management.output import cell
 from coordinator.public_types import AgentView, Answer, NudgeView
+from grid import public_agents as grid_agents
 
 _MAX_SECONDS = 30 * 86_400
+_WORDS = {
+    **{"adapter": "--agent", "profile": "--profile", "acceptance": "--accept", "priority": "--priority"},
+    **{"option command": "--command", "option script": "--script"},
+}
+"""What of a submission may have no effect, as it was asked for; other options go by their names."""
 
 
 class Command(GridCommand):
@@ -40,7 +46,7 @@ class Command(GridCommand):
             metavar="NAME",
             type=text(60),
             default="",
-            help="command or builtin; left out, the repository's policy decides",
+            help=f"{', '.join(grid_agents.agent_names())}; left out, the repository's policy decides",
         )
         parser.add_argument(
             "--command",
@@ -96,8 +102,13 @@ class Command(GridCommand):
         repository = public_api.add_repository(options["repo"])
         agent, nudge, is_new = public_api.submit(repository_id=repository.id, submission=submission, actor=actor())
         show = self.out.document if options["wait"] is None else self.out.record
-        show({"agent": agent, "nudge": nudge, "is_new": is_new, "repository": repository})
+        not_used = () if is_new else public_api.not_used(agent.id, submission)
+        show({"agent": agent, "nudge": nudge, "is_new": is_new, "repository": repository, "not_used": not_used})
         self._tell(agent, nudge, is_new=is_new)
+        if not_used:
+            names = ", ".join(_WORDS.get(name, name) for name in not_used)
+            self.out.line(cell(f"not used, as they differ from the first time: {names}", "yellow"), indent=2)
+            self.out.line(cell("with another --key it is an issue of its own", "dim"), indent=2)
         if options["wait"] is not None:
             return waiting.wait(self.out, agent, seconds=options["wait"] or None)
         refused = nudge.decision is not None and nudge.decision.answer == Answer.REFUSED

@@ -69,6 +69,24 @@ def test_the_same_submission_starts_nothing_twice(source: str) -> None:
     assert document["agent"]["issue"] == "local/app#1"
 
 
+def test_a_second_submission_says_what_of_it_is_not_used(source: str) -> None:
+    args = ("submit", "--repo", source, "--title", "Fix it")
+    run(*args, "--command", "touch x", "--accept", "true")
+    for same in (("--command", "touch x", "--accept", "true"), ("--command", "touch x"), ()):
+        said = run(*args, *same)
+        assert said.code == 0 and "not used" not in said.out
+        assert run(*args, *same, "--json").json["not_used"] == []
+    changed = ("--command", "touch y", "--accept", "false", "--priority", "3", "--profile", "micro")
+    said = run(*args, *changed)
+    assert "not used, as they differ from the first time: --command, --profile, --accept, --priority" in said.out
+    assert "--key" in said.out
+    document = run(*args, *changed, "--json").json
+    assert document["not_used"] == ["option command", "profile", "acceptance", "priority"]
+    other = run(*args, "--agent", "builtin", "--option", "model=ollama:qwen3:8b", "--json").json
+    assert other["not_used"] == ["adapter", "option model"]
+    assert Agent.objects.get().spec["options"] == {"command": "touch x"}
+
+
 def test_a_key_tells_submissions_apart(source: str) -> None:
     args = ("submit", "--repo", source, "--title", "Fix it", "--command", "touch x", "--key")
     run(*args, "monday")
