@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from agentgrid.demo import runner
 from agentgrid.demo.stage import DemoFailedError
 
+_CODES = "exit codes: 0 it went as it should, 1 it did not, 2 bad input"
 _EXAMPLES = """examples:
   manage.py demo                      in var/demo, which it empties first
   manage.py demo --folder /tmp/grid   elsewhere
@@ -28,7 +29,8 @@ class Command(BaseCommand):
     play = staticmethod(runner.play)
 
     def create_parser(self, *args: Any, **kwargs: Any) -> Any:
-        return super().create_parser(*args, epilog=self.examples, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+        epilog = f"{self.examples}{_CODES}"
+        return super().create_parser(*args, epilog=epilog, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -9,9 +10,20 @@ from agentgrid import brokers
 from grid import public_bus
 from grid.public_errors import BusError
 
+_EXAMPLES = """
+examples:
+  manage.py prepare_broker                  before each release, and after a change of BROKER_URL
+  manage.py prepare_broker --check --json   for monitoring: changes nothing
+exit codes: 0 the broker is ready, 1 something is wrong with it or it cannot be reached, 2 bad input
+"""
+
 
 class Command(BaseCommand):
     help = "Create or repair the broker's folders or queues. Safe to repeat; part of every release."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import threading
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,22 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from grid.public_testing import FakeModel, Script
 
+_EXAMPLES = """
+examples:
+  manage.py fake_model script.json            in one terminal; then in another one:
+  GATEWAY_PROVIDERS=anthropic GATEWAY_ANTHROPIC_URL=http://127.0.0.1:4011 GATEWAY_ANTHROPIC_API_KEY=x manage.py up
+  manage.py fake_model script.json --port 0 --json | head -n 1 | jq -r .url
+script.json: [{"text": "I do it.", "calls": [{"shell": "echo hi > hi.txt"}]}, {"text": "done"}]
+exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 the script or the port cannot be used, 2 bad input
+"""
+
 
 class Command(BaseCommand):
     help = "Serve a scripted model on 127.0.0.1 in the dialects of Anthropic, OpenAI, Gemini and Ollama. See docs/agents.md."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=_EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("script", type=Path, help="JSON: a list of steps")
@@ -25,6 +39,7 @@ class Command(BaseCommand):
             help="which step answers: by the answers in the request's history, or each request the next one",
         )
         parser.add_argument("--log", type=argparse.FileType("a"), help="append one JSON line for each request")
+        parser.add_argument("--json", action="store_true", help='print {"url": "http://…"} instead of the address')
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -38,7 +53,7 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         with model:
-            self.stdout.write(model.url)
+            self.stdout.write(json.dumps({"url": model.url}) if options["json"] else model.url)
             self.stdout.flush()
             stop.wait()
             for request in model.requests if options["log"] else ():

@@ -63,6 +63,23 @@ def test_the_command_serves_what_it_prints_until_it_is_told_to_stop(tmp_path: Pa
     assert json.loads(record.read_text().splitlines()[0])[:2] == ["POST", "/repos/{owner}/{repo}/issues"]
 
 
+def test_a_program_reads_where_it_is_and_how_to_sign_in(tmp_path: Path) -> None:
+    command = [sys.executable, "manage.py", "fake_github", "--port", "0", "--json", "--app-key", str(tmp_path / "k")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            document = json.loads(process.stdout.readline())
+            token = document["tokens"]["rita"]
+            answer = requests.get(
+                f"{document['url']}/repos/acme/widgets", headers={"Authorization": f"Bearer {token}"}, timeout=10
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert (process.stdout.read(), process.wait(20)) == ("", 0)
+    assert answer.status_code == 200
+    assert [one["owner"] for one in document["installations"]] == ["acme"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [(["--repository", "widgets"], "write owner/name"), (["--hook", "localhost"], "--hook must be"),

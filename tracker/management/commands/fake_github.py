@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import tempfile
 import threading
@@ -12,14 +13,26 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tracker.fake_github import FakeGithub
 
+type _Installed = dict[str, Any]
 WRITER, WRITER_TOKEN = "alice", "fake-writer-token"
 MACHINE, MACHINE_TOKEN = "agent-grid", "fake-machine-token"
 READER, READER_TOKEN = "rita", "fake-reader-token"
 _README = "# {name}\n\nA repository on a fake GitHub.\n"
+_EXAMPLES = """
+examples:
+  manage.py fake_github                                               acme/widgets at http://127.0.0.1:4010/
+  manage.py fake_github --hook http://127.0.0.1:8000/webhooks/github/ --secret s --app-key app.pem
+  manage.py fake_github --port 0 --json | head -n 1 | jq -r .url
+exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 it cannot be served as asked, 2 bad input
+"""
 
 
 class Command(BaseCommand):
     help = "Serve a fake GitHub on 127.0.0.1, to try agent-grid without an account. See docs/fake-github.md."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=_port, default=4010, help="0 takes a free one (default: 4010)")
@@ -42,6 +55,9 @@ class Command(BaseCommand):
             "--app-key", type=Path, metavar="FILE", help="register the GitHub App agent-grid; its private key goes here"
         )
         parser.add_argument("--record", type=Path, metavar="FILE", help="append one JSON line for each API request")
+        parser.add_argument(
+            "--json", action="store_true", help="print addresses, tokens and installations as one JSON object"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["hook"] and not options["hook"].startswith(("http://", "https://")):
@@ -50,17 +66,23 @@ class Command(BaseCommand):
             root = options["git_root"] or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-github-")))
             try:
                 server = stack.enter_context(FakeGithub.start(root, options["port"], record=options["record"]))
-                self._furnish(server, options)
+                installations = self._furnish(server, options)
             except (OSError, ValueError) as error:
                 raise CommandError(f"{error}. Choose another --port, --repository, --git-root or --record.") from error
             stop = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
-            self._explain(server, options)
+            if options["json"]:
+                self._document(server, options, installations)
+            else:
+                self._explain(server, options, installations)
             stop.wait()
-        self.stdout.write("stopped")
+        if not options["json"]:
+            self.stdout.write("stopped")
 
-    def _furnish(self, server: FakeGithub, options: dict[str, Any]) -> None:
+    def _furnish(self, server: FakeGithub, options: dict[str, Any]) -> list[_Installed]:
+        """Make what was asked for; returns the installations of the App."""
+        installed: list[_Installed] = []
         world = server.world
         for token, login in ((WRITER_TOKEN, WRITER), (MACHINE_TOKEN, MACHINE), (READER_TOKEN, READER)):
             world.add_token(token, login)
@@ -77,10 +99,11 @@ class Command(BaseCommand):
             options["app_key"].write_text(app.private_key_pem)
             for owner in sorted({name.partition("/")[0] for name in names}):
                 number = world.add_installation(app, owner)
-                self.stdout.write(f"App {app.id} ({app.slug}), installation {number} on {owner}")
+                installed.append({"app": app.id, "slug": app.slug, "installation": number, "owner": owner})
             if options["hook"]:
                 self._hook(server, app, options)
         world.auto_deliver = True
+        return installed
 
     def _hook(self, server: FakeGithub, target: Any, options: dict[str, Any]) -> None:
         server.world.add_hook(
@@ -91,10 +114,22 @@ class Command(BaseCommand):
             shuffle=options["shuffle"],
         )
 
-    def _explain(self, server: FakeGithub, options: dict[str, Any]) -> None:
+    def _document(self, server: FakeGithub, options: dict[str, Any], installations: list[_Installed]) -> None:
+        document = {
+            "url": server.url,
+            "repositories": options["repository"] or ["acme/widgets"],
+            "tokens": {WRITER: WRITER_TOKEN, MACHINE: MACHINE_TOKEN, READER: READER_TOKEN},
+            "hook": options["hook"],
+            "installations": installations,
+        }
+        self.stdout.write(json.dumps(document))
+        self.stdout.flush()
+
+    def _explain(self, server: FakeGithub, options: dict[str, Any], installations: list[_Installed]) -> None:
         name = (options["repository"] or ["acme/widgets"])[0]
         curl = f"curl -s -H 'Authorization: Bearer {WRITER_TOKEN}' {server.url}/repos/{name}"
         lines = (
+            *("App {app} ({slug}), installation {installation} on {owner}".format_map(one) for one in installations),
             f"fake GitHub: {server.url}",
             f"look at it:  {server.url}/",
             f"{WRITER} (may write):       {WRITER_TOKEN}",
