@@ -32,6 +32,8 @@ class ConflictView:
     holder: str
     arbiter_id: int | None
     """None: people decide."""
+    arbiter: str
+    """Its place in the tree; empty: people decide."""
     thread_id: int | None
     choices: tuple[str, ...]
     """Each with what happens then."""
@@ -72,6 +74,7 @@ def view(row: Conflict) -> ConflictView:
         holder_id=row.holder_id,
         holder=row.holder.path,
         arbiter_id=row.arbiter_id,
+        arbiter=row.arbiter.path if row.arbiter is not None else "",
         thread_id=row.thread_id,
         choices=conflict_words.meanings(row, grace=conf().conflict_grace_seconds),
         decision=conflict_words.decided_of(row),

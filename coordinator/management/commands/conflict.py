@@ -34,8 +34,12 @@ class Command(GridCommand):
         )
         parser.add_argument("--all", action="store_true", help="those that are over as well (list)")
         parser.add_argument("--issue", metavar="ISSUE", type=text(300), help="only those of this issue's agent (list)")
-        parser.add_argument("--first", metavar="AGENT", type=whole(1, 2**53), help="who goes first (sequence)")
-        parser.add_argument("--merger", metavar="AGENT", type=whole(1, 2**53), help="who merges (merge_plan)")
+        parser.add_argument(
+            "--first", metavar="AGENT", type=whole(1, 2**53), help="number of the agent that goes first (sequence)"
+        )
+        parser.add_argument(
+            "--merger", metavar="AGENT", type=whole(1, 2**53), help="number of the agent that merges (merge_plan)"
+        )
         parser.add_argument("--reason", type=text(1000), default="", help="for the two agents")
 
     def answer(self, options: dict[str, Any]) -> int:
@@ -73,9 +77,9 @@ class Command(GridCommand):
         lines = [
             ("state", f"{row.state}{f': {row.reason}' if row.reason else ''}"),
             ("about", ", ".join(row.patterns)),
-            ("asks", f"agent {row.requester_id} ({row.requester})"),
-            ("has it", f"agent {row.holder_id} ({row.holder})"),
-            ("decides", f"agent {row.arbiter_id}" if row.arbiter_id else "a person"),
+            ("asks", _agent(row.requester_id, row.requester)),
+            ("has it", _agent(row.holder_id, row.holder)),
+            ("decides", _decides(row)),
             ("decided", row.decision or f"not yet; the default is taken at {row.default_at:%H:%M:%S} UTC"),
             ("why", row.words),
             ("steps", ", ".join(f"{'x' if done else '-'} {name}" for name, done in row.steps)),
@@ -96,15 +100,24 @@ def _is_overdue(row: ConflictView) -> bool:
     return row.state == "open" and row.default_at + _LATE < timezone.now()
 
 
+def _agent(number: int, place: str) -> str:
+    """By its number, which decisions and `--first` name, and its place in the tree, as other commands show it."""
+    return f"agent {number} ({place})"
+
+
+def _decides(row: ConflictView) -> str:
+    return _agent(row.arbiter_id, row.arbiter) if row.arbiter_id else "a person"
+
+
 def _table(found: list[ConflictView]) -> list[Any]:
     rows = [
         (
             str(row.id),
             row.kind,
             cell(", ".join(row.patterns), limit=80),
-            f"{row.requester_id} {row.requester}",
-            f"{row.holder_id} {row.holder}",
-            str(row.arbiter_id or "a person"),
+            _agent(row.requester_id, row.requester),
+            _agent(row.holder_id, row.holder),
+            _decides(row),
             cell(row.state, _STYLES.get(row.state, "")),
             cell(row.decision or row.reason, limit=200),
         )

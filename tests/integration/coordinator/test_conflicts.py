@@ -524,6 +524,11 @@ def test_an_operator_decides_by_command_and_decides_otherwise_later(team, capsys
         call_command("conflict", *args, "--json", stdout=out)
         return json.loads(out.getvalue())
 
+    out = io.StringIO()
+    call_command("conflict", "list", stdout=out)
+    for run in (team.requester, team.holder):
+        assert f"agent {run.agent_id} ({run.agent.path})" in out.getvalue()
+    assert f"agent {team.parent.pk} ({team.parent.path})" in out.getvalue()
     (listed,) = command("list")["conflicts"]
     assert (listed["id"], listed["state"], listed["arbiter_id"]) == (row_id, "open", team.parent.pk)
     done = command("decide", str(row_id), "sequence", "--first", str(team.requester.agent_id), "--reason", "now")
