@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import OperationalError, connection
+from django.utils import timezone
 from pytest_django import Settings
 
 from coordinator import lifecycle
+from coordinator.care import days
 from coordinator.models import Agent, Envelope
 from coordinator.operating import control
 from grid import event_log
@@ -120,6 +122,16 @@ def test_logs_of_single_trees_build_all_of_it_together(root: Agent, tmp_path: Pa
     with events.opened(empty()) as alias:
         events.replay(files, into=alias)
         assert [str(one) for one in events.compare(alias)] == []
+
+
+def test_a_day_that_got_its_row_late_is_built_again(root: Agent, tmp_path: Path, empty: Callable[[], str]) -> None:
+    end(running(root))
+    day = days.ensure(f"fleet:day:{timezone.now().date()}")
+    assert day.executions_spent == 1
+    with events.opened(empty()) as alias:
+        events.replay([exported(tmp_path / "all.jsonl")], into=alias)
+        assert [str(one) for one in events.compare(alias)] == []
+        assert Envelope.objects.using(alias).get(key=day.key).executions_spent == 1
 
 
 def test_the_log_of_one_tree_stands_alone(root: Agent, tmp_path: Path, empty: Callable[[], str]) -> None:
