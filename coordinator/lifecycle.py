@@ -23,8 +23,8 @@ ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
     A.RUNNING: frozenset({A.QUEUED, A.WAITING, A.REVIEW, A.BLOCKED, A.FAILED, A.DONE, A.ABANDONED}),
     A.WAITING: frozenset({A.QUEUED, A.BLOCKED, A.FAILED, A.DONE, A.ABANDONED}),
     A.REVIEW: frozenset({A.QUEUED, A.BLOCKED, A.DONE, A.ABANDONED}),
-    # Done: a person merged its pull request as it was.
-    A.BLOCKED: frozenset({A.QUEUED, A.DONE, A.ABANDONED}),
+    # Done: a person merged its pull request as it was. Running, waiting, review: back to what a question interrupted.
+    A.BLOCKED: frozenset({A.QUEUED, A.RUNNING, A.WAITING, A.REVIEW, A.DONE, A.ABANDONED}),
     A.FAILED: frozenset({A.QUEUED, A.DONE, A.ABANDONED}),
     A.DONE: frozenset(),
     # Only by a person's `retry`.

@@ -15,7 +15,7 @@ from coordinator.agents.integration import GITHUB
 from coordinator.documents import slash_commands
 from coordinator.documents.prompt_context import Comment
 from coordinator.models import Agent
-from coordinator.public_types import Outsiders
+from coordinator.public_types import AgentState, Outsiders
 from coordinator.rules.authority import MAY_STEER
 from tracker import public_api as tracker
 from tracker.public_types import CommentView, IssueView
@@ -89,6 +89,11 @@ def question(login: str) -> str:
     """What people are asked when somebody changed an issue who may not steer."""
     who = f"`{login}`, who may not steer agents" if login else "somebody unknown"
     return f"{QUESTION} {who}. Put `agent:ready` on or comment `/agent run` to approve the text as it is now."
+
+
+def is_asked(agent: Agent) -> bool:
+    """Whether an agent waits for the answer to that question."""
+    return agent.state == AgentState.BLOCKED and agent.blocked_reason.startswith(QUESTION)
 
 
 def inherit(agent: Agent, *, parent: Agent, now: datetime) -> None:

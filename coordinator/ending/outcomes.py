@@ -13,9 +13,9 @@ from uuid import UUID
 from django.db import transaction
 
 from coordinator import lifecycle
-from coordinator.agents import integration, tree
+from coordinator.agents import approvals, integration, tree
 from coordinator.contention import neighbours
-from coordinator.ending import applied, arbitration, faults, outbox, reviewing, setbacks, taking
+from coordinator.ending import applied, arbitration, faults, outbox, questions, reviewing, setbacks, taking
 from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.money import budgets, soft_limits
@@ -67,7 +67,8 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         drains: Carry out the tracker writes that come of it; a caller with several ends does it once for all.
 
     Returns:
-        False when there is nothing to apply, or not yet: its scope is paused or its issue held, and nothing may happen there.
+        False when there is nothing to apply, or not yet: its scope is paused, its issue held, or the issue's text
+        not approved, and nothing may happen there.
     """
     # Parent and envelope are asked for where they are needed: that is cheaper than their columns for all others.
     agents = Agent.objects.select_related("repository", "issue")
@@ -86,17 +87,13 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         tool_calls=grid_agents.tool_calls(execution_id),
         agent=agent,
     )
-    if agent.state in ENDED:
-        lifecycle.change(agent, event=_APPLIED, only_if={"execution_id": execution_id}, is_applied=True)
-        return True
-    if agent.state == AgentState.BLOCKED:
-        # Its text lost its approval under way. The run was stopped; what it left stays on its own ref.
+    is_taken_back = run.state == State.CANCELLED or not approvals.is_asked(agent)
+    if agent.state in ENDED or (agent.state == AgentState.BLOCKED and is_taken_back):
+        # Nothing waits for it: what such a run left stays on its own ref.
         lifecycle.change(agent, event=_APPLIED, only_if={"execution_id": execution_id}, is_applied=True)
         dispatch.decide_again(agent.pk)
         return True
-    if budgets.is_paused(execution_id):
-        return False
-    if tracker.is_held(agent.issue_id):
+    if budgets.is_paused(execution_id) or tracker.is_held(agent.issue_id) or not _is_approved(agent):
         return False
     _try(agent, run)
     if drains:
@@ -105,6 +102,15 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
     for waiting in neighbours.released(agent) if agent.parent_id is not None else ():
         dispatch.decide_again(waiting)
     return True
+
+
+def _is_approved(agent: Agent) -> bool:
+    """Whether the issue's text is approved, and nothing waits for that any more."""
+    if agent.state == AgentState.BLOCKED and not questions.answered(agent.pk):
+        return False
+    # As it was read together with the agent: what becomes of the end shows these words. The tracker may say so before anybody
+    # has judged the new text.
+    return approvals.is_issue_approved(agent)
 
 
 def _try(agent: Agent, run: ExecutionView) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from django.db.models import Q
 
+from coordinator.agents import approvals
 from coordinator.invariants.terms import START, long_ago
 from coordinator.models import Agent, Conflict, Message, Nudge
 from coordinator.money import budgets
@@ -13,6 +14,7 @@ from coordinator.public_types import ENDED, AgentState, Violation
 from coordinator.rules.conflict_rules import STANDING
 from coordinator.teamwork import asked
 from grid.public_types import LIVE
+from tracker import public_api as tracker
 from tracker import public_inbound
 from tracker import public_writes as tracker_writes
 
@@ -73,15 +75,20 @@ def conflicts_end() -> Iterator[Violation]:
 def no_stuck_row() -> Iterator[Violation]:
     """Law 12: every row that waits is waiting for something that exists."""
     old = long_ago()
-    unapplied = list(Agent.objects.filter(is_applied=False, execution__ended_at__lt=old).select_related("envelope"))
+    unapplied = list(
+        Agent.objects.filter(is_applied=False, execution__ended_at__lt=old).select_related("envelope", "issue")
+    )
     paused = budgets.paused_by(agent.envelope for agent in unapplied)
     # An end that waits for a path that somebody else has locked is a conflict by now, which has a law and a limit of its own.
     kept = Conflict.objects.filter(requester__in=unapplied, state__in=sorted(STANDING)).values_list(
         "requester_id", flat=True
     )
     kept_waiting = set(kept)
+    issues = tracker.facts([agent.issue_id for agent in unapplied])
     for agent in unapplied:
-        if agent.envelope_id in paused or agent.pk in kept_waiting:
+        if agent.envelope_id in paused or agent.pk in kept_waiting or issues[agent.issue_id].held:
+            continue
+        if approvals.is_asked(agent) and not approvals.is_issue_approved(agent):
             continue
         yield Violation(
             law="12 every end is applied",

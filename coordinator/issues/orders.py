@@ -13,7 +13,7 @@ from coordinator.conf import conf
 from coordinator.documents import slash_commands
 from coordinator.documents.slash_commands import Command, Verb
 from coordinator.documents.untrusted import one_line
-from coordinator.ending import outbox
+from coordinator.ending import outbox, questions
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry
 from coordinator.models import Command as Taken
@@ -146,6 +146,8 @@ def _run(repository_id: int, issue_id: int, order: Order, agent: Agent | None) -
         return ""
     if not starting.approve(agent, order):
         return _CHANGED
+    if questions.answered(agent.pk):
+        return ""  # its run goes on, or its work is before people again
     state = AgentState(agent.state)
     if state in (AgentState.QUEUED, AgentState.RUNNING):
         return f"It is {state} already."

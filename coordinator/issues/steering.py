@@ -13,6 +13,7 @@ from django.db import transaction
 from coordinator import wake
 from coordinator.agents import approvals, tree
 from coordinator.agents.integration import GITHUB
+from coordinator.ending import questions
 from coordinator.issues import orders
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry
@@ -71,6 +72,7 @@ def follow(repository_id: int, seen: Seen, hint: Hint) -> None:
         _end(agent, hint, "its issue was deleted or moved away")
         return
     if agent is not None and is_alive:
+        questions.answered(agent.pk)  # its old text may stand there again
         _follow_hold(agent)
         agent = _agent(seen.issue_id)
     situation = _situation(seen, agent)
@@ -152,7 +154,8 @@ def _grant(repository_id: int, seen: Seen, agent: Agent | None, wish: Wish, orde
         elif wish == Wish.RETRY:
             with transaction.atomic():
                 is_approved = starting.approve(agent, order)
-                if is_approved:
+                # Where something waited for the approval, that is what it was given for.
+                if is_approved and not questions.answered(agent.pk):
                     control.retry(agent.pk, actor=order.actor, approved_at=order.at)
             if not is_approved:
                 _show_again(agent)
@@ -191,15 +194,19 @@ def _judge_text(agent: Agent, seen: Seen, evidence: Evidence) -> None:
     changes = starting.text_changes(evidence)
     verdict, login = authority.judge_text(is_approved=False, changes=changes, approved_at=agent.approved_at)
     if verdict == Verdict.ASK:
-        holds.ask(agent.pk, reason=approvals.question(login), actor=starting.actor_of(login))
+        questions.ask(agent.pk, reason=approvals.question(login), actor=starting.actor_of(login))
         return
     with transaction.atomic():
         # What was read before the evidence, at the time of its last change: what came since has still to be judged.
         text, at = seen.after, max(change.at for change in changes)
         approvals.approve(agent, title=text.title, body=text.body, by=login, at=at)
         control.audit(starting.actor_of(login), "approve", f"agent:{agent.pk}", {"how": "edited the text"})
-        was_asked = agent.state == AgentState.BLOCKED and agent.blocked_reason.startswith(approvals.QUESTION)
-        if was_asked or agent.nudges.filter(is_open=True, decision__code=approvals.NEEDS_APPROVAL).exists():
+        if questions.answered(agent.pk):
+            return
+        if (
+            approvals.is_asked(agent)
+            or agent.nudges.filter(is_open=True, decision__code=approvals.NEEDS_APPROVAL).exists()
+        ):
             dispatch.nudge(agent.pk, source=Source.WEBHOOK, reason=f"text edited by {login}")
 
 

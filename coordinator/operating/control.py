@@ -16,7 +16,7 @@ from coordinator import auditing, lifecycle, pruning, wake
 from coordinator.agents import approvals, integration, roster, tree
 from coordinator.agents.integration import GITHUB
 from coordinator.care import days
-from coordinator.ending import outcomes
+from coordinator.ending import outcomes, questions
 from coordinator.giving_way import done_again
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
@@ -144,6 +144,7 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
         lifecycle.change(agent, event="agent.retried", attempts=0, crashes=0, reworks=0, not_before=None)
         if approved_at is None:  # else somebody approved the text that was seen, and the present one may differ
             approvals.approve_present(agent, by=actor, at=timezone.now())
+        questions.answered(agent_id)
         later = _reopen(agent) if state == AgentState.ABANDONED else None
         if state == AgentState.ABANDONED:
             lifecycle.move(
@@ -161,9 +162,11 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Nudge:
     """Ask for a look at an agent now, as a person, who thereby approves the issue's present text."""
     with transaction.atomic():
-        agent = _get(agent_id)
+        agent, source = _get(agent_id), Source.OPERATOR
         approvals.approve_present(agent, by=actor, at=timezone.now())
-        row = dispatch.nudge(agent, source=Source.OPERATOR, reason=(reason or f"nudged by {actor}")[:300])
+        if questions.answered(agent_id):
+            source, agent = Source.SWEEP, _get(agent_id)  # what it was to approve goes on; nobody asked for more
+        row = dispatch.nudge(agent, source=source, reason=(reason or f"nudged by {actor}")[:300])
         audit(actor, "nudge", f"agent:{agent_id}", {"reason": reason[:300], "answer": row.answer})
     return row
 

@@ -1,19 +1,16 @@
-"""Keeping away from an issue: while a person holds it, or until a person has looked at its changed text."""
+"""Keeping away from an issue while a person holds it."""
 
 from __future__ import annotations
 
 from django.db import transaction
 
-from coordinator import lifecycle, wake
-from coordinator.agents import approvals, tree
+from coordinator import wake
 from coordinator.agents.integration import GITHUB
 from coordinator.ending import outcomes
 from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.money import budgets
 from coordinator.operating import control
-from coordinator.public_types import AgentState
-from coordinator.trees import endings, reports
 from grid import public_api as grid
 from tracker import public_api as tracker
 from tracker import public_writes as tracker_writes
@@ -59,26 +56,3 @@ def release(agent_id: int) -> None:
     elif agent.nudges.filter(is_open=True, decision__code="held").exists():
         dispatch.decide_again(agent_id)
     wake.drain_outbox(agent.repository_id)
-
-
-def ask(agent_id: int, *, reason: str, actor: str) -> bool:
-    """Stop an agent whose issue is not approved any more, until a person has looked at it. Its run's end is dropped.
-
-    Returns:
-        False when it had stopped, or ended, already.
-    """
-    with transaction.atomic():
-        agent = Agent.objects.select_for_update(of=("self",)).get(pk=agent_id)
-        if AgentState.BLOCKED not in lifecycle.ARROWS[AgentState(agent.state)]:
-            return False
-        live = grid.find_executions(subjects=[agent.subject], live=True)
-        grid.request_stop([run.id for run in live], reason="cancelled")
-        lifecycle.close_nudge(agent)
-        lifecycle.move(agent, new=AgentState.BLOCKED, reason=reason, fields={"blocked_reason": reason[:1000]})
-        agent.blocked_reason = reason[:1000]
-        tree.show_state(agent)
-        tree.write(agent, *reports.show(agent), reports.notice(agent))
-        endings.tell_parent(agent, f"{agent.path} waits for an approval")
-        control.audit(actor, approvals.NEEDS_APPROVAL, f"agent:{agent_id}", {"reason": reason, "stopped": len(live)})
-        wake.drain_outbox(agent.repository_id)
-    return True

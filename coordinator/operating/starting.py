@@ -10,9 +10,10 @@ from django.db import transaction
 
 from coordinator.agents import approvals, roster
 from coordinator.care import repositories
+from coordinator.ending import questions
 from coordinator.launching import dispatch
 from coordinator.models import Agent
-from coordinator.operating import control, holds
+from coordinator.operating import control
 from coordinator.public_types import ENDED, AgentState, Source
 from coordinator.rules import authority
 from coordinator.rules.authority import Person, TextChange
@@ -94,7 +95,7 @@ def approve(agent: Agent, order: Order) -> bool:
         return True
     approvals.withhold(agent)
     who = stranger.by.login if stranger is not None else ""
-    holds.ask(agent.pk, reason=approvals.question(who), actor=order.actor)
+    questions.ask(agent.pk, reason=approvals.question(who), actor=order.actor)
     return False
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import invariants
-from coordinator.ending import outcomes
+from coordinator import invariants, lifecycle, sweeps
+from coordinator.ending import outcomes, questions
 from coordinator.issues import steering
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Command, Nudge
 from coordinator.operating import control
 from coordinator.public_types import AgentState, Answer, Source
+from grid import executions
 from grid.models import Execution
 from grid.public_types import Outcome, OutcomeKind, Result, State
 from tests.integration.coordinator.steering_here import Here, here
@@ -34,18 +36,16 @@ CANARY = "canary-of-an-outsider"
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_strangers_edit_stops_the_run_and_asks(here: Here) -> None:
-    number = here.issue(by="rita", label=True)
-    here.hint(number)
-    run = here.claim(number)
-    here.by("rita").edit_issue(number, body=CANARY)
-    for _ in range(2):
-        here.hint(number, "edited", actor="rita")
+def test_a_strangers_edit_takes_a_queued_run_back_and_asks(here: Here) -> None:
+    number = _under_way(here)
+    _edited_by_a_stranger(here, number)
     agent = here.agent(number)
-    assert agent is not None and agent.state == AgentState.BLOCKED
-    assert "rita" in agent.blocked_reason
-    assert Execution.objects.get().stop_reason == "cancelled"
-    assert here.end(run, State.SUCCEEDED, Result(outcome=Outcome(kind=OutcomeKind.DONE, summary="too late")))
+    assert agent is not None
+    assert "rita" in agent.blocked_reason and questions.GOES_ON not in agent.blocked_reason
+    assert Execution.objects.get().state == State.CANCELLED
+    outcomes.apply(agent.execution_id)
+    row = here.agent(number)
+    assert row is not None and row.is_applied
     assert here.state(number) == AgentState.BLOCKED
     for source in (Source.SWEEP, Source.CHILD, Source.WEBHOOK):
         assert dispatch.nudge(agent.pk, source=source).answer == Answer.DEFERRED
@@ -59,6 +59,115 @@ def test_a_strangers_edit_stops_the_run_and_asks(here: Here) -> None:
     assert here.state(number) == AgentState.QUEUED
     assert CANARY in here.prompt(number), "a writer has looked at it"
     assert invariants.violations() == []
+
+
+ANSWERS = ("/agent run", "agent:ready", "old text", "writer's text", "operator")
+
+
+def test_a_strangers_edit_ends_no_run_and_its_end_waits_for_the_answer(here: Here) -> None:
+    cases = {_under_way(here): case for case in [*((answer, False) for answer in ANSWERS), ("agent:ready", True)]}
+    runs = {number: here.claim(number) for number in cases}
+    asks = Result(outcome=Outcome(kind=OutcomeKind.BLOCKED, summary="which one?"))
+    for number, (_, is_early) in cases.items():
+        _edited_by_a_stranger(here, number)
+        agent = here.agent(number)
+        assert agent is not None and agent.blocked_reason.endswith(questions.GOES_ON)
+        assert agent.execution is not None and agent.execution.state == State.RUNNING
+        if not is_early:
+            assert not here.end(runs[number], State.SUCCEEDED, asks)
+    Execution.objects.filter(state=State.SUCCEEDED).update(ended_at=timezone.now() - timedelta(hours=1))
+    Agent.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+    sweeps.apply_missed()
+    assert invariants.violations() == []
+    here.drain()
+    here.next_second()
+    for number, (answer, is_early) in cases.items():
+        assert here.labels(number) == ["agent:blocked"]
+        assert all("which one?" not in text for text in here.ours(number))
+        _answer(here, number, answer)
+        if is_early:
+            assert here.state(number) == AgentState.RUNNING
+            here.end(runs[number], State.SUCCEEDED, asks)
+    Agent.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+    sweeps.apply_missed()
+    here.drain()
+    for number in cases:
+        row = here.agent(number)
+        assert row is not None and row.blocked_reason == "which one?" and row.is_applied
+        assert any("which one?" in text for text in here.ours(number))
+    assert Execution.objects.count() == len(cases), "what was paid for was enough"
+    assert all(CANARY not in text for text in Execution.objects.values_list("prompt", flat=True))
+    assert invariants.violations() == []
+
+
+def test_what_waited_for_people_waits_again_when_the_text_is_approved(here: Here) -> None:
+    review, waiting = AgentState.REVIEW, AgentState.WAITING
+    wanted = [*((answer, review) for answer in (*ANSWERS, "/agent retry")), ("/agent run", waiting)]
+    cases = {_under_way(here): case for case in wanted}
+    for number, (_, state) in cases.items():
+        run = here.claim(number)
+        executions.end(run.pk, token=run.token, state=State.SUCCEEDED, reason="done", result=Result())
+        agent = here.agent(number)
+        assert agent is not None
+        lifecycle.move(agent, new=state, reason="done", fields={"is_applied": True})
+        _edited_by_a_stranger(here, number)
+    here.drain()
+    here.next_second()
+    for number, (answer, state) in cases.items():
+        assert here.labels(number) == ["agent:blocked"], answer
+        _answer(here, number, answer)
+        after = here.agent(number)
+        assert after is not None
+        if answer == "/agent retry":
+            assert after.state == AgentState.QUEUED and after.executions == 2
+            continue
+        assert (after.state, after.blocked_reason, after.executions) == (state, "", 1), answer
+        assert (after.resume_due_at is not None) == (state == AgentState.WAITING)
+        here.drain()
+        assert here.labels(number) == [f"agent:{state}"]
+
+
+def test_an_end_is_not_applied_to_a_text_that_nobody_has_judged(here: Here) -> None:
+    number = here.issue(by="rita", label=True)
+    here.hint(number)
+    run = here.claim(number)
+    Issue.objects.update(body=CANARY)  # read by another worker, which has not come to the agent yet
+    asks = Result(outcome=Outcome(kind=OutcomeKind.BLOCKED, summary="which one?"))
+    assert not here.end(run, State.SUCCEEDED, asks)
+    assert here.state(number) == AgentState.RUNNING
+
+
+def _under_way(here: Here) -> int:
+    number = here.issue(by="rita", label=True)
+    here.hint(number)
+    return number
+
+
+def _edited_by_a_stranger(here: Here, number: int) -> None:
+    here.by("rita").edit_issue(number, body=CANARY)
+    for _ in range(2):
+        here.hint(number, "edited", actor="rita")
+    assert here.state(number) == AgentState.BLOCKED
+
+
+def _answer(here: Here, number: int, how: str) -> None:
+    match how:
+        case "agent:ready":
+            here.by("alice").remove_label(number, "agent:blocked")
+            here.by("alice").add_label(number, "agent:ready")
+            here.hint(number, "labeled", actor="alice", label="agent:ready")
+        case "old text":
+            here.by("rita").edit_issue(number, body="as I say")
+            here.hint(number, "edited", actor="rita")
+        case "writer's text":
+            here.by("alice").edit_issue(number, body="as I say, and well")
+            here.hint(number, "edited", actor="alice")
+        case "operator":
+            agent = here.agent(number)
+            assert agent is not None
+            control.nudge(agent.pk, actor="op")
+        case _:
+            here.say(number, how)
 
 
 def test_a_strangers_edit_after_the_label_but_before_we_look_is_seen(here: Here) -> None:
