@@ -64,6 +64,11 @@ def not_used(agent_id: int, submission: Submission) -> tuple[str, ...]:
     return submissions.not_used(queries.row_of(agent_id), submission)
 
 
+def why_missing(agent_id: int) -> str:
+    """Why this machine could not start an agent's next run, as its program is not there; empty when it could."""
+    return submissions.why_missing(agent_id)
+
+
 def nudge(agent_id: int, *, actor: str, reason: str = "") -> Decision | None:
     """Ask for a look at an agent now; the answer is stored. Raises AgentNotFoundError."""
     return queries.decision(control.nudge(agent_id, actor=actor, reason=reason).decision)

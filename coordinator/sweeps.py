@@ -158,7 +158,7 @@ def apply_missed() -> int:
 
 def check_breaker() -> int:
     """Let the fleet rest while everything fails; returns whether it rests."""
-    last = grid.last_ended(limit=breaker.MIN_RUNS, besides=breaker.UNTOLD)
+    last = grid.last_ended(limit=breaker.LOOKED_AT, besides=breaker.UNTOLD)
     until = breaker.open_until(last, now=timezone.now())
     budgets.rest(until)
     return until is not None

@@ -66,9 +66,15 @@ def start(row: Execution, *, lease_at: float) -> bool:
     except (GridError, OSError) as error:
         log.warning("launch failed", extra={"action": "launch", "execution_id": str(row.pk), "error": str(error)})
         reason = f"could not start: {error}"
-        executions.end(row.pk, token=row.token, state=State.FAILED, reason=reason, result=Result(reason=reason[:500]))
+        result = Result(reason=reason[:500], is_permanent=is_permanent(error))
+        executions.end(row.pk, token=row.token, state=State.FAILED, reason=reason, result=result)
         return False
     return started and mark_running(row)
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether another attempt to start would fail as well."""
+    return isinstance(error, LaunchFailedError) and error.permanent
 
 
 def start_patiently(row: Execution, *, lease_at: float) -> bool:

@@ -13,10 +13,11 @@ from grid import (
     cli_checks,
     cli_install,
     delivery,
+    finding,
     wiring,
 )
 from grid import tool_calls as calls_of_tools
-from grid.agents import bounds, outcome, registry
+from grid.agents import base, bounds, outcome, registry
 from grid.agents.pins import PINS
 from grid.conf import conf
 from grid.public_types import (
@@ -55,6 +56,24 @@ def check_agent(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) ->
     # Only the processes that start agents need to know the address; here any will do.
     offers = wiring.wiring_for(profile or {}, replace(settings, agent_url=settings.agent_url or "http://127.0.0.1"))
     adapter.validate(wiring.wire(adapter, spec.options, offers).options)
+
+
+def why_missing(spec: AgentSpec, *, profile: Mapping[str, Any] | None = None) -> str:
+    """Why this machine cannot start an agent: its program is not there. Empty when it is, or where an image holds it.
+
+    Other machines may differ, and the worker of the queue `executions` has the last word.
+
+    Raises:
+        GridError: The agent cannot be run as asked; `check_agent` says so as well.
+    """
+    adapter, settings = registry.get(spec.adapter), conf()
+    offers = wiring.wiring_for(profile or {}, replace(settings, agent_url=settings.agent_url or "http://127.0.0.1"))
+    if settings.sandbox == "docker":
+        return ""
+    place = Path(settings.state_dir)
+    files = base.RunFiles(workspace=place, home=place, python=settings.python, path=settings.agent_path)
+    launch = adapter.launch(options=wiring.wire(adapter, spec.options, offers).options, files=files, prompt="")
+    return finding.why_missing(launch.argv[0], path=launch.env.get("PATH", ""))
 
 
 def deliver(execution_id: UUID, *, key: str, sender: str, text: str) -> bool:

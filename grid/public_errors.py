@@ -28,7 +28,11 @@ class ExecutionNotFoundError(GridError):
 
 
 class LaunchFailedError(GridError):
-    """The agent could not be started."""
+    """The agent could not be started.
+
+    Attributes:
+        permanent: The same attempt again would fail again, until somebody does what the message says.
+    """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)

@@ -214,6 +214,8 @@ class Result:
     """Why it ended in one line, for people: `acceptance failed: pytest (exit 1)`."""
     exit_code: int | None = None
     exit_signal: int | None = None
+    is_permanent: bool = False
+    """It could not start for a reason that the same attempt again would meet again; `reason` names the fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

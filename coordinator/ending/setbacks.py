@@ -38,7 +38,10 @@ def back_off(failures: int) -> float:
 
 
 def fail(agent: Agent, run: ExecutionView, reason: str) -> None:
-    """Another attempt, or the end of them."""
+    """Another attempt, or the end of them; a person at once where another attempt would meet the same."""
+    if run.result.is_permanent:
+        block(agent, run, f"{reason[:800]}. Put that right, then retry it: no attempt was spent")
+        return
     attempts, policy = agent.attempts + 1, briefing.limits_of(agent)
     if attempts >= policy.attempts:
         applied.move(agent, run, AgentState.FAILED, f"attempt {attempts} failed: {reason}", attempts=attempts)

@@ -7,7 +7,7 @@ import hashlib
 from django.db import transaction
 
 from coordinator.agents import roster
-from coordinator.care import catalogue, repositories
+from coordinator.care import catalogue, profiles, repositories
 from coordinator.launching import dispatch
 from coordinator.models import Agent, Nudge
 from coordinator.operating import control
@@ -89,6 +89,17 @@ def not_used(agent: Agent, submission: Submission) -> tuple[str, ...]:
     if submission.priority and submission.priority != agent.priority:
         found.append("priority")
     return tuple(found)
+
+
+def why_missing(agent_id: int) -> str:
+    """Why this machine could not start the agent's next run, as its program is not there; empty when it could."""
+    agent = Agent.objects.select_related("repository", "envelope__parent", "parent", "issue").get(pk=agent_id)
+    policy = repositories.effective_policy(repositories.policy_of(agent.repository_id))
+    found = profiles.standing(agent, policy)
+    try:
+        return grid_agents.why_missing(found.agent, profile=found.frozen)
+    except GridError:
+        return ""  # it cannot be run as asked at all, which the answer to its nudge says
 
 
 def _key(submission: Submission) -> str:

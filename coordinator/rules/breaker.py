@@ -10,6 +10,8 @@ from grid.public_types import ExecutionView, State
 WINDOW = timedelta(minutes=10)
 MIN_RUNS = 20
 """Fewer runs prove nothing: one broken issue spends its attempts and stops by itself."""
+LOOKED_AT = 2 * MIN_RUNS
+"""More than prove something, as those that could not start prove nothing."""
 MIN_SUBJECTS = 5
 REST = timedelta(minutes=5)
 BAD = frozenset({State.FAILED, State.TIMED_OUT, State.LOST, State.QUARANTINED})
@@ -20,16 +22,17 @@ UNTOLD = frozenset({State.CANCELLED, State.INTERRUPTED, State.OVER_BUDGET})
 def open_until(last: Sequence[ExecutionView], *, now: datetime) -> datetime | None:
     """Until when nothing should start, or None.
 
+    What could not start for a reason that stays is left out: a person is asked at once, and no rest would help.
+
     Args:
-        last: The executions that ended last, newest first, at least MIN_RUNS of them besides those in UNTOLD, which are left
-            out, when there are so many.
+        last: The executions that ended last, newest first, without those in UNTOLD; LOOKED_AT of them when there are so many.
         now: Aware time.
 
     Returns:
         REST after the last end when the newest MIN_RUNS ends all lie within WINDOW, all failed, and belong to at least
         MIN_SUBJECTS issues; one success closes the breaker.
     """
-    judged = [run for run in last if run.state not in UNTOLD]
+    judged = [run for run in last if run.state not in UNTOLD and not run.result.is_permanent]
     newest = [run for run in judged[:MIN_RUNS] if run.ended_at is not None and run.ended_at > now - WINDOW]
     if len(newest) < MIN_RUNS or any(run.state not in BAD for run in newest):
         return None

@@ -190,7 +190,9 @@ def _next_phase(
         launching.start_phase(row.pk, watch.spec, phase, lease_at=lease_at)
     except (GridError, OSError) as error:
         reason = f"{phase.name} could not start: {error}"
-        _end(row, State.FAILED, reason, replace(specs.load_result(progress or row.progress), reason=reason[:500]))
+        result = specs.load_result(progress or row.progress)
+        result = replace(result, reason=reason[:500], is_permanent=launching.is_permanent(error))
+        _end(row, State.FAILED, reason, result)
 
 
 def _report(row: Execution, watch: Watch) -> Outcome | InvalidOutcomeError | None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from grid import finding
 from grid.conf import GridConf
+from grid.public_errors import LaunchFailedError
 from grid.public_types import Limits
 
 ENFORCEABLE: Mapping[str, str] = {
@@ -83,6 +85,12 @@ class Sandbox(Protocol):
             LaunchFailedError: It cannot be had; the message names the fix.
         """
         ...
+
+
+def check_program(request: Request) -> None:
+    """Refuse a command whose program is not there. Raises LaunchFailedError, for good: no other attempt finds it."""
+    if why := finding.why_missing(request.argv[0], path=request.env.get("PATH", "")):
+        raise LaunchFailedError(why, permanent=True)
 
 
 def rlimits(limits: Limits) -> dict[str, int]:

@@ -19,9 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from grid.conf import GridConf
-from grid.public_errors import LaunchFailedError
 from grid.sandboxes import cgroups, mounts, network
-from grid.sandboxes.base import ENFORCEABLE, Request, Wrapped, rlimits
+from grid.sandboxes.base import ENFORCEABLE, Request, Wrapped, check_program, rlimits
 
 PROGRAM = "bwrap"
 UID = 1000
@@ -68,12 +67,7 @@ class BwrapSandbox:
 
     def wrap(self, request: Request) -> Wrapped:
         """The command, walled in; its network is ready when this returns."""
-        program = shutil.which(request.argv[0], path=request.env.get("PATH", os.defpath))
-        if program is None:
-            raise LaunchFailedError(
-                f"there is no program {request.argv[0]!r}; install it in a folder of AGENTGRID_AGENT_PATH",
-                permanent=True,
-            )
+        check_program(request)
         settings, limits = request.settings, request.limits
         reach = network.open_for(request.execution_id, settings)
         groups = cgroups.make(f"{request.execution_id.hex[:12]}-{request.phase}", limits) if cgroups.parents() else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grid.conf import GridConf
-from grid.sandboxes.base import Request, Wrapped, rlimits
+from grid.sandboxes.base import Request, Wrapped, check_program, rlimits
 
 
 class ProcessSandbox:
@@ -18,4 +18,5 @@ class ProcessSandbox:
 
     def wrap(self, request: Request) -> Wrapped:
         """The command as it is."""
+        check_program(request)
         return Wrapped(argv=request.argv, env=request.env, cwd=request.workspace, rlimits=rlimits(request.limits))

@@ -103,12 +103,16 @@ class Command(GridCommand):
         agent, nudge, is_new = public_api.submit(repository_id=repository.id, submission=submission, actor=actor())
         show = self.out.document if options["wait"] is None else self.out.record
         not_used = () if is_new else public_api.not_used(agent.id, submission)
-        show({"agent": agent, "nudge": nudge, "is_new": is_new, "repository": repository, "not_used": not_used})
+        warning = public_api.why_missing(agent.id) if answers.is_admitted(nudge.decision) else ""
+        found = {"agent": agent, "nudge": nudge, "is_new": is_new, "repository": repository}
+        show({**found, "not_used": not_used, "warning": warning})
         self._tell(agent, nudge, is_new=is_new)
         if not_used:
             names = ", ".join(_WORDS.get(name, name) for name in not_used)
             self.out.line(cell(f"not used, as they differ from the first time: {names}", "yellow"), indent=2)
             self.out.line(cell("with another --key it is an issue of its own", "dim"), indent=2)
+        if warning:
+            self.out.line(cell(f"{warning}, unless the worker of the queue `executions` has it", "yellow"), indent=2)
         if options["wait"] is not None:
             return waiting.wait(self.out, agent, seconds=options["wait"] or None)
         refused = nudge.decision is not None and nudge.decision.answer == Answer.REFUSED

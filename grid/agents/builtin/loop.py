@@ -18,6 +18,7 @@ from pydantic_graph import End
 from grid.agents.builtin.adapting import adapted
 from grid.agents.builtin.context import trimmed
 from grid.agents.builtin.grid_tools import GridLostError
+from grid.agents.builtin.models import in_words
 from grid.agents.builtin.report import Report, Status, result_text
 from grid.agents.builtin.session import Session, StoppedError
 from grid.agents.outcome import report_of
@@ -62,7 +63,7 @@ async def run(*, model: Model, prompt: str, session: Session) -> Ending:
     except (_NeverFinishedError, GridLostError) as final:
         status, error = "failed", str(final)
     except Exception as failure:  # the process's own loop: whatever it was, the terminal event must tell it
-        status, error = "failed", _in_words(failure)
+        status, error = "failed", in_words(failure, session.options)
     if status == "ok" and session.grid_problem:
         # What it reported may rest on answers that never came.
         status, error = "failed", f"the last call of a grid tool got no answer: {session.grid_problem}"
@@ -208,13 +209,6 @@ def _report_unanswered(messages: list[ModelMessage], session: Session) -> None:
             session.answered.add(part.tool_call_id)
             text = result_text(part)
             session.report.emit("tool", phase="result", name=part.tool_name, id=part.tool_call_id, ok=False, text=text)
-
-
-def _in_words(failure: Exception) -> str:
-    """What failed; of several models, what each said."""
-    if isinstance(failure, ExceptionGroup):
-        return "; ".join(_in_words(each) for each in failure.exceptions)
-    return f"{type(failure).__name__}: {failure}"
 
 
 def _status(status: str) -> Status:

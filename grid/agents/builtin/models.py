@@ -11,6 +11,8 @@ from pydantic_ai.models import Model
 from grid.agents.builtin.options import PROVIDERS, SCRIPTED, Options, provider_of
 from grid.agents.builtin.scripted import scripted_model
 
+_GATEWAY = "let the gateway serve '{}' (GATEWAY_PROVIDERS)"
+
 
 class ModelUnavailableError(Exception):
     """The model cannot be used as configured; the message names the fix."""
@@ -44,6 +46,24 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, ModelConnectionError | ModelRequestTimeout)
 
 
+def in_words(failure: Exception, options: Options) -> str:
+    """What failed, and the fix where a provider was not reached; of several models, what each said."""
+    if isinstance(failure, ExceptionGroup):
+        return "; ".join(in_words(each, options) for each in failure.exceptions)
+    words = f"{type(failure).__name__}: {failure}"
+    if not isinstance(failure, ModelConnectionError):
+        return words
+    named = [model.partition(":") for model in (options.model, *options.fallback_models)]
+    own = provider_of(options.model) if options.base_url else ""
+    missed = [name for name, _, rest in named if rest == failure.model_name and name not in (*options.gateway, own)]
+    if not missed:
+        return words
+    return (
+        f"{words.rstrip('.')}: nothing answers the agent there. {_GATEWAY.format(missed[0])}, "
+        "or let agents reach its address (AGENTGRID_EGRESS_ALLOW)"
+    )
+
+
 def _provided(model: str, options: Options, env: Mapping[str, str]) -> Model:
     name, _, model_name = model.partition(":")
     if name not in PROVIDERS:
@@ -55,7 +75,7 @@ def _provided(model: str, options: Options, env: Mapping[str, str]) -> Model:
     if not key and provider.needs_key(base_url):
         raise ModelUnavailableError(
             f"{provider.KEY_VARIABLE} is not set for the agent: set it for the worker of the queue 'executions' "
-            f"and name it in AGENTGRID_AGENT_ENV_ALLOW, or let the gateway serve '{name}' (GATEWAY_PROVIDERS)"
+            f"and name it in AGENTGRID_AGENT_ENV_ALLOW, or {_GATEWAY.format(name)}"
         )
     built: Model = provider.build(name=model_name, base_url=base_url, key=key)
     return built

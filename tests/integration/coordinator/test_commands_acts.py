@@ -46,6 +46,14 @@ def test_submit_adds_the_repository_and_starts_an_agent(source: str, tmp_path: P
     assert AuditEntry.objects.get().actor.startswith("cli:")
 
 
+def test_submit_warns_of_a_program_that_is_not_on_this_machine(source: str) -> None:
+    args = ("submit", "--repo", source, "--agent", "command", "--option", 'argv=["no-such-program"]', "--title")
+    said = run(*args, "One")
+    assert said.code == 0 and "there is no program 'no-such-program' on this machine" in said.out
+    assert "AGENTGRID_AGENT_PATH" in run(*args, "Two", "--json").json["warning"]
+    assert run("submit", "--repo", source, "--title", "Three", "--command", "true", "--json").json["warning"] == ""
+
+
 def test_submit_takes_a_profile_that_there_is(source: str) -> None:
     args = ("submit", "--repo", source, "--command", "true", "--profile")
     assert run(*args, "micro", "--title", "Small").code == 0

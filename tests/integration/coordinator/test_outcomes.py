@@ -85,6 +85,22 @@ def test_attempts_are_spent_and_then_a_person_is_asked(grid_here, repository: Pa
     assert queries.needing_attention()[0].id == agent.pk
 
 
+@pytest.mark.parametrize("setup", ["", "setup: ['true']\n"])
+def test_a_program_that_is_not_there_asks_a_person_at_once(grid_here, repository: Path, setup: str):
+    (repository / ".agentgrid.yml").write_text(setup)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "policy")
+    agent = make_agent(repository)
+    Agent.objects.update(spec={"adapter": "command", "options": {"argv": ["no-such-program"]}})
+    start(agent)
+    grid_here.until_quiet()
+    agent, run = fresh(agent), Execution.objects.get()
+    assert (agent.state, agent.attempts) == (AgentState.BLOCKED, 0)
+    assert "there is no program 'no-such-program'" in agent.blocked_reason
+    assert "AGENTGRID_AGENT_PATH" in agent.blocked_reason and "retry" in agent.blocked_reason
+    assert run.result["is_permanent"] and "no-such-program" in run.result["reason"]
+
+
 def test_exit_0_without_a_change_or_a_report_is_a_failure(grid_here, repository: Path):
     agent = make_agent(repository, command="true")
     start(agent)

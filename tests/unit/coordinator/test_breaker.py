@@ -43,6 +43,12 @@ def test_twenty_failures_of_several_issues_in_a_row_open_it_for_five_minutes():
     assert breaker.open_until(RUNS, now=NOW + timedelta(minutes=4)) is None
 
 
+def test_what_could_not_start_for_good_is_no_trouble_of_the_fleet():
+    lacking = [replace(run, result=Result(is_permanent=True)) for run in RUNS]
+    assert breaker.open_until(lacking, now=NOW) is None
+    assert breaker.open_until([*lacking[:5], *RUNS], now=NOW) is not None, "nor do such runs hide what is"
+
+
 def test_one_success_keeps_it_closed():
     assert breaker.open_until([*RUNS[:7], replace(FAILED, state=State.SUCCEEDED), *RUNS[8:]], now=NOW) is None
 

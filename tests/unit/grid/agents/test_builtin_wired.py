@@ -15,7 +15,7 @@ from pydantic_ai.exceptions import (
 
 from grid.agents import registry
 from grid.agents.base import Wired, Wiring
-from grid.agents.builtin.models import may_pass
+from grid.agents.builtin.models import in_words, may_pass
 from grid.agents.builtin.options import read_options
 from grid.agents.errors import InvalidOptionsError
 
@@ -133,6 +133,17 @@ def test_wrong_options_are_refused_with_the_fix(options: dict[str, Any], words: 
     with pytest.raises(InvalidOptionsError) as caught:
         read_options({"model": "ollama:x"} | options)
     assert words in str(caught.value)
+
+
+def test_a_provider_that_is_not_reached_and_not_served_is_told_with_the_fix() -> None:
+    refused = ModelConnectionError("qwen3:8b", "Connection error.")
+    alone = read_options({"model": "ollama:qwen3:8b"})
+    assert "let the gateway serve 'ollama' (GATEWAY_PROVIDERS)" in in_words(refused, alone)
+    group = ExceptionGroup("all failed", [ModelHTTPError(503, "first"), refused])
+    both = read_options({"model": "openai:first", "fallback_models": ["ollama:qwen3:8b"]})
+    assert in_words(group, both).count("GATEWAY_PROVIDERS") == 1
+    for options in ({"base_url": "http://127.0.0.1:9/v1"}, {"gateway": {"ollama": "http://127.0.0.1:9/v1"}}):
+        assert "GATEWAY" not in in_words(refused, read_options({"model": "ollama:qwen3:8b", **options}))
 
 
 @pytest.mark.parametrize(
