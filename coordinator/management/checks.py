@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -49,7 +50,7 @@ def examine() -> Report:
     has_tables = not any(violation.subject == "database" for violation in broken)
     if has_tables:
         broken += public_api.violations()
-    warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_plugged()]
+    warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_agents_door(), *_plugged()]
     if has_tables:
         warnings += [*_hosts(), *_sweeps(), *_rule_for_depths()]
     return Report(violations=tuple(broken), warnings=tuple(warnings), facts=facts)
@@ -133,6 +134,17 @@ def _sandbox(facts: dict[str, str]) -> Iterator[Warned]:
     if detail := grid.sandbox_warning():
         yield Warned(
             check="sandbox", detail=detail, remedy="install bubblewrap, or set AGENTGRID_SANDBOX; see docs/sandboxes.md"
+        )
+
+
+def _agents_door() -> Iterator[Warned]:
+    """What TLS carries no proxy of ours can look at: agents reach all that the host serves whose address they are given."""
+    door, site = urlsplit(settings.GRID_AGENT_URL), urlsplit(settings.PUBLIC_URL)
+    if door.scheme == "https" and door.hostname == site.hostname:
+        yield Warned(
+            check="AGENTGRID_AGENT_URL",
+            detail=f"sandboxed agents reach every page of {door.hostname}, the admin and webhooks too",
+            remedy="give agents a host of its own that passes on their paths alone; see docs/sandboxes.md",
         )
 
 

@@ -29,6 +29,8 @@ class Entry:
     port: int = HTTPS
     address: str = ""
     """Connect there, whatever the host's name means and wherever it is; empty: ask for it, public addresses only."""
+    is_grid: bool = False
+    """Whether it is the web process over plain HTTP, of which only GRID_PATHS may be asked for."""
 
     def allows(self, host: str, port: int) -> bool:
         """Whether this entry covers a place."""

@@ -77,7 +77,10 @@ def rules_for(execution_id: UUID, settings: GridConf) -> egress.Rules:
                 doors = [egress.Door(port=port, host="127.0.0.1", is_grid=True), *(d for d in doors if d.port != port)]
             else:
                 address = socket.gethostbyname(host)  # the operator's own: it may be anywhere
-                entries.append(egress.Entry(host=host, port=port, address=address))
+                # First, so that no entry of the list opens more of it. What TLS carries cannot be looked at: there the whole host
+                # is open, see docs/sandboxes.md.
+                is_plain = grid.scheme == "http"
+                entries.insert(0, egress.Entry(host=host, port=port, address=address, is_grid=is_plain))
         if privileged := [door.port for door in doors if door.port < FIRST_FREE_PORT]:
             raise ValueError(
                 f"nobody in a sandbox can listen on port {privileged[0]}; use one from {FIRST_FREE_PORT} on"

@@ -105,9 +105,7 @@ class Network:
         """CONNECT to an allowed host, or plain HTTP to the grid for a client that knows no NO_PROXY."""
         method, target, head = await carrying.read_head(reader)
         if method == "CONNECT":
-            upstream = await self._connect(*carrying.place_of(target, egress.HTTPS))
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await carrying.carry((reader, writer), upstream)
+            await self._tunnel(*carrying.place_of(target, egress.HTTPS), (reader, writer))
             return
         scheme, _, rest = target.partition("://")
         authority, slash, path = rest.partition("/")
@@ -116,9 +114,13 @@ class Network:
         host, port = carrying.place_of(authority, 80)
         grid = next((door for door in self.rules.doors if door.is_grid and door.port == port), None)
         if grid is not None and egress.is_loopback(host):
-            await self._ask_grid(grid, method, slash + path, head, (reader, writer))
+            await self._ask_grid(grid.host, port, (method, slash + path, head), (reader, writer))
             return
-        if self.rules.entry_for(host, port) is None:
+        entry = self.rules.entry_for(host, port)
+        if entry is not None and entry.is_grid:
+            await self._ask_grid(entry.address, port, (method, slash + path, head), (reader, writer))
+            return
+        if entry is None:
             raise carrying.RefusedError(
                 f"{host}:{port}", "plain HTTP goes to the grid only; use https with an allowed host"
             )
@@ -126,20 +128,32 @@ class Network:
         upstream[1].write(carrying.request_head(method, slash + path or "/", head))
         await carrying.carry((reader, writer), upstream)
 
+    async def _tunnel(self, host: str, port: int, client: carrying.Streams) -> None:
+        """Bytes as they are to an allowed host; to the web process one request, which some clients send so although it is plain."""
+        established = b"HTTP/1.1 200 Connection established\r\n\r\n"
+        entry = self.rules.entry_for(host, port)
+        if entry is not None and entry.is_grid:
+            client[1].write(established)
+            await self._ask_grid(entry.address, port, await carrying.read_head(client[0]), client)
+            return
+        upstream = await self._connect(host, port)
+        client[1].write(established)
+        await carrying.carry(client, upstream)
+
     async def _door(self, door: egress.Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A port of the sandbox's loopback: as it is, or one request at a time to the web process."""
         if door.is_grid:
-            method, target, head = await carrying.read_head(reader)
-            await self._ask_grid(door, method, target, head, (reader, writer))
+            await self._ask_grid(door.host, door.port, await carrying.read_head(reader), (reader, writer))
             return
         await carrying.carry((reader, writer), await carrying.opened(door.host, door.port))
 
     async def _ask_grid(
-        self, door: egress.Door, method: str, target: str, head: list[bytes], client: carrying.Streams
+        self, host: str, port: int, request: tuple[str, str, list[bytes]], client: carrying.Streams
     ) -> None:
+        method, target, head = request
         if not egress.is_grid_path(target):
-            raise carrying.RefusedError(f"{door.host}:{door.port}{target[:100]}", "not a path of the grid for agents")
-        upstream = await carrying.opened(door.host, door.port)
+            raise carrying.RefusedError(f"{host}:{port}{target[:100]}", "not a path of the grid for agents")
+        upstream = await carrying.opened(host, port)
         upstream[1].write(carrying.request_head(method, target, head))
         await carrying.carry(client, upstream)
 

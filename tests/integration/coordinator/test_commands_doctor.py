@@ -73,6 +73,15 @@ def test_agents_without_a_sandbox_are_a_warning(settings: Settings) -> None:
     assert "docs/sandboxes.md" in found[0]["remedy"]
 
 
+def test_agents_that_reach_the_whole_site_are_a_warning(settings: Settings) -> None:
+    settings.PUBLIC_URL = "https://grid.example.com"
+    for url, is_told in (("https://grid.example.com:8443", True), ("https://agents.example.com", False)):
+        settings.GRID_AGENT_URL = url
+        assert ("every page of grid.example.com" in run("doctor").out) is is_told
+    settings.PUBLIC_URL, settings.GRID_AGENT_URL = "http://grid.lan", "http://grid.lan"
+    assert "every page" not in run("doctor").out, "our own proxy looks at plain requests"
+
+
 def test_work_without_a_host_is_a_warning(tmp_path: Path) -> None:
     submitted(care(tmp_path))
     said = run("doctor")

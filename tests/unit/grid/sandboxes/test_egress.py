@@ -115,6 +115,50 @@ def test_the_grid_on_loopback_is_a_door_and_elsewhere_an_entry() -> None:
     assert network.rules_for(uuid4(), there).entries == (egress.Entry(host="10.1.2.3", port=443, address="10.1.2.3"),)
 
 
+@pytest.mark.parametrize("way", ["absolute", "tunnel"])
+def test_of_the_grid_over_plain_http_agents_get_their_own_paths_alone(tmp_path: Path, way: str) -> None:
+    """Whatever the operator's list says of the same place, and whichever way a client asks its proxy."""
+    seen: list[bytes] = []
+
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async def ask(place: str, path: str) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "doors" / "proxy")
+        if way == "tunnel":
+            writer.write(f"CONNECT {place} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        target = path if way == "tunnel" else f"http://{place}{path}"
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        status = (await reader.readline()).split(b" ")[1]
+        writer.close()
+        return status
+
+    async def attempt() -> list[bytes]:
+        server = await asyncio.start_server(web, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        place = f"grid.lan:{port}"
+        settings = dataclasses.replace(conf(), agent_url=f"http://{place}", egress_allow=(f"{place}=127.0.0.1",))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(socket, "gethostbyname", lambda _: "127.0.0.1")
+            rules = network.rules_for(uuid4(), settings)
+        (tmp_path / "doors").mkdir()
+        net = proxy.Network(tmp_path, rules)
+        await net.listen()
+        found = [
+            await ask(place, path) for path in ("/mcp", "/gateway/openai/v1/models", "/admin/", "/webhooks/github/")
+        ]
+        net.close()
+        server.close()
+        return found
+
+    assert asyncio.run(attempt()) == [b"200", b"200", b"403", b"403"]
+    assert seen == [b"/mcp", b"/gateway/openai/v1/models"]
+    assert "/admin/" in (tmp_path / "refused.jsonl").read_text()
+
+
 @pytest.mark.parametrize("changes", [{"agent_url": "http://localhost"}, {"egress_allow": ("127.0.0.1",)}])
 def test_a_door_that_only_root_could_open_starts_nothing(changes: dict[str, Any]) -> None:
     with pytest.raises(LaunchFailedError, match="use one from 1024 on"):
