@@ -292,6 +292,11 @@ for _item in env.list("GATEWAY_PRICES", default=[]):
         )
     GATEWAY_PRICES[_found[1]] = (float(_found[2]), float(_found[3]))
 GATEWAY = {name: {"url": url.rstrip("/"), "key": key} for name, (url, key) in _MODEL_APIS.items() if name in _gateway}
+# Ways in which agents may have their models' providers reach the network: see docs/gateway.md.
+_WAYS = ("web_search", "web_fetch", "mcp", "code", "urls", "other")
+GATEWAY_MAY_REACH = env.list("GATEWAY_MAY_REACH", default=[])
+if unknown := sorted(set(GATEWAY_MAY_REACH) - set(_WAYS)):
+    raise ImproperlyConfigured(f"GATEWAY_MAY_REACH: {', '.join(unknown)} unknown; known are {', '.join(_WAYS)}.")
 
 # --- GitHub: read through tracker.conf ---------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class CoordinatorConf:
     """By provider: `url` of its API, without a slash at its end, and `key`, the real one."""
     gateway_prices: Mapping[str, TokenPrice]
     """The operator's own, by `provider:model` or the beginning of one with a `*` at its end."""
+    gateway_may_reach: frozenset[str]
+    """Ways in which agents may have their models' providers reach the network; names of `coordinator.gateway.reaching`."""
     tiers_by_depth: tuple[str, ...]
     """Names of the strongest tiers that agents of depth 0, 1, … may use; the last one holds for all below it."""
     retry_seconds: float
@@ -87,6 +89,7 @@ def conf() -> CoordinatorConf:
             name: TokenPrice(input_micros=round(inputs * 1_000_000), output_micros=round(outputs * 1_000_000))
             for name, (inputs, outputs) in settings.GATEWAY_PRICES.items()
         },
+        gateway_may_reach=frozenset(settings.GATEWAY_MAY_REACH),
         tiers_by_depth=tuple(settings.COORDINATOR_TIERS_BY_DEPTH),
         retry_seconds=settings.COORDINATOR_RETRY_SECONDS,
         conflict_seconds=settings.COORDINATOR_CONFLICT_SECONDS,

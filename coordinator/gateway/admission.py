@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from coordinator.care import days, profiles
 from coordinator.conf import conf
-from coordinator.gateway import owner, pricing, wanted
+from coordinator.gateway import owner, pricing, reaching, wanted
 from coordinator.gateway.routes import Refused, Route
 from coordinator.gateway.wanted import BadRequestError, Wanted
 from coordinator.models import Agent, ModelCall
@@ -95,6 +95,9 @@ def admit(caller: Caller, route: Route, *, raw: bytes, encoding: str, betas: str
     why = _outside(agent, route.provider, asked, tiers)
     if why:
         return _refuse(caller, agent, route.provider, asked.model, Refused.MODEL, why)
+    away = reaching.refused(asked.reaches, allowed=conf().gateway_may_reach)
+    if away:
+        return _refuse(caller, agent, route.provider, asked.model, Refused.REQUEST, away)
     taken = _take(caller, agent, route.provider, asked, tiers)
     if isinstance(taken, Refusal):
         return _refuse(caller, agent, route.provider, asked.model, taken.reason, taken.message, scope=taken.scope)

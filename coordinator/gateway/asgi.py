@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from django.db import Error as DatabaseError
 
 from coordinator.conf import conf
-from coordinator.gateway import admission, routes, settling, wanted
+from coordinator.gateway import admission, reaching, routes, settling, wanted
 from coordinator.gateway.admission import Admitted, Refusal
 from coordinator.gateway.exchange import Exchange
 from coordinator.gateway.routes import Api, Refused, Route, Shape
@@ -109,6 +109,7 @@ async def _call(
     if route.api == Api.FREE:
         try:
             body = wanted.unpack(raw, encoding)
+            await _in_thread(_keep_in, route, body)  # a large body takes a while to be read
         except BadRequestError as error:
             return await _in_thread(admission.refuse, caller, route.provider, error.reason, str(error))
     else:
@@ -137,6 +138,16 @@ async def _call(
         # Only now: whoever waits for the end of one call before the next finds this one settled.
         await send({"type": "http.response.body"})
     return refusal
+
+
+def _keep_in(route: Route, body: bytes) -> None:
+    """Refuse a request that is not billed and has its provider reach the network. Raises BadRequestError."""
+    try:
+        ways = reaching.ways_of_free(route, body)
+    except ValueError as error:
+        raise BadRequestError(f"the body must be one JSON object in UTF-8, each key once: {error}") from error
+    if away := reaching.refused(ways, allowed=conf().gateway_may_reach):
+        raise BadRequestError(away)
 
 
 async def _watched(passing: Exchange, receive: Receive) -> Refusal | None:

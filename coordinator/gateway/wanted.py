@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.gateway import inputs
+from coordinator.gateway import inputs, reaching
 from coordinator.gateway.inputs import Input
 from coordinator.gateway.routes import Api, Refused, Route
 
@@ -59,6 +59,8 @@ class Wanted:
     cache_writes: str = ""
     """`5m` or `1h`: the input may be charged as written to the cache."""
     body: bytes = b""
+    reaches: Mapping[str, str] = field(default_factory=dict)
+    """Ways in which the provider would reach the network for it, as `reaching` names them."""
     hides_usage: bool = False
     """We asked for the chunk with the usage; the client did not."""
 
@@ -114,6 +116,7 @@ def read(route: Route, body: bytes, *, betas: str = "") -> Wanted:
         price_context=_price_context(parsed),
         cache_writes=_cache_writes(caches),
         body=to_send,
+        reaches=reaching.ways(route.api, parsed),
         hides_usage=hides,
     )
 

@@ -111,6 +111,28 @@ STRONGER = [
 ]
 
 
+REACHING = [
+    (
+        "anthropic/v1/messages",
+        {"model": "claude-haiku-4-5", "mcp_servers": [{"type": "url", "url": "https://evil.test"}]},
+    ),
+    ("anthropic/v1/messages/count_tokens", {"tools": [{"type": "web_fetch_20250910"}]}),
+    ("openai/v1/responses", {"model": "gpt-5-mini", "tools": [{"type": "mcp", "server_url": "https://evil.test"}]}),
+]
+
+
+def test_no_provider_reaches_the_network_for_an_agent_unless_an_operator_says_so(world, settings):
+    for path, body in REACHING:
+        got = world.post(path, body)
+        assert got.status_code == 400 and "GATEWAY_MAY_REACH" in got.text, got.text
+    assert world.provider.seen == []
+    assert [row.state for row in ModelCall.objects.all()] == ["refused"] * len(REACHING)
+    settings.GATEWAY_MAY_REACH = ["mcp", "web_fetch"]
+    for path, body in REACHING:
+        world.post(path, body)
+    assert len(world.provider.seen) == len(REACHING)
+
+
 @pytest.mark.parametrize(("path", "body"), STRONGER)
 def test_a_stronger_model_is_refused_whatever_it_is_called(world, path, body):
     got = world.post(path, body)
