@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grid import placing, spool
-from grid.public_errors import LaunchFailedError, SpoolError
+from grid.public_errors import NOT_THERE, LaunchFailedError, SpoolError
 from grid.shim import calling, control, reaper
 from grid.shim.version import version
 
@@ -291,7 +291,9 @@ def _run(command: Sequence[str], *, timeout: float) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     except OSError as error:
-        raise LaunchFailedError(f"cannot run {command[0]}: {error}; set GRID_PYTHON", permanent=True) from error
+        raise LaunchFailedError(
+            f"cannot run {command[0]}: {error}; set GRID_PYTHON", permanent=isinstance(error, NOT_THERE)
+        ) from error
     if done.stderr:
         log.warning("a helper of the grid complained", extra={"command": command, "stderr": done.stderr[-2000:]})
     return done.returncode

@@ -27,6 +27,10 @@ class ExecutionNotFoundError(GridError):
     """There is no execution with this id."""
 
 
+NOT_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""Of an interpreter that cannot be run: trying again cannot help, as it may where the machine has no room at the moment."""
+
+
 class LaunchFailedError(GridError):
     """The agent could not be started.
 

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from grid.conf import GridConf
-from grid.public_errors import LaunchFailedError
+from grid.public_errors import NOT_THERE, LaunchFailedError
 from grid.sandboxes import cgroups, mounts, network
 from grid.sandboxes.base import ENFORCEABLE, Request, Wrapped
 
@@ -152,4 +152,6 @@ def _keeper(python: str, *words: str) -> subprocess.CompletedProcess[bytes]:
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(asked, 1, b"the engine does not answer", b"")
     except OSError as error:
-        raise LaunchFailedError(f"cannot run {python}: {error}; set GRID_PYTHON", permanent=True) from error
+        raise LaunchFailedError(
+            f"cannot run {python}: {error}; set GRID_PYTHON", permanent=isinstance(error, NOT_THERE)
+        ) from error

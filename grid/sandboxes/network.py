@@ -88,7 +88,7 @@ def rules_for(execution_id: UUID, settings: GridConf) -> egress.Rules:
     except (ValueError, OSError) as error:
         raise LaunchFailedError(
             f"no sandbox without a network: {error}; correct AGENTGRID_EGRESS_ALLOW or AGENTGRID_AGENT_URL",
-            permanent=True,
+            permanent=isinstance(error, ValueError),  # a name that cannot be resolved now may be in a minute
         ) from error
     return egress.Rules(execution=str(execution_id), entries=tuple(entries), doors=tuple(doors))
 

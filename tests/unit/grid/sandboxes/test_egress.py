@@ -166,8 +166,19 @@ def test_a_door_that_only_root_could_open_starts_nothing(changes: dict[str, Any]
 
 
 def test_a_list_that_cannot_be_read_starts_nothing() -> None:
-    with pytest.raises(LaunchFailedError, match="AGENTGRID_EGRESS_ALLOW"):
+    with pytest.raises(LaunchFailedError, match="AGENTGRID_EGRESS_ALLOW") as caught:
         network.rules_for(uuid4(), dataclasses.replace(conf(), egress_allow=("http://pypi.org/",)))
+    assert caught.value.permanent
+
+
+def test_a_grid_whose_name_is_not_resolved_just_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: str) -> str:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "gethostbyname", away)
+    with pytest.raises(LaunchFailedError, match="Temporary failure") as caught:
+        network.rules_for(uuid4(), dataclasses.replace(conf(), agent_url="https://agents.example.com"))
+    assert not caught.value.permanent
 
 
 def test_a_name_that_leads_inside_is_refused_although_it_is_allowed(tmp_path: Path) -> None:
