@@ -72,7 +72,8 @@ def follow(repository_id: int, seen: Seen, hint: Hint) -> None:
         _end(agent, hint, "its issue was deleted or moved away")
         return
     if agent is not None and is_alive:
-        questions.answered(agent.pk)  # its old text may stand there again
+        if approvals.is_asked(agent):
+            questions.answered(agent.pk)  # its old text may stand there again
         _follow_hold(agent)
         agent = _agent(seen.issue_id)
     situation = _situation(seen, agent)
