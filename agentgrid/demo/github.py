@@ -25,6 +25,13 @@ REVIEW = "Please show the longest sentence as well."
 WAIT_SECONDS = 150
 _TOKEN = "demo-token-of-mona"  # noqa: S105 - for a double that ends with this process
 _LOOK_SECONDS = 0.2
+_LOOKED_FOR = (
+    "GITHUB_APP_PRIVATE_KEY",
+    "GITHUB_WEBHOOK_SECRET",
+    "SECRET_KEY",
+    "GATEWAY_ANTHROPIC_API_KEY",
+    "PUBLIC_URL",  # which is no secret: comments link there, so the look finds what is to be found
+)
 
 
 def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -49,6 +56,9 @@ def play(*, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
             "GITHUB_WEBHOOK_SECRET": secret,
             "GITHUB_SECONDS_BETWEEN_WRITES": "0",
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
+            # Used by nothing here, and there as in an installation: what people read must hold none of them.
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "GATEWAY_ANTHROPIC_API_KEY": secrets.token_urlsafe(24),
         }
         with Stage(folder=folder, say=say, variables=variables) as stage:
             return _Play(stage=stage, github=github, port=port).run()
@@ -160,4 +170,22 @@ class _Play:
             "pull_requests": len(person.pulls()),
             "webhooks": {"sent": len(world.deliveries), "events": len({one.guid for one in world.deliveries})},
             "agents": [{name: one[name] for name in ("issue", "state", "executions")} for one in tree["agents"]],
+            "texts": len(texts := self._texts()),
+            "told": sorted({name for name in _LOOKED_FOR if any(self._secret(name) in text for text in texts)}),
         }
+
+    def _texts(self) -> list[str]:
+        """All that people can read on issues and pull requests."""
+        person, texts = self._person(), []
+        for one in person.api("GET", "/issues", state="all"):
+            said = list(person.comments(one["number"]))
+            if "pull_request" in one:
+                said += person.api("GET", f"/pulls/{one['number']}/comments")
+                said += person.api("GET", f"/pulls/{one['number']}/reviews")
+            texts += [one["title"], one["body"] or "", *(entry["body"] or "" for entry in said)]
+        return texts
+
+    def _secret(self, name: str) -> str:
+        """The part of a variable's value that nothing else holds: of a key in PEM its first line is everybody's."""
+        value = self.stage.variables[name]
+        return value.split("\n")[1] if name.endswith("_KEY") and value.startswith("-----BEGIN") else value

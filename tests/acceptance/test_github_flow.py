@@ -40,6 +40,11 @@ def test_everything_happened_once_although_every_webhook_came_twice(played: dict
     assert sorted(runs.values()) == [1, 1, 1, 3]
 
 
+def test_nothing_secret_is_in_what_people_read_on_github(played: dict[str, Any]) -> None:
+    assert played["told"] == ["PUBLIC_URL"], "the links; of what else was looked for, nothing"
+    assert played["texts"] >= 15  # titles, texts and comments of four issues and a pull request
+
+
 def test_nothing_secret_is_in_logs_or_state(played: dict[str, Any]) -> None:
     folder: Path = played["folder"]
     for file in [*folder.glob("*.log"), *(folder / "state" / "runs").rglob("*")]:

@@ -206,6 +206,12 @@ def canaries(secret: str) -> dict[str, str]:
         "ANTHROPIC_API_KEY": f"sk-ant-{secret}",
         "AWS_SECRET_ACCESS_KEY": secret,
         "REDIS_URL": f"redis://:{secret}@127.0.0.1:1/0",
+        "GITHUB_TOKEN": f"ghp_{secret}",
+        "GITHUB_WEBHOOK_SECRET": f"hook-{secret}",
+        "GITHUB_APP_PRIVATE_KEY": f"-----BEGIN RSA PRIVATE KEY-----\\n{secret}\\n-----END RSA PRIVATE KEY-----",
+        "GATEWAY_PROVIDERS": "anthropic",
+        "GATEWAY_ANTHROPIC_URL": "http://127.0.0.1:1",
+        "GATEWAY_ANTHROPIC_API_KEY": f"sk-gateway-{secret}",
     }
 
 
@@ -227,6 +233,9 @@ def new_hunt(new_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Callab
         def hunt(secret: str, *, allowed: str, broker: str) -> Hunted:
             env = {**FAST, **canaries(secret), _ALLOWED: allowed, "AGENTGRID_AGENT_ENV_ALLOW": _ALLOWED}
             stack = new_stack(extra_env=env, broker=broker)
+            # SQLite has no password: what stands behind `#` is read by nobody, and is as secret.
+            stack.env["DATABASE_URL"] = f"sqlite:///{stack.state_dir}/agentgrid.sqlite3#{secret}"
+            cleanup.callback(stack.env.pop, "DATABASE_URL")  # what comes after the test knows a stack on SQLite by that
             thread = cleanup.enter_context(without_capabilities())
             up = thread.submit(Up, stack, "--port", str(stack.port)).result()
             cleanup.callback(up.stop)
@@ -259,7 +268,7 @@ def test_no_secret_of_ours_is_found_by_an_agent_or_kept_anywhere(new_hunt: Calla
     facts = json.loads(arena.output(told)[0])
     assert facts["found"] == []
     assert facts["fds"] == [0, 1, 2]
-    assert not {"SECRET_KEY", "DATABASE_URL", "ANTHROPIC_API_KEY", "AGENTGRID_STATE_DIR"} & set(facts["env"])
+    assert not {*canaries(secret), "DATABASE_URL", "AGENTGRID_STATE_DIR"} & set(facts["env"])
     # An acceptance command, which runs what the agent wrote, finds no more.
     assert json.loads(told["executions"][0]["result"]["checks"][0]["tail"])["found"] == []
     stack, nursery = arena.stack, processes.nursery_pid(arena.stack.state_dir / "host")
