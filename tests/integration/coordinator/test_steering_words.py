@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from coordinator import invariants, lifecycle, sweeps
+from coordinator.agents import approvals
 from coordinator.ending import outcomes, questions
 from coordinator.issues import steering
 from coordinator.launching import dispatch
@@ -135,6 +136,14 @@ def test_an_end_is_not_applied_to_a_text_that_nobody_has_judged(here: Here) -> N
     asks = Result(outcome=Outcome(kind=OutcomeKind.BLOCKED, summary="which one?"))
     assert not here.end(run, State.SUCCEEDED, asks)
     assert here.state(number) == AgentState.RUNNING
+    agent = here.agent(number)
+    assert agent is not None
+    questions.ask(agent.pk, reason=approvals.question("rita"), actor="github:rita")
+    assert not outcomes.apply(run.pk)
+    approvals.approve_present(Agent.objects.get(pk=agent.pk), by="a plan", at=timezone.now())
+    assert outcomes.apply(run.pk), "whoever approved it, the sweep goes on"
+    row = here.agent(number)
+    assert row is not None and (row.blocked_reason, row.is_applied) == ("which one?", True)
 
 
 def _under_way(here: Here) -> int:
