@@ -24,6 +24,7 @@ from coordinator.care import days, limits, repositories
 from coordinator.ending import setbacks
 from coordinator.gateway import owner, settling
 from coordinator.gateway.admission import Admitted
+from coordinator.gateway.inputs import Input
 from coordinator.gateway.settling import Ended
 from coordinator.gateway.wanted import Wanted
 from coordinator.launching import dispatch
@@ -479,7 +480,8 @@ def test_what_is_settled_when_its_run_is_over_takes_the_agent_before_the_envelop
         call = ModelCall(agent=root, execution_id=run.pk, provider="anthropic", model="m")
         assert not isinstance(spending.reserve(path=path, call=call, usd_micros=9, tokens=9), spending.Shortage)
     late, orphan = ModelCall.objects.order_by("started_at")
-    admitted = Admitted(caller=caller, call_id=late.pk, provider="anthropic", wanted=Wanted(model="m"), path=path)
+    asked = Wanted(model="m", input=Input(most_tokens=1, likely_tokens=1))
+    admitted = Admitted(caller=caller, call_id=late.pk, provider="anthropic", wanted=asked, path=path)
     with CaptureQueriesContext(connection) as queries:
         settling.settle(admitted, Ended(status=None, is_charged=False))
     assert is_settled_behind_its_agent(queries)
