@@ -79,6 +79,8 @@ GATES: Mapping[str, str] = {
     "policy tree_wall_seconds": _CAPS,
     "policy tool_calls": _RUN,
     "policy tree_tool_calls": _CAPS,
+    "policy tree_usd": _CAPS,
+    "policy tree_tokens": _CAPS,
     "policy tree_children": _CAPS,
     "policy spend_without_progress_usd": _CAPS,
     "policy day_usd": _REPOSITORYS_DAY,

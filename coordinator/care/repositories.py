@@ -120,8 +120,10 @@ def fleet_limits() -> FleetLimits:
         conflict_seconds=settings.conflict_seconds,
         tool_calls=settings.tool_calls or 0,
         tree_tool_calls=settings.tree_tool_calls or 0,
+        tree_tokens=settings.tree_tokens or 0,
         tree_children=settings.tree_children or 0,
-        # A fraction of a dollar is kept by the settings themselves, which hold beside this.
+        # A fraction of a dollar is kept by the settings themselves, which hold beside these.
+        tree_usd=_dollars(settings.tree_usd_micros),
         spend_without_progress_usd=_dollars(settings.spend_without_progress_micros),
         day_usd=_dollars(settings.repository_day_usd_micros),
         day_tokens=settings.repository_day_tokens or 0,
@@ -140,6 +142,8 @@ def cap_tree(envelope: Envelope, limits: EffectivePolicy) -> None:
             name: cap
             for name, cap in (
                 ("tool_calls_limit", limits.tree_tool_calls),
+                ("usd_limit_micros", limits.tree_usd * 1_000_000),
+                ("tokens_limit", limits.tree_tokens),
                 ("children_limit", limits.tree_children),
                 ("progress_limit_micros", limits.spend_without_progress_usd * 1_000_000),
             )

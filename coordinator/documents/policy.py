@@ -45,10 +45,13 @@ class FleetLimits:
     tool_calls: int = 0
     """Of one run; 0 means no cap, as it does for all that follow."""
     tree_tool_calls: int = 0
+    tree_usd: int = 0
+    """Money for models, in whole US dollars, as is all money below."""
+    tree_tokens: int = 0
     tree_children: int = 0
     """Agents in one tree."""
     spend_without_progress_usd: int = 0
-    """Of a tree, in whole US dollars, as is the next one."""
+    """Of a tree."""
     day_usd: int = 0
     """Of one day (UTC) of a repository, as are the two below."""
     day_tokens: int = 0
@@ -72,6 +75,8 @@ CAPS: Mapping[str, str] = {
     "conflict_seconds": "conflict_seconds",
     "tool_calls": "tool_calls",
     "tree_tool_calls": "tree_tool_calls",
+    "tree_usd": "tree_usd",
+    "tree_tokens": "tree_tokens",
     "tree_children": "tree_children",
     "spend_without_progress_usd": "spend_without_progress_usd",
     "day_usd": "day_usd",
@@ -91,7 +96,7 @@ _UNSEEN = frozenset(
 """Further characters without a shape of their own."""
 _ZERO_MEANS_NO_CAP = frozenset(
     {
-        *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_children"),
+        *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_usd", "tree_tokens", "tree_children"),
         *("spend_without_progress_usd", "day_usd", "day_tokens", "day_executions"),
     }
 )
@@ -124,6 +129,8 @@ class EffectivePolicy:
     tool_calls: int = 0
     """Of one run; 0 means no limit, as it does for all that follow."""
     tree_tool_calls: int = 0
+    tree_usd: int = 0
+    tree_tokens: int = 0
     tree_children: int = 0
     spend_without_progress_usd: int = 0
     day_usd: int = 0

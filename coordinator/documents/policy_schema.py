@@ -115,6 +115,8 @@ class Limits(_Strict):
     conflict_seconds: Annotated[int, Field(ge=1, le=86_400)] = 0
     tool_calls: Annotated[int, Field(ge=1, le=100_000)] = 0
     tree_tool_calls: Annotated[int, Field(ge=1, le=100_000_000)] = 0
+    tree_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
+    tree_tokens: Annotated[int, Field(ge=1, le=10**12)] = 0
     tree_children: Annotated[int, Field(ge=1, le=100_000)] = 0
     spend_without_progress_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0
     day_usd: Annotated[int, Field(ge=1, le=1_000_000)] = 0

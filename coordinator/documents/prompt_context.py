@@ -135,6 +135,20 @@ class Budget:
 
     executions: int | None = None
     wall_seconds: int | None = None
+    usd_micros: int | None = None
+    """Money for models, in millionths of a US dollar."""
+    tokens: int | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is limited, with what is left of it; cents are cut off."""
+        found = (
+            (self.executions, f"{self.executions} runs"),
+            (self.wall_seconds, f"{self.wall_seconds} seconds of running time"),
+            (self.usd_micros, f"${(self.usd_micros or 0) // 10_000 / 100:,.2f} for models"),
+            (self.tokens, f"{self.tokens or 0:,} tokens of models"),
+        )
+        return tuple(text for left, text in found if left is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,7 +184,7 @@ def _context(
             *(Told(sender=f"{one.path}, your sub-issue", text=one.text) for one in asking.of_children(agent)),
         ),
         budget=Budget(
-            executions=budget_rules.left(path, "executions"), wall_seconds=budget_rules.left(path, "wall_seconds")
+            **{name: budget_rules.left(path, name) for name in ("executions", "wall_seconds", "usd_micros", "tokens")}
         ),
     )
 

@@ -538,6 +538,24 @@ def test_show_is_a_tree_and_history_tells_what_moved(root):
             manage("budget", *wrong)
 
 
+@pytest.mark.parametrize(
+    ("said", "usd", "tokens", "words"),
+    [
+        ("tree_usd: 3, tree_tokens: 1000000", 3_000_000, 1_000_000, "$3.00 for models, 1,000,000 tokens of models"),
+        ("tree_usd: 21, tree_tokens: 60000000", 20_000_000, 50_000_000, "$20.00 for models, 50,000,000 tokens"),
+    ],
+)
+def test_a_policy_file_lowers_the_money_of_a_tree_and_its_prompt_tells_what_is_left(tmp_path, said, usd, tokens, words):
+    path = make_git_repository(
+        tmp_path / "app", {"README.md": "x", ".agentgrid.yml": f"version: 1\nlimits: {{{said}}}\n"}
+    )
+    manage("submit", "--repo", str(path), "--title", "Fix it", "--command", "true")
+    assert (tree().usd_limit_micros, tree().tokens_limit) == (usd, tokens)
+    assert words in Execution.objects.get().prompt
+    refused = repositories.effective_policy(repositories.policy_of(Agent.objects.get().repository_id)).not_granted
+    assert refused == ({"tree_usd": 21, "tree_tokens": 60_000_000} if usd == 20_000_000 else {})
+
+
 # --- limits that nobody reads -----------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ FLEET = FleetLimits(
     tree_wall_seconds=28_800,
 )
 UNCAPPED = {
-    *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_children"),
+    *("memory_bytes", "processes", "tool_calls", "tree_tool_calls", "tree_usd", "tree_tokens", "tree_children"),
     *("spend_without_progress_usd", "day_usd", "day_tokens", "day_executions"),
 }
 """Where the fleet's 0 means no cap."""

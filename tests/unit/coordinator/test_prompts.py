@@ -134,6 +134,8 @@ def test_a_plain_context_leaves_out_what_there_is_not():
         (Budget(executions=7), "- Left for the whole tree of issues: 7 runs.\n"),
         (Budget(wall_seconds=9), "- Left for the whole tree of issues: 9 seconds of running time.\n"),
         (Budget(executions=0, wall_seconds=0), "of issues: 0 runs, 0 seconds of running time.\n"),
+        (Budget(executions=2, usd_micros=12_349_999), "of issues: 2 runs, $12.34 for models.\n"),
+        (Budget(usd_micros=0, tokens=1_500_000), "of issues: $0.00 for models, 1,500,000 tokens of models.\n"),
     ],
 )
 def test_the_budget_left_is_told(budget, said):
