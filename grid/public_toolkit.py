@@ -20,6 +20,7 @@ from grid.toolkit.profiles import FrozenProfile
 from grid.toolkit.sources import Source
 from grid.toolkit.strict_yaml import Document, Path, Problem, UnreadableError, nearest_line, shortened
 from grid.toolkit.strict_yaml import read as read_yaml
+from grid.toolkit.tiers import LIMITS as TIER_LIMITS
 from grid.toolkit.tiers import Tier, Tiers
 from grid.toolkit.tiers import fits as model_fits
 from grid.toolkit.tools import Tool, foreign_tool, tool
@@ -30,6 +31,7 @@ __all__ = [
     "LOCAL_TOOLS",
     "PROFILE_BUDGETS",
     "PROFILE_LIMITS",
+    "TIER_LIMITS",
     "Answer",
     "Blocker",
     "DefinitionError",

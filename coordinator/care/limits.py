@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from coordinator.conf import CoordinatorConf
 from coordinator.documents.policy_schema import LIMIT_NAMES
-from grid.public_toolkit import PROFILE_BUDGETS, PROFILE_LIMITS
+from grid.public_toolkit import PROFILE_BUDGETS, PROFILE_LIMITS, TIER_LIMITS
 
 _TREE, _FLEET, _FLEETS_DAY = (
     "coordinator.agents.roster:_tree_envelope",
@@ -36,6 +36,7 @@ _BUILTIN, _PROFILE, _CAPABILITY = (
     "coordinator.rules.capability:of_profile",
 )
 _PROGRAM = "grid.agents.builtin."
+_GATEWAY = "coordinator.gateway.admission:_too_many"
 _CARVE = "coordinator.rules.budget_rules:DIMENSIONS"
 
 GATES: Mapping[str, str] = {
@@ -104,6 +105,9 @@ GATES: Mapping[str, str] = {
     "budget wall_seconds": _CARVE,
     "budget executions": _CARVE,
     "budget children": _CARVE,
+    # Of tiers.
+    "tier in_flight": _GATEWAY,
+    "tier per_minute": _GATEWAY,
 }
 """`module` or `module:name` of who reads each limit."""
 
@@ -116,6 +120,7 @@ def configurable() -> Iterator[str]:
     yield from (f"policy {name}" for name in LIMIT_NAMES)
     yield from (f"profile {name}" for name in PROFILE_LIMITS)
     yield from (f"budget {name}" for name in PROFILE_BUDGETS)
+    yield from (f"tier {name}" for name in TIER_LIMITS)
 
 
 def problems(configured: Iterable[str], gates: Mapping[str, str] = GATES) -> list[str]:

@@ -31,7 +31,7 @@ MAX_IN_FLIGHT = 8
 MAX_PER_MINUTE = 240
 """Calls of one execution."""
 MAX_IN_FLIGHT_PER_TIER = 64
-"""Calls of all executions at a time to the models of one tier."""
+"""Calls of all executions at a time to the models of one tier that says nothing else."""
 MAX_REFUSALS = 3
 """Models outside its capability that an execution may ask for before it is stopped."""
 _MAX_REFUSED_ROWS = 100
@@ -201,11 +201,16 @@ def _too_many(caller: Caller, model: str, tiers: Tiers) -> str:
         return f"this run has {MAX_IN_FLIGHT} model calls under way, and may have no more"
     if recent > MAX_PER_MINUTE:
         return f"this run has made {MAX_PER_MINUTE} model calls within a minute, and may make no more"
-    if len(under_way) > MAX_IN_FLIGHT_PER_TIER:
-        rank = capability.rank_of(model, tiers)
-        if sum(capability.rank_of(name, tiers) == rank for _, name in under_way) > MAX_IN_FLIGHT_PER_TIER:
-            tier = capability.tier_name(rank, tiers)
-            return f"{MAX_IN_FLIGHT_PER_TIER} calls of models of the tier {tier} are under way in the whole fleet"
+    rank = capability.rank_of(model, tiers)
+    tier = next((one for one in tiers.all if one.rank == rank), None)
+    most = (tier.in_flight if tier is not None else None) or MAX_IN_FLIGHT_PER_TIER
+    if len(under_way) > most and sum(capability.rank_of(name, tiers) == rank for _, name in under_way) > most:
+        name = capability.tier_name(rank, tiers)
+        return f"{most} calls of models of the tier {name} are under way in the whole fleet"
+    if tier is not None and tier.per_minute is not None:
+        calls = spend_sql.calls_begun(since=lately)
+        if sum(count for name, count in calls.items() if capability.rank_of(name, tiers) == rank) > tier.per_minute:
+            return f"models of the tier {tier.name} are called {tier.per_minute} times a minute at most, in the whole fleet"
     return ""
 
 

@@ -117,3 +117,13 @@ def calls_under_way(execution_id: UUID, *, since: datetime) -> tuple[list[tuple[
     rows = run(_BUSY, [at, mine, at])
     flying = [(row[0] == mine, f"{row[1]}:{row[2]}") for row in rows if row[3] == ModelCall.State.RESERVED]
     return flying, sum(row[0] == mine and bool(row[4]) for row in rows)
+
+
+_BEGUN = """
+    SELECT provider, model, COUNT(*) FROM coordinator_modelcall
+    WHERE state IN ('reserved', 'settled') AND started_at > %s GROUP BY provider, model"""
+
+
+def calls_begun(*, since: datetime) -> dict[str, int]:
+    """How many calls of the whole fleet began since then, by model."""
+    return {f"{provider}:{model}": count for provider, model, count in run(_BEGUN, [time(since)])}

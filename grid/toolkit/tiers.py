@@ -2,7 +2,7 @@
 
     tiers:
       small: {rank: 1, models: ["anthropic:claude-haiku-*", "ollama:*"]}
-      large: {rank: 2, models: ["anthropic:*"]}
+      large: {rank: 2, models: ["anthropic:*"], in_flight: 20, per_minute: 300}
 
 A model belongs to the tier with the longest pattern that fits it.
 """
@@ -26,6 +26,12 @@ Pattern = Annotated[str, StringConstraints(pattern=r"^(scripted|[a-z][a-z0-9_-]{
 class _Tier(Strict):
     rank: Annotated[int, Field(ge=0, le=100)]
     models: Annotated[tuple[Pattern, ...], Field(max_length=200, strict=False)]
+    in_flight: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+LIMITS = ("in_flight", "per_minute")
+"""What a tier may say beside its rank and its models."""
 
 
 class TiersFile(Strict):
@@ -44,6 +50,10 @@ class Tier:
     name: str
     rank: int
     models: tuple[str, ...]
+    in_flight: int | None = None
+    """Calls of its models at a time through the gateway, in the whole fleet; None: the gateway's own number."""
+    per_minute: int | None = None
+    """The same that begin within a minute; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +119,8 @@ def build(definitions: list[Definition[TiersFile]]) -> Tiers:
             if other := seen_patterns.get(pattern):
                 raise definition.error(f"tiers.{name}: '{pattern}' is in '{other}' as well; keep one", "tiers", name)
             seen_patterns[pattern] = name
-    tiers = [Tier(name=name, rank=tier.rank, models=tier.models) for name, (tier, _) in found.items()]
+    tiers = [
+        Tier(name=name, rank=tier.rank, models=tier.models, in_flight=tier.in_flight, per_minute=tier.per_minute)
+        for name, (tier, _) in found.items()
+    ]
     return Tiers(tuple(sorted(tiers, key=lambda tier: tier.rank)))

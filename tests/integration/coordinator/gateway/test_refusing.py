@@ -7,13 +7,16 @@ import logging
 import socket
 import threading
 import time
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from django.utils import timezone
 
 from coordinator import invariants
+from coordinator.care import definitions
 from coordinator.gateway import admission, asgi
 from coordinator.gateway.throttle import Throttle
 from coordinator.models import Envelope, ModelCall
@@ -287,6 +290,56 @@ def test_what_a_call_cost_beyond_its_reservation_is_told_and_ends_the_run(world)
     assert result["over_reserved_usd_micros"] == 9_005 - world.call().reserved_usd_micros > 0
     assert world.message().json()["error"]["type"] == "invalid_request_error"
     assert (world.stop_reason(), len(world.provider.seen)) == ("over_budget", 1)
+
+
+def tier(world: World, limits: str) -> None:
+    """The tiers of the fleet, with limits for the one of `claude-haiku-4-5`; what calls remember is read anew."""
+    text = f"extends: tiers\ntiers: {{tiny: {{rank: 0, models: ['anthropic:claude-haiku-4-5'], {limits}}}}}"
+    definitions.save(kind="tiers", name="tiers", body=text, actor="me")
+    admission.forget()
+    world.provider.body = samples.MESSAGES
+
+
+def test_a_tier_may_say_how_often_a_minute_its_models_are_called_in_the_whole_fleet(world):
+    tier(world, "per_minute: 2")
+    # Of another run: one that counts, one over a minute ago, one of another tier.
+    for provider, model, age in (
+        ("anthropic", "claude-haiku-4-5", 1),
+        ("anthropic", "claude-haiku-4-5", 70),
+        ("openai", "gpt-5.2", 1),
+    ):
+        ModelCall.objects.create(
+            agent=world.agent,
+            execution_id=uuid4(),
+            provider=provider,
+            model=model,
+            state="settled",
+            started_at=timezone.now() - timedelta(seconds=age),
+        )
+    assert world.message().status_code == 200
+    got = world.message()
+    assert (got.status_code, got.headers["retry-after"]) == (429, "2")
+    assert "the tier tiny are called 2 times a minute" in got.json()["error"]["message"]
+    assert world.post("openai/v1/responses", {"model": "gpt-5.2", "max_output_tokens": 5}).status_code == 200
+    assert (world.tree().usd_reserved_micros, world.stop_reason()) == (0, "")
+
+
+def test_a_tier_may_say_how_many_calls_are_under_way_at_a_time(world):
+    tier(world, "in_flight: 2")
+    world.provider.first = 10
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(world.message().status_code)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while ModelCall.objects.filter(state="reserved").count() < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    got = world.message()
+    world.provider.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert (got.status_code, statuses) == (429, [200, 200])
+    assert "2 calls of models of the tier tiny are under way" in got.json()["error"]["message"]
 
 
 def test_a_flood_is_refused_before_it_reaches_the_database(world, monkeypatch):

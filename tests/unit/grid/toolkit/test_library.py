@@ -62,6 +62,7 @@ def test_no_shipped_planner_writes_files() -> None:
         ("openai:gpt-5-mini", "small"),
         ("openai:gpt-5.2", "medium"),
         ("openai:gpt-5-pro", "large"),
+        ("openai:gpt-5.5-pro", "large"),
         ("openai:gpt-9", "large"),
         ("gemini:gemini-2.5-flash-lite", "small"),
         ("gemini:gemini-2.5-flash", "medium"),
@@ -82,6 +83,15 @@ def test_an_exact_name_counts_before_any_pattern() -> None:
     assert (tiers.rank_of("x:abc"), tiers.rank_of("x:abcd"), tiers.rank_of("x:a")) == (1, 2, 2)
     assert tiers.names() == ("a", "b")
     assert tiers.patterns(1) == {"x:abc"}
+
+
+def test_a_tier_may_have_limits_of_its_own() -> None:
+    text = "extends: tiers\ntiers: {local: {rank: 0, models: ['ollama:q*'], in_flight: 3, per_minute: 60}}"
+    local, *others = library({("tiers", "tiers"): text}).tiers().all
+    assert (local.in_flight, local.per_minute) == (3, 60)
+    assert {(tier.in_flight, tier.per_minute) for tier in others} == {(None, None)}
+    with pytest.raises(DefinitionError, match="in_flight"):
+        library({("tiers", "tiers"): text.replace("in_flight: 3", "in_flight: 0")}).tiers()
 
 
 def test_tiers_can_be_added_to_the_shipped_ones() -> None:
