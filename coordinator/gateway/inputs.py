@@ -133,6 +133,9 @@ def _is_setting(key: str, value: object) -> bool:
 
 def _other_part(api: Api, part: Mapping[str, Any], found: Input) -> None:
     """Count a part that is no text."""
+    if api == Api.OLLAMA and "images" in part and _is_inline({**part, "images": None}):  # packed as text, beside it
+        found.is_open = True
+        return
     payload = _payload(part)
     if payload is None:
         found.is_elsewhere = True

@@ -31,14 +31,15 @@ class ModelCall(models.Model):
     reserved_usd_micros = models.BigIntegerField(default=0)
     reserved_tokens = models.BigIntegerField(default=0)
     usd_micros = models.BigIntegerField(null=True, blank=True)
-    """What it cost, in millionths of a US dollar; NULL: not settled, or nobody knows the model's price."""
+    """What it cost, in millionths of a US dollar; NULL: not settled, or the model has no price."""
     input_tokens = models.BigIntegerField(default=0)
     """Cached ones included, with every provider."""
     output_tokens = models.BigIntegerField(default=0)
     cache_read_tokens = models.BigIntegerField(default=0)
     cache_write_tokens = models.BigIntegerField(default=0)
     is_estimated = models.BooleanField(default=False)
-    """The provider told no usage (broken stream, dead caller): settled at what had been set aside."""
+    """The provider told no usage (broken stream, dead caller): settled at what had been set aside. Or nobody knows its price:
+    settled at the dearest one of its provider."""
     status_code = models.PositiveIntegerField(null=True, blank=True)
     """The provider's HTTP status; NULL when it was not asked."""
     reason = models.CharField(max_length=300, blank=True)

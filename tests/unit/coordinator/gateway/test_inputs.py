@@ -206,6 +206,7 @@ DOCUMENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("openai", CHAT, user({"type": "file", "file": {"file_data": BASE64, "filename": "a.pdf"}})),
     ("openai", CHAT, user({"type": "input_audio", "input_audio": {"data": BASE64, "format": "wav"}})),
     ("gemini", "", gemini({"inlineData": {"mimeType": "application/pdf", "data": BASE64}})),
+    ("ollama", "", {"messages": [{"role": "user", "content": "x", "images": [BASE64]}]}),
     ("gemini", "", gemini({"inline_data": {"mime_type": "image/png", "data": BASE64}})),
 ]
 
