@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from grid import executions, launching, phases, processes, specs
 from grid.conf import conf
-from grid.host import finish, identity, orders, walls
+from grid.host import doubts, finish, identity, orders, walls
 from grid.host.errands import Errands, is_away
 from grid.host.watch import FencedError, Watch
 from grid.models import Execution, Host
@@ -32,8 +32,6 @@ POLLS_PER_TICK = 8
 MAX_BEAT_SECONDS = 5.0
 MAX_FAILURES = 6
 CONTAINERS_SECONDS = 60.0
-SUSPICION_SECONDS = 10.0
-"""A shim that was told by others to go means that the machine goes: no new work for so long."""
 _COLUMNS = ("token", "state", "phase", "stop_reason", "crashes", "record", "root", "sandbox", "inbox_count")
 
 
@@ -50,7 +48,7 @@ class HostLoop:
         self.beat_due = self.containers_due = 0.0
         self.renewed_at = processes.boottime()
         self.kill_at: float | None = None
-        self.suspicious_until = 0.0
+        self.is_machine_going = False
 
     def start(self) -> None:
         """Announce the host and begin."""
@@ -110,23 +108,24 @@ class HostLoop:
     def _tick(self) -> None:
         now = processes.boottime()
         rows = self._rows()
-        self._announce(now)
         self._beat(rows, now)
         self._adopt(rows)
         for execution_id, watch in list(self.watches.items()):
             if execution_id not in self.errands:
                 self._follow(watch, rows.get(execution_id))
+        self._announce(now)
         self._collect()
-        if not self.draining.is_set() and now > self.suspicious_until and len(rows) < self.slots:
+        if not self.draining.is_set() and not self.is_machine_going and len(rows) < self.slots:
             self._fill(self.slots - len(rows))
 
     def _announce(self, now: float) -> None:
         """Show whether this host takes work; claims by tasks look at the row."""
-        if self.draining.is_set() or now < self.suspicious_until:
+        was_going = self.is_machine_going
+        self.is_machine_going = doubts.is_machine_going(self.watches.values(), now=now)
+        if self.draining.is_set() or self.is_machine_going:
             Host.objects.filter(pk=self.name, draining_at=None).update(draining_at=Now())
-        elif self.suspicious_until:
+        elif was_going:
             Host.objects.filter(pk=self.name).update(draining_at=None)
-            self.suspicious_until = 0.0
 
     def _rows(self) -> dict[UUID, Execution]:
         # Read at every tick: what is needed here, and in no order.
@@ -196,7 +195,9 @@ class HostLoop:
             return
         spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=row.pk))
         watch = Watch(row, spec, phases.find(spec, row.phase))
-        if processes.shim_state(watch.run_dir) == ShimState.ABSENT:
+        state = processes.shim_state(watch.run_dir)
+        watch.is_inherited = is_start and (state == ShimState.GONE or row.state == State.STOPPING)
+        if state == ShimState.ABSENT:
             # While a host runs, only a claim has a phase that nobody begins: whatever failed in between left this one.
             if is_start or row.state != State.CLAIMED:
                 self._restart_phase(row, watch)
@@ -237,12 +238,10 @@ class HostLoop:
             processes.end_shim(watch.run_dir)
             watch.ended = Ended(reason="shim_failed", error=str(error)[:300])
         if watch.ended is not None:
-            if watch.ended.reason == "interrupted" and not watch.stop_sent and not self.draining.is_set():
-                # A dyno that is shut down signals every process; ours may not have heard it yet.
-                self.suspicious_until = processes.boottime() + SUSPICION_SECONDS
-                self._announce(processes.boottime())
-            if processes.boottime() >= watch.retry_at:
-                self.errands.send(watch.id, self._finish, watch, watch.ended)
+            now, asked = processes.boottime(), row.stop_reason if row is not None else ""
+            ended = doubts.believed(watch, watch.ended, asked=asked, is_draining=self.draining.is_set(), now=now)
+            if ended is not None and now >= watch.retry_at:
+                self.errands.send(watch.id, self._finish, watch, ended)
         elif row is not None:
             orders.deliver_stop(watch, row, is_draining=self.draining.is_set(), kill_at=self.kill_at)
             orders.hand_over(watch, row)

@@ -52,6 +52,10 @@ class Watch:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.ended: Ended | None = None
         self.stop_sent = ""
+        self.is_inherited = False
+        """It ended while no host was there, or the one before had asked it to: nobody knows any more what else was told to stop."""
+        self.doubted_at: float | None = None
+        """Since when it is in doubt who told the shim to stop (`grid.host.doubts`)."""
         self.has_walls, self.refused_bytes = row.sandbox != "process", 0
         self.handed_over = 0
         """Of `Execution.inbox_count`."""

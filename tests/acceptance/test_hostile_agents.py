@@ -39,6 +39,7 @@ _ALLOWED = "OPENAI_API_KEY"
 # Mode and arguments, the states of its executions, what `explain` says of the last one.
 CRASHING = [
     (["kill-parent"], CRASHES, "killed"),
+    (["term-parent"], CRASHES, "somebody told its shim to stop"),
     (["stop-supervisor"], CRASHES, "did not answer"),
     (["forge-exit", MARK], CRASHES, "forged"),
     (["forge-nonsense"], CRASHES, "could not convert string to float"),

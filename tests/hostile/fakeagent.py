@@ -323,6 +323,18 @@ def kill_parent() -> None:
     sleep_for_ever()
 
 
+def term_parent() -> None:
+    """Mode: commit nothing, and have the shim believe that the machine goes down."""
+    say(type="start")
+    time.sleep(0.2)
+    try:
+        os.kill(os.getppid(), signal.SIGTERM)
+    except PermissionError:
+        say(type="result", refused=True)
+        return
+    sleep_for_ever()
+
+
 def stop_supervisor() -> None:
     """Mode: stop the shim again and again."""
     daemons(1)

@@ -11,15 +11,17 @@ import pytest
 from coordinator import invariants
 from coordinator.agents import integration
 from coordinator.ending import faults, outcomes, reviewing
-from coordinator.models import Agent
+from coordinator.launching import dispatch
+from coordinator.models import Agent, Envelope
 from coordinator.operating import control, holds
-from coordinator.public_types import AgentState
+from coordinator.public_types import AgentState, Source
 from coordinator.trees import reports
 from grid import public_code as grid_code
 from grid.models import Execution
 from grid.public_types import ChildProposal
 from tests.factories import make_agent, make_child
 from tests.integration.coordinator.agent_runs import Running, running
+from tests.integration.coordinator.conftest import GridHere
 from tests.integration.coordinator.ends_here import commit, finish, published, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -160,3 +162,18 @@ def test_an_end_that_fails_each_time_is_handed_to_a_person_with_the_fault(
     agent = run.agent
     assert (agent.state, agent.is_applied) == (AgentState.BLOCKED, True)
     assert "a bug of ours" in agent.blocked_reason and f"refs/executions/{run.execution_id}" in agent.blocked_reason
+
+
+# --- ends that are not believed ----------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_tells_its_shim_to_stop_pays_for_each_run_and_is_quarantined(
+    grid_here: GridHere, repository: Path, settings: Any
+) -> None:
+    settings.GRID_HEARTBEAT_SECONDS = 0.1  # how long its ends are in doubt goes by this
+    agent = make_agent(repository, command="echo x >> README.md; kill -TERM $PPID; sleep 600")
+    dispatch.nudge(agent.pk, source=Source.OPERATOR)
+    grid_here.until(lambda: Agent.objects.get(pk=agent.pk).state == AgentState.FAILED, timeout=90)
+    runs = Execution.objects.filter(subject=agent.subject).order_by("created_at")
+    assert [run.state for run in runs] == ["lost", "lost", "quarantined"]
+    assert Envelope.objects.get(key=f"tree:{agent.pk}").executions_spent == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from grid import delivery, executions, launching, phases, processes, specs
 from grid.conf import conf
-from grid.host import finish, orders
+from grid.host import doubts, finish, orders
 from grid.host.loop import MAX_FAILURES, HostLoop
 from grid.host.watch import Watch
 from grid.models import Execution, Host
@@ -41,14 +42,16 @@ def loop(state_dir: Path) -> Iterator[HostLoop]:
     processes.retire_nursery(conf().host_dir)
 
 
-def watched(loop: HostLoop, subject: str, *records: str, agent: AgentSpec = LISTENS, **spec: Any) -> Watch:
+def watched(
+    loop: HostLoop, subject: str, *records: str, agent: AgentSpec = LISTENS, phase: str = "agent", **spec: Any
+) -> Watch:
     """A running execution with a spool; its shim is gone."""
     row = executions.claim(make_execution(subject, agent=agent, **spec).pk, host="here")
     assert row is not None
-    Execution.objects.filter(pk=row.pk).update(state=State.RUNNING, phase="agent", sandbox="process")
+    Execution.objects.filter(pk=row.pk).update(state=State.RUNNING, phase=phase, sandbox="process")
     row.refresh_from_db()
     launch = specs.load_spec(row.spec, row.prompt)
-    watch = loop.watches[row.pk] = Watch(row, launch, phases.find(launch, "agent"))
+    watch = loop.watches[row.pk] = Watch(row, launch, phases.find(launch, phase))
     watch.run_dir.mkdir(parents=True)
     (watch.run_dir / "spool.jsonl").write_text("".join(f"{record}\n" for record in records))
     return watch
@@ -163,3 +166,90 @@ def test_a_run_that_a_later_version_has_written_is_lost_and_no_other(loop: HostL
     row.refresh_from_db()
     assert row.state == State.LOST and "novelty" in row.reason
     assert list(loop.watches) == [honest.id]
+
+
+# --- who told a shim to stop -------------------------------------------------------------------------------------------
+
+TOLD = json.dumps({"n": 1, "t": "exit", "reason": "interrupted", "code": None, "signal": 2, "wall_s": 1.0})
+
+
+def follow(loop: HostLoop, *watches: Watch) -> None:
+    """One look at these, as a tick takes it; what is sent off is waited for."""
+    rows = loop._rows()
+    for watch in watches:
+        loop._follow(watch, rows[watch.id])
+    loop._announce(processes.boottime())
+    for under_way in list(loop.errands.under_way.values()):
+        under_way.exception(timeout=60)
+
+
+def is_announced() -> bool:
+    """Whether claims see that the host takes work."""
+    return Host.objects.get(pk="here").draining_at is None
+
+
+def later(*watches: Watch) -> None:
+    """Have so much time gone by that nothing about their ends is in doubt any more."""
+    for watch in watches:
+        assert watch.doubted_at is not None
+        watch.doubted_at -= doubts.MAX_SECONDS + 1
+
+
+def test_a_shim_that_was_told_to_stop_alone_was_told_so_by_its_agent(loop: HostLoop) -> None:
+    watch = watched(loop, "issue:1", TOLD, phase="setup-1", setup=("make",))
+    follow(loop, watch)
+    assert Execution.objects.get(pk=watch.id).state == State.RUNNING, "it is too early to say"
+    assert is_announced(), "and the others get on with their work"
+    later(watch)
+    follow(loop, watch)
+    row = Execution.objects.get(pk=watch.id)
+    assert row.state == State.LOST and doubts.WHY in row.reason
+
+
+def test_an_end_in_doubt_is_believed_as_soon_as_the_host_is_to_go_as_well(loop: HostLoop) -> None:
+    watch = watched(loop, "issue:1", TOLD, phase="setup-1", setup=("make",))
+    follow(loop, watch)
+    loop.draining.set()
+    follow(loop, watch)
+    assert Execution.objects.get(pk=watch.id).state == State.INTERRUPTED
+
+
+@pytest.mark.parametrize("reason", [State.INTERRUPTED, State.CANCELLED, State.OVER_BUDGET])
+def test_who_was_asked_to_stop_ends_as_it_was_asked_to(loop: HostLoop, reason: State) -> None:
+    """Also when its agent was quicker than the host, and has told the shim itself."""
+    watch = watched(loop, "issue:1", TOLD, phase="setup-1", setup=("make",))
+    assert executions.request_stop([watch.id], reason=reason)
+    follow(loop, watch)
+    assert Execution.objects.get(pk=watch.id).state == reason
+
+
+def test_while_several_shims_say_that_the_machine_goes_nothing_new_is_started(loop: HostLoop) -> None:
+    told = [watched(loop, f"issue:{n}", TOLD, phase="setup-1", setup=("make",)) for n in (1, 2)]
+    follow(loop, *told)
+    assert not is_announced()
+    later(*told)
+    follow(loop, *told)
+    loop._collect()
+    loop._announce(processes.boottime())
+    assert is_announced()
+    assert {row.state for row in Execution.objects.all()} == {State.LOST}
+
+
+def test_what_ended_while_no_host_was_there_is_believed(loop: HostLoop) -> None:
+    """The machine went down, and the host with it, before it could drain."""
+    watch = watched(loop, "issue:1", TOLD, phase="setup-1", setup=("make",))
+    loop.watches.clear()
+    loop._adopt(loop._rows(), is_start=True)
+    follow(loop, loop.watches[watch.id])
+    assert Execution.objects.get(pk=watch.id).state == State.INTERRUPTED
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.STOPPING])
+def test_of_the_living_a_new_host_believes_whom_the_one_before_has_asked_to_stop(loop: HostLoop, state: State) -> None:
+    watch = watched(loop, "issue:1", phase="setup-1", setup=("make",))
+    Execution.objects.filter(pk=watch.id).update(state=state)
+    loop.watches.clear()
+    with (watch.run_dir / "spool.jsonl").open() as spool:
+        fcntl.flock(spool, fcntl.LOCK_EX)  # as its shim does
+        loop._adopt(loop._rows(), is_start=True)
+    assert loop.watches[watch.id].is_inherited == (state == State.STOPPING)
