@@ -111,6 +111,7 @@ def register() -> None:
         _agent("agent.head-moved", "Its branch stands elsewhere: after a merge, or a person's push."),
         _agent("agent.found-again", "It was made again from what its issue's comment says of it."),
         _agent("agent.end-dropped", "Its run's end was taken note of; nothing else came of it."),
+        _of_agent("agent.end-waits", "Its run's end cannot be applied yet, and why.", execution=str, why=str),
         _of_agent(
             "agent.end-failed", "What its run ended with could not be applied, and why.", execution=str, error=str
         ),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from grid import credentials, git, local_push, objects
+from grid import credentials, git, local_push, objects, sources
 from grid.git import Command
 from grid.history import CommitInfo, FileChange, commits_between, diff, diff_stat, read_file, readable
 from grid.objects import UnusualError
@@ -66,7 +66,6 @@ __all__ = [
     "set_ref",
 ]
 
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/:]+:")
 _MERGE_ATTEMPTS = 100
 _FETCH_SECONDS = 1800
 _AGENT_BRANCHES = "refs/heads/agent/"
@@ -91,7 +90,7 @@ def ensure(store: Path, source: str) -> None:
     """Make the store unless it exists; when several processes try at once, all end with the same one."""
     if (store / "HEAD").exists():
         return
-    location, _ = _locate(source)
+    location, _ = sources.locate(source)
     store.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{store.name}-", dir=store.parent))
     try:
@@ -115,7 +114,7 @@ def default_branch(source: str, *, credential: Credential | None = None) -> str:
     Raises:
         WorkspaceError: No git repository, no commit yet, or a detached HEAD.
     """
-    location, local = _locate(source)
+    location, local = sources.locate(source)
     if local and Path(location).is_dir():
         with contextlib.suppress(UnusualError):
             return objects.head_branch(Path(location))
@@ -133,7 +132,7 @@ def default_branch(source: str, *, credential: Credential | None = None) -> str:
 
 def fetch(store: Path, source: str, branches: tuple[str, ...] = (), *, credential: Credential | None = None) -> None:
     """Bring refs/upstream/* up to date with the source: the named branches, or all but agents' own."""
-    location, local = _locate(source)
+    location, local = sources.locate(source)
     if local and any((Path(location) / name).is_file() for name in ("shallow", ".git/shallow")):
         # Git would leave out every branch whose history is cut off, and call that a success.
         raise WorkspaceError(f"{source} is a shallow clone; run `git fetch --unshallow` in it")
@@ -163,7 +162,7 @@ def _fetch(store: Path, location: str, options: list[str], refspecs: list[str], 
 def remote_head(store: Path, source: str, branch: str, *, credential: Credential | None = None) -> str:
     """Commit at which an agent's branch stands at the source, brought into the store; empty when there is none."""
     ref = f"refs/heads/{checked_branch(branch)}"
-    location, local = _locate(source)
+    location, local = sources.locate(source)
     options = [_UPLOAD_PACK] if local else []
     command = Command(args=["ls-remote", *options, "--", location, ref], git_dir=store)
     completed = credentials.execute(command, location=location, credential=credential, timeout=60)
@@ -256,7 +255,7 @@ def publish(
     ref = f"refs/heads/{checked_branch(branch)}"
     if not ref.startswith(_AGENT_BRANCHES):
         raise WorkspaceError(f"refusing to push {branch}: only agent/ branches are ours")
-    location, local = _locate(source)
+    location, local = sources.locate(source)
     if local and Path(location).is_dir():
         with contextlib.suppress(UnusualError):
             old = checked_commit(expected_old) if expected_old else None
@@ -280,21 +279,3 @@ def publish(
 def published_ref(branch: str) -> str:
     """Ref that remembers what we last knew of an agent's branch at the source."""
     return f"refs/published/{checked_branch(branch)}"
-
-
-def _locate(source: str) -> tuple[str, bool]:
-    """What to give to git for a source, and whether it is on this machine.
-
-    Raises:
-        WorkspaceError: A path where nothing is, or what looks like an option.
-    """
-    if not source or source.startswith("-") or re.search(r"[\x00-\x1f]", source):
-        raise WorkspaceError(f"{source[:200]!r} is neither the path nor the URL of a repository")
-    if source.startswith("file://"):
-        return source, True
-    path = Path(source)
-    if path.is_dir():
-        return str(path.resolve()), True
-    if _REMOTE.match(source):
-        return source, False
-    raise WorkspaceError(f"there is no directory {source}; give the path of a git repository or a URL")

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from coordinator import lifecycle
 from coordinator.agents import integration
 from coordinator.conf import conf
 from coordinator.contention import conflict_rows
@@ -27,6 +28,10 @@ from grid.public_types import ExecutionView, State
 
 log = logging.getLogger(__name__)
 MAX_RETRY_SECONDS = 300.0
+WAITS = "agent.end-waits"
+SET_ASIDE = "set_aside"
+"""Key in `Agent.conflict`: id of the execution whose accepted work waits for a person."""
+_WORDS = 300
 CHECKPOINTS = frozenset({State.INTERRUPTED, State.TIMED_OUT})
 """Ends whose work the next run continues from; after an acceptance failure as well."""
 
@@ -70,9 +75,19 @@ def again(agent: Agent, run: ExecutionView, *, reason: str, delay: float, attemp
 
 
 def later(agent: Agent, error: Exception) -> None:
-    """The source is away: the end stays unapplied, and the sweep applies it again a little later."""
-    log.warning("not published yet", extra={"action": "publish", "agent": agent.pk, "error": str(error)[:300]})
-    Agent.objects.filter(pk=agent.pk, is_applied=False).update(updated_at=timezone.now())
+    """What it takes is away for now: the end stays unapplied, and the sweep applies it again a little later.
+
+    Why it waits is told once, and again when that has changed.
+    """
+    why = str(error)[:_WORDS]
+    log.warning("not published yet", extra={"action": "publish", "agent": agent.pk, "error": why})
+    with transaction.atomic():
+        if not Agent.objects.filter(pk=agent.pk, is_applied=False).update(updated_at=timezone.now()):
+            return
+        body = {"execution": str(agent.execution_id), "why": why}
+        said = grid_events.latest_events(stream=agent.stream, kinds=(WAITS,), limit=1)
+        if not said or any(said[0].body.get(name) != value for name, value in body.items()):
+            lifecycle.record(agent, (WAITS, body))
 
 
 def conflict(agent: Agent, run: ExecutionView, done: integration.Integrated) -> None:
@@ -174,12 +189,23 @@ def _spent_scope(run: ExecutionView) -> str:
     return str(said[0].body.get("scope", "")) if said and said[0].body.get("code") == "budget_exceeded" else ""
 
 
-def refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | StaleWriteError | GridError) -> None:
-    """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked."""
+def refuse(
+    agent: Agent,
+    run: ExecutionView,
+    error: ClosingWordsError | StaleWriteError | GridError,
+    *,
+    is_accepted: bool = False,
+) -> None:
+    """The work cannot be taken. An agent that can put it right by itself is told so once, then a person is asked.
+
+    Args:
+        is_accepted: Nothing is wrong with the work itself, so a person's `retry` has it taken without another run.
+    """
     attempts = agent.attempts + 1
     is_told = "refused" in agent.conflict or attempts >= briefing.max_attempts(agent)
     if is_told or not isinstance(error, ClosingWordsError | StaleWriteError):
-        block(agent, run, f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}")
+        reason = f"the work is safe as refs/executions/{run.id}, but could not be integrated: {error}"
+        _set_aside(agent, run, reason, is_accepted=is_accepted)
         return
     head = run.result.head
     advice = f"The work is commit {head}; `git merge --squash {head}`, then `git commit -m …`, takes it over without its messages"
@@ -199,6 +225,23 @@ def refuse(agent: Agent, run: ExecutionView, error: ClosingWordsError | StaleWri
         )
         if moved:
             dispatch.nudge(agent.pk, source=Source.RETRY, reason=reason[:300])
+
+
+def _set_aside(agent: Agent, run: ExecutionView, reason: str, *, is_accepted: bool) -> None:
+    """A person is asked, and finished work is kept for the first `retry`; when that fails, too, the next one is a new run."""
+    was_retried = is_set_aside(agent)
+    known = {name: value for name, value in agent.conflict.items() if name != SET_ASIDE}
+    if is_accepted and not was_retried:
+        known[SET_ASIDE] = str(run.id)
+        reason = f"{reason[:800]}. `retry` takes the work without another run, once that is put right"
+    with transaction.atomic():
+        if applied.move(agent, run, AgentState.BLOCKED, reason, conflict=known) and was_retried:
+            lifecycle.close_nudge(agent)  # of that retry: nobody has asked for another run
+
+
+def is_set_aside(agent: Agent) -> bool:
+    """Whether the last run's work is finished, and only could not be integrated."""
+    return agent.execution_id is not None and agent.conflict.get(SET_ASIDE) == str(agent.execution_id)
 
 
 def block(agent: Agent, run: ExecutionView, reason: str) -> None:

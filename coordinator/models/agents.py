@@ -51,7 +51,7 @@ class Agent(models.Model):
     next_mode = models.CharField(max_length=16, blank=True)
     """Mode of the next run where it is not plain: `resolve` after a conflict, the old mode after an interruption."""
     conflict = models.JSONField(default=dict, blank=True)
-    """Of a merge that failed: `paths`, `commit`. Of work that was refused: `refused`, why."""
+    """Of a merge that failed: `paths`, `commit`. Of work that was refused: `refused`, why; `set_aside`, whose run."""
 
     execution = models.ForeignKey("grid.Execution", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     """The last execution launched."""

@@ -16,7 +16,7 @@ from coordinator import auditing, lifecycle, pruning, wake
 from coordinator.agents import approvals, integration, roster, tree
 from coordinator.agents.integration import GITHUB
 from coordinator.care import days
-from coordinator.ending import outcomes, questions
+from coordinator.ending import outcomes, questions, taking
 from coordinator.giving_way import done_again
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry, Envelope, Nudge
@@ -123,7 +123,8 @@ def cancel_scope(scope: str, *, actor: str, reason: str = "") -> Touched:
 def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> Nudge:
     """Give an agent that waits for a person, or was cancelled, fresh attempts and start it.
 
-    The person approves the issue's present text by it.
+    Where only the integration of finished work failed, that is tried again instead, once. The person approves the issue's
+    present text by it.
 
     Args:
         approved_at: When the person asked for it, by the tracker's clock; now when left out.
@@ -153,6 +154,7 @@ def retry(agent_id: int, *, actor: str, approved_at: datetime | None = None) -> 
                 reason=f"taken up again by {actor}",
                 fields={"ended_at": None, "blocked_reason": "", **_start_of_forgotten(agent)},
             )
+        taking.once_more(agent, by=actor)
         row = dispatch.nudge(agent_id, source=Source.OPERATOR, reason=f"retry by {actor}", not_before=later)
         audit(actor, "retry", f"agent:{agent_id}", before)
     return row

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from coordinator import invariants
+from coordinator import invariants, sweeps
 from coordinator.agents import integration
-from coordinator.ending import faults, outcomes, reviewing
+from coordinator.ending import faults, outcomes, reviewing, setbacks
 from coordinator.launching import dispatch
-from coordinator.models import Agent, Envelope
+from coordinator.models import Agent, Envelope, Nudge
 from coordinator.operating import control, holds
 from coordinator.public_types import AgentState, Source
 from coordinator.trees import reports
 from grid import public_code as grid_code
+from grid import public_events as grid_events
 from grid.models import Execution
 from grid.public_types import ChildProposal
-from tests.factories import make_agent, make_child
+from tests.factories import git, make_agent, make_child
 from tests.integration.coordinator.agent_runs import Running, running
 from tests.integration.coordinator.conftest import GridHere
 from tests.integration.coordinator.ends_here import commit, finish, published, stored
@@ -162,6 +163,66 @@ def test_an_end_that_fails_each_time_is_handed_to_a_person_with_the_fault(
     agent = run.agent
     assert (agent.state, agent.is_applied) == (AgentState.BLOCKED, True)
     assert "a bug of ours" in agent.blocked_reason and f"refs/executions/{run.execution_id}" in agent.blocked_reason
+
+
+# --- places to publish to ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_finished_work_waits_for_a_repository_that_is_away(repository: Path, tmp_path: Path, left: str) -> None:
+    run = running(make_agent(repository))
+    head = commit(run, tmp_path, "two\n")
+    finish(run, head)
+    repository.rename(tmp_path / "moved")
+    if left != "nothing":
+        repository.mkdir()  # where its disk was mounted
+    for _ in range(2):
+        outcomes.apply(run.execution_id)
+    assert (run.agent.state, run.agent.is_applied) == (AgentState.QUEUED, False)
+    told = [event.body["why"] for event in grid_events.read_stream(run.agent.stream) if event.kind == setbacks.WAITS]
+    assert len(told) == 1 and str(repository) in told[0]
+    (tmp_path / "moved").rename(repository)
+    outcomes.apply(run.execution_id)
+    assert (run.agent.state, published(repository, run.agent)) == (AgentState.DONE, head)
+
+
+def set_aside(repository: Path, folder: Path) -> Running:
+    """A run whose finished work could not be published: its branch is checked out there."""
+    run = running(make_agent(repository))
+    finish(run, commit(run, folder, "two\n"))
+    git(repository, "checkout", "-q", "-b", run.agent.branch)
+    outcomes.apply(run.execution_id)
+    agent = run.agent
+    assert agent.state == AgentState.BLOCKED
+    assert "is checked out in" in agent.blocked_reason and "without another run" in agent.blocked_reason
+    return run
+
+
+def retry(run: Running) -> None:
+    """A person's, and the sweep after it."""
+    control.retry(run.agent_id, actor="cli:ann")
+    sweeps.sweep()
+
+
+def test_a_retry_publishes_finished_work_and_pays_for_no_other_run(repository: Path, tmp_path: Path) -> None:
+    run = set_aside(repository, tmp_path)
+    git(repository, "checkout", "-q", "main")
+    retry(run)
+    assert (run.agent.state, Execution.objects.count()) == (AgentState.DONE, 1)
+    assert git(repository, "show", f"{run.agent.branch}:app.txt") == "two"
+    assert invariants.violations() == []
+
+
+def test_a_retry_that_publishes_nothing_either_starts_no_run_and_the_next_one_does(
+    repository: Path, tmp_path: Path
+) -> None:
+    run = set_aside(repository, tmp_path)
+    retry(run)
+    assert (run.agent.state, Execution.objects.count()) == (AgentState.BLOCKED, 1)
+    assert "without another run" not in run.agent.blocked_reason
+    assert not Nudge.objects.filter(agent=run.agent_id, is_open=True).exists()
+    retry(run)
+    assert (run.agent.state, Execution.objects.count()) == (AgentState.QUEUED, 2)
 
 
 # --- ends that are not believed ----------------------------------------------------------------------------------------

@@ -284,6 +284,7 @@ def test_differences_are_listed_counted_and_cut(sample):
 
 
 def test_errors_name_the_command_and_the_last_words_of_git(sample):
+    (sample.workspace.parent / "HEAD").write_text("no such thing\n")
     with pytest.raises(WorkspaceError, match=r"git fetch failed .*not appear to be a git repository"):
         store.fetch(sample.bare, str(sample.workspace.parent))
     with pytest.raises(WorkspaceError, match="did not end within"):
