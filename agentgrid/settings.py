@@ -189,10 +189,7 @@ CELERY_BEAT_SCHEDULE = {
     # Periods in seconds. Every tick is idempotent (coordinator.sweeps claims a slot), so two beats do no harm.
     "coordinator.sweep": {"task": "coordinator.sweep", "schedule": _SWEEP_SECONDS},
     "coordinator.resume_parents": {"task": "coordinator.resume_parents", "schedule": _SWEEP_SECONDS * 3},
-    "coordinator.issues.sync": {
-        "task": "coordinator.issues.sync",
-        "schedule": env.float("AGENTGRID_SYNC_SECONDS", 300.0),
-    },
+    "coordinator.sync": {"task": "coordinator.sync", "schedule": env.float("AGENTGRID_SYNC_SECONDS", 300.0)},
     "coordinator.housekeeping": {"task": "coordinator.housekeeping", "schedule": 3600.0},
 }
 

@@ -60,7 +60,7 @@ def sweep(**_: object) -> None:
     passes.sweep()
 
 
-@shared_task(name="coordinator.issues.sync")
+@shared_task(name="coordinator.sync")
 def sync(**_: object) -> None:
     """The pass over trackers that live elsewhere."""
     passes.sync_trackers()
