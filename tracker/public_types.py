@@ -276,6 +276,8 @@ class Feedback:
     asks_for_changes: bool
     """False for an approval, which needs no rework."""
     created_at: datetime
+    is_edited: bool = False
+    """Its words are not those it was made with, as far as the tracker tells."""
 
 
 # --- what comes in --------------------------------------------------------------------------------------------------

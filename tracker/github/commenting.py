@@ -17,7 +17,7 @@ from tracker.github.desk import Desk
 from tracker.github.wire import RemoteComment
 from tracker.models import Comment, Issue
 from tracker.public_errors import ConflictError, NotFoundError, UnavailableError
-from tracker.public_types import Ref
+from tracker.public_types import CommentView, Ref
 
 
 def upsert(desk: Desk, ref: Ref, slot: str, data: Mapping[str, Any], markdown: str, *, rest: timedelta) -> Comment:
@@ -50,6 +50,40 @@ def upsert(desk: Desk, ref: Ref, slot: str, data: Mapping[str, Any], markdown: s
     return _keep(desk, issue, present, name)
 
 
+def on_pull(desk: Desk, ref: Ref, slot: str, data: Mapping[str, Any], markdown: str, *, rest: timedelta) -> CommentView:
+    """The same in the conversation of a pull request, of whose comments we keep no rows: each call looks for ours by its marker.
+
+    Raises:
+        InvalidError, UnavailableError: As for `upsert`.
+        NotFoundError: There is nothing of that number.
+    """
+    limits.slot(slot)
+    facts, text = limits.comment_data(data), limits.body(markdown, field="markdown")
+    number = desk.issue(ref, allow_pull=True).id
+    body = markers.comment_body(slot=slot, issue_id=number, data=facts, markdown=text, secret=conf().marker_key)
+    name = f"comment:{ref.key}:{slot}"
+    attempt = attempts.earlier(desk.repository, name)
+    present = _marked(desk, ref, number, slot)
+    if present is None:
+        if attempt is not None:
+            attempts.check_rest(attempt, rest=rest)
+        with attempts.creating(desk.repository, name), desk.calling(write=True):
+            present = wire.comment(wire.raw(desk.handle(ref.key).create_comment(body)), us=desk.us)
+    elif present.body.rstrip() != body.rstrip():
+        present = _edit(desk, present, body)
+    attempts.done(desk.repository, name)
+    return CommentView(
+        id=str(present.id),
+        ref=ref,
+        author=present.author,
+        is_ours=present.is_ours,
+        slot=slot,
+        body=text,
+        created_at=present.created_at,
+        edited_at=present.edited_at,
+    )
+
+
 def _read(desk: Desk, issue: Issue, row: Comment | None, *, rest: timedelta) -> RemoteComment | None:
     """The comment that our row names; None, and no row any more, when somebody has deleted it.
 
@@ -71,8 +105,13 @@ def _read(desk: Desk, issue: Issue, row: Comment | None, *, rest: timedelta) -> 
 
 def _find(desk: Desk, ref: Ref, issue: Issue, slot: str) -> RemoteComment | None:
     """The oldest comment of ours in this slot: our answer was lost, or our rows were."""
+    return _marked(desk, ref, issue.remote_id, slot)
+
+
+def _marked(desk: Desk, ref: Ref, number: int | None, slot: str) -> RemoteComment | None:
+    """The oldest comment whose marker we signed for this slot of what GitHub has under this number of its own."""
     for remote in desk.comments(ref):
-        marked = mirror.read_marker(remote, issue_id=issue.remote_id)
+        marked = mirror.read_marker(remote, issue_id=number)
         if marked is not None and marked.slot == slot:
             return remote
     return None

@@ -124,6 +124,8 @@ class _People:
             head_sha=head_sha,
             asks_for_changes=asks_for_changes,
             created_at=at,
+            # Reviews have no such time.
+            is_edited=parts.optional_moment(data.get("updated_at")) not in (None, at),
         )
 
     def _trust(self, author: str) -> Trust:

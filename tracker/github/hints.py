@@ -119,12 +119,14 @@ def _review(payload: Json) -> list[dict[str, Any]]:
     if payloads.action(payload) not in ("submitted", "edited", "dismissed", "created", "deleted") or not key:
         return []
     # A comment on a line comes without its review.
-    remark_id = payloads.number(payloads.child(payload, "comment") or payloads.child(payload, "review"), "id")
+    remark = payloads.child(payload, "comment") or payloads.child(payload, "review")
+    remark_id = payloads.number(remark, "id")
     return [
         {
             "kind": HintKind.CHANGE,
             "key": key,
             "comment_id": "" if remark_id is None else str(remark_id),
+            "text": payloads.text(remark, "body"),
             "head_sha": payloads.sha(head, "sha"),
             "branch": payloads.branch(head, "ref"),
         }

@@ -32,7 +32,7 @@ from tracker.github import (
 from tracker.github.desk import Desk
 from tracker.github.session import open_session
 from tracker.github.wire import RemoteIssue
-from tracker.models import Comment, Issue, Repository
+from tracker.models import Change, Comment, Issue, Repository
 from tracker.public_errors import InvalidError, NotFoundError
 from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraft, IssueView, Page, Ref, Trust
 
@@ -154,8 +154,11 @@ class GithubTracker:
             labelling.set_state(desk, ref, state)
 
     def upsert_comment(self, ref: Ref, slot: str, data: Mapping[str, Any], markdown: str) -> CommentView:
-        """See `Tracker.upsert_comment`."""
+        """See `Tracker.upsert_comment`. Works in the conversation of a pull request that we have read, too."""
+        is_pull = Change.objects.filter(repository=self._repository, key=ref.key).exists()
         with self._desk(ref) as desk:
+            if is_pull:
+                return commenting.on_pull(desk, ref, slot, data, markdown, rest=self._listings_lag)
             row = commenting.upsert(desk, ref, slot, data, markdown, rest=self._listings_lag)
         return queries.comment_view(row, ref)
 

@@ -17,7 +17,7 @@ from tests.integration.tracker.github_account import APP, PERSON, account, make_
 from tracker import public_api, public_sync, public_writes
 from tracker.fake_github import Actor, FakeGithub
 from tracker.github.tracker import GithubTracker
-from tracker.models import Comment, Issue, Repository
+from tracker.models import Comment, Creation, Issue, Repository
 from tracker.public_errors import InvalidError, NotFoundError, UnavailableError
 from tracker.public_types import AgentState, CloseReason, IssueDraft, Ref, Write, WriteKind
 
@@ -297,6 +297,22 @@ def clone(server: FakeGithub, tmp_path: Path) -> Clone:
 
 def open_change(tracker: GithubTracker, issue: Ref, *, title: str = "Fix", body: str = "Closes #1") -> Ref:
     return tracker.open_change(issue, head=BRANCH, base="main", title=title, body=body)
+
+
+def test_a_comment_in_a_pull_requests_conversation_is_edited_in_place_and_found_again(
+    tracker: GithubTracker, alice: Actor, issue: Ref, clone: Clone
+) -> None:
+    change = open_change(tracker, issue)
+    number = int(change.key)
+    first = tracker.upsert_comment(change, "answer-1", {}, "One")
+    assert tracker.upsert_comment(change, "answer-1", {}, "One") == first
+    again = tracker.upsert_comment(change, "answer-1", {}, "Two")
+    other = tracker.upsert_comment(change, "answer-2", {}, "Three")
+    assert (again.id, again.body, other.body) == (first.id, "Two", "Three")
+    assert other.id != first.id
+    assert [text.partition("-->\n")[2].strip() for text in comments_of(alice, number)] == ["Two", "Three"]
+    assert not Issue.objects.filter(key=change.key).exists()
+    assert not Creation.objects.exists()
 
 
 def test_texts_of_a_pull_request_follow_and_peoples_words_stay(

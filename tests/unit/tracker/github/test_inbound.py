@@ -226,13 +226,14 @@ def test_a_comment_is_about_an_issue_or_about_a_pull_request():
     ("event", "action", "parts", "comment_id"),
     [
         ("pull_request", "closed", {}, ""),
-        ("pull_request_review", "submitted", {"review": {"id": 5}}, "5"),
-        ("pull_request_review_comment", "created", {"comment": {"id": 6}}, "6"),
+        ("pull_request_review", "submitted", {"review": {"id": 5, "body": "said"}}, "5"),
+        ("pull_request_review_comment", "created", {"comment": {"id": 6, "body": "said"}}, "6"),
     ],
 )
 def test_events_of_a_pull_request_name_it_with_its_head(event, action, parts, comment_id):
     (hint,) = read(event, action, pull_request=PULL, **parts)
     assert (hint.kind, hint.key, hint.comment_id) == (HintKind.CHANGE, "15", comment_id)
+    assert hint.text == ("said" if comment_id else "")
     assert (hint.head_sha, hint.branch) == ("a" * 40, "agent/12-login")
 
 
