@@ -9,6 +9,7 @@ from coordinator.admin.display import line
 from coordinator.admin.envelopes import envelope_status, used
 from coordinator.admin.links import run_link
 from coordinator.admin.words import decision_in_words
+from coordinator.documents import money_words
 from coordinator.models import Agent, AuditEntry
 from coordinator.money import budgets
 from coordinator.reading import queries
@@ -79,7 +80,7 @@ def nudge_table(agent: Agent) -> str:
 def envelope_table(agent: Agent) -> str:
     """The path of envelopes from the fleet down."""
     return table(
-        ("scope", "state", "live", "executions", "wall time"),
+        ("scope", "state", "live", "executions", "wall time", "money", "tokens"),
         (
             (
                 link("coordinator_envelope", row.pk, row.key),
@@ -87,6 +88,8 @@ def envelope_table(agent: Agent) -> str:
                 f"{row.live} of {'any' if row.max_live is None else row.max_live}",
                 used(row.executions_reserved, row.executions_spent, row.executions_limit),
                 used(row.wall_reserved_seconds, row.wall_spent_seconds, row.wall_limit_seconds, " s"),
+                money_words.spent(budgets.view(row)) or "-",
+                money_words.tokens_spent(budgets.view(row)) or "-",
             )
             for row in budgets.path_of(agent.envelope)
         ),

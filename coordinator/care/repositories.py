@@ -100,6 +100,15 @@ def errors() -> list[tuple[RepositoryView, str]]:
     return [(tracker.get_repository(row.repository_id), row.error) for row in rows]
 
 
+def policy_error(repository_id: int) -> str:
+    """What is wrong with a repository's policy file, for anybody who may read that; empty when it is good.
+
+    Faults of fetching are none of it: they tell of the operator's machines.
+    """
+    row = policy_of(repository_id)
+    return row.error if row is not None and row.error.startswith(f"{policy_file.FILE_NAME}:") else ""
+
+
 def effective_policy(row: RepositoryPolicy | None) -> EffectivePolicy:
     """The last good policy of a repository under the fleet's caps."""
     return effective(_stored(row) if row is not None and row.policy is not None else None, fleet_limits())
@@ -176,7 +185,8 @@ def _read_policy(row: RepositoryPolicy, *, store: str, head: str) -> None:
             grid_agents.check_agent(AgentSpec(adapter=policy.adapter or DEFAULT_ADAPTER, options=policy.options))
     except (InvalidInputError, GridError) as error:
         kept = " (the last good version is in force)" if row.policy is not None else ""
-        row.error = f"{error}{kept}"[:4000]
+        named = "" if str(error).startswith(policy_file.FILE_NAME) else f"{policy_file.FILE_NAME}: "
+        row.error = f"{named}{error}{kept}"[:4000]
         return
     row.policy, row.policy_commit = policy_file.dump_policy(policy), head
 

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 from coordinator import public_api
 from coordinator.public_types import Violation
 from coordinator.reading import pulse
-from coordinator.reading.overview import SILENT_SECONDS
+from coordinator.reading.overview import SILENT_SECONDS, Overview
 from grid import public_api as grid
 from grid.public_errors import GridError
 
@@ -52,7 +52,8 @@ def examine() -> Report:
         broken += public_api.violations()
     warnings = [*_disk(facts), *_workspace(facts), *_sandbox(facts), *_agents_door(), *_plugged()]
     if has_tables:
-        warnings += [*_hosts(), *_sweeps(), *_rule_for_depths()]
+        overview = public_api.overview(limit=20)
+        warnings += [*_hosts(overview), *_sweeps(), *_repositories(overview), *_rule_for_depths()]
     return Report(violations=tuple(broken), warnings=tuple(warnings), facts=facts)
 
 
@@ -148,8 +149,7 @@ def _agents_door() -> Iterator[Warned]:
         )
 
 
-def _hosts() -> Iterator[Warned]:
-    overview = public_api.overview(limit=20)
+def _hosts(overview: Overview) -> Iterator[Warned]:
     if not overview.running and not overview.waiting:
         return
     if not overview.has_working_host:
@@ -166,6 +166,16 @@ def _hosts() -> Iterator[Warned]:
 def _sweeps() -> Iterator[Warned]:
     if detail := pulse.problem(now=timezone.now()):
         yield Warned(check="sweeps", detail=detail, remedy=pulse.REMEDY)
+
+
+def _repositories(overview: Overview) -> Iterator[Warned]:
+    """Trees that begin meanwhile run by an old policy, or not at all."""
+    for repository, error in overview.policy_errors:
+        yield Warned(
+            check=f"{repository.scope}: policy file or fetch",
+            detail=error[:2_000],
+            remedy="correct the policy file on the default branch, or what keeps git from fetching; see docs/policy-file.md",
+        )
 
 
 def _rule_for_depths() -> Iterator[Warned]:
