@@ -241,6 +241,8 @@ COORDINATOR_TREE_TOKENS = env.int("AGENTGRID_TREE_TOKENS", 50_000_000)
 COORDINATOR_TREE_TOOL_CALLS = env.int("AGENTGRID_TREE_TOOL_CALLS", 50_000)
 COORDINATOR_TREE_CHILDREN = env.int("AGENTGRID_TREE_CHILDREN", 200)
 COORDINATOR_TOOL_CALLS = env.int("AGENTGRID_TOOL_CALLS", 1_000)
+# How many times a tree's usual runs and money people with write access may raise it to by `/agent budget`; 1: not above them.
+COORDINATOR_RAISE_FACTOR = env.int("AGENTGRID_RAISE_FACTOR", 2)
 # Money that a tree may spend without work that is accepted, before it waits for a person; 0 means no limit.
 COORDINATOR_SPEND_WITHOUT_PROGRESS_USD = env.float("AGENTGRID_SPEND_WITHOUT_PROGRESS_USD", 10.0)
 # One day (UTC) of the fleet, and of each repository; 0 means no limit.

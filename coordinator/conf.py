@@ -29,6 +29,8 @@ class CoordinatorConf:
     tree_tool_calls: int | None
     tree_children: int | None
     """Agents in one tree, its root among them; None: no limit."""
+    raise_factor: int
+    """How many times the runs and the money above people with write access may let one tree use, by `/agent budget`."""
     tool_calls: int | None
     """Of one run; None: no limit."""
     spend_without_progress_micros: int | None
@@ -76,6 +78,7 @@ def conf() -> CoordinatorConf:
         tree_tokens=settings.COORDINATOR_TREE_TOKENS or None,
         tree_tool_calls=settings.COORDINATOR_TREE_TOOL_CALLS or None,
         tree_children=settings.COORDINATOR_TREE_CHILDREN or None,
+        raise_factor=settings.COORDINATOR_RAISE_FACTOR,
         tool_calls=settings.COORDINATOR_TOOL_CALLS or None,
         spend_without_progress_micros=_micros(settings.COORDINATOR_SPEND_WITHOUT_PROGRESS_USD),
         day_usd_micros=_micros(settings.COORDINATOR_DAY_USD),

@@ -28,7 +28,7 @@ from coordinator.public_types import AgentState, Source
 from coordinator.rules import breaker
 from coordinator.talk import handing_back, messages
 from coordinator.teamwork import asked, conflicts, locking, threads
-from coordinator.trees import plan_adopting
+from coordinator.trees import needs, plan_adopting
 from grid import public_api as grid
 from grid import public_bus as grid_bus
 from grid import public_events as grid_events
@@ -119,6 +119,7 @@ def sweep() -> dict[str, int]:
             "breaker": check_breaker,
             "conflicts": resolutions.advance_all,
             "nudges": decide_due,
+            "needs": lambda: sum(_guarded(needs.tell, need) for need in needs.untold()),
             "splits": adopt_missed,
             "plans": lambda: sum(_guarded(plan_adopting.finish, plan_id) for plan_id in plan_adopting.open_plans()),
             "deliveries": wake_deliveries,

@@ -54,6 +54,7 @@ GATES: Mapping[str, str] = {
     "setting tree_tokens": _TREE,
     "setting tree_tool_calls": _TREE,
     "setting tree_children": _TREE,
+    "setting raise_factor": "coordinator.agents.raising:most",
     "setting tool_calls": _FLEET,
     "setting spend_without_progress_micros": _TREE,
     "setting day_usd_micros": _FLEETS_DAY,

@@ -114,6 +114,12 @@ class Status:
     """Newest first."""
     executions: int = 0
     wall_seconds: int = 0
+    cost: str = ""
+    """Of models so far, in words; empty: nothing is known of any."""
+    needs: str = ""
+    """What only a person can do now, in Markdown of our own; empty: nothing."""
+    policy_error: str = ""
+    """What is wrong with the repository's policy file, with lines; it may quote the file."""
     url: str = ""
 
 
@@ -168,8 +174,13 @@ def body(proposal: Proposal) -> str:
 def status(facts: Status) -> str:
     """The status comment: where the agent stands, edited in place."""
     lines = [f"**Agent: {facts.state}** - attempt {facts.attempt} of {facts.attempts}{_link(facts.url)}", ""]
+    if facts.needs:
+        lines += [f"**Needs you:** {facts.needs}", ""]
     if facts.reason:
         lines += [quoted(facts.reason, _REASON), ""]
+    if facts.policy_error:
+        lines += ["The repository's policy file has mistakes and is not used as it is:", ""]
+        lines += [quoted(facts.policy_error, _REASON), ""]
     if facts.change:
         lines += [f"Pull request #{facts.change}{' (draft)' if facts.is_draft else ''}, {_place(facts)}.", ""]
     elif facts.head:
@@ -183,7 +194,8 @@ def status(facts: Status) -> str:
         lines += [*_evidence_table(facts.evidence), "", *_tails(facts.evidence)]
     lines += _run_table(facts.runs)
     runs = "1 run" if facts.executions == 1 else f"{facts.executions} runs"
-    lines += [f"Used so far: {runs}, {facts.wall_seconds:,} seconds of running time."]
+    cost = f", {facts.cost}" if facts.cost else ""
+    lines += [f"Used so far: {runs}, {facts.wall_seconds:,} seconds of running time{cost}."]
     return _bounded(lines)
 
 
@@ -209,12 +221,22 @@ def proposed(change: str, *, is_ready: bool, said: Sequence[Said] = ()) -> str:
     return _bounded(lines)
 
 
-def needs_you(state: str, reason: str) -> str:
-    """A notice: the agent waits for a person."""
+def needs_you(state: str, reason: str, *, first: str = "") -> str:
+    """A notice: the agent waits for a person.
+
+    Args:
+        first: What has to be done before a retry helps, in Markdown of our own.
+    """
     what = "has failed too often" if state == "failed" else "waits for a person"
     lines = [f"The agent {what}:", "", quoted(reason or "it gave no reason", _REASON), ""]
+    lines += [first, ""] if first else []
     lines += ["Answer in a comment, then write `/agent retry` on a line of its own."]
     return _bounded(lines)
+
+
+def no_run(needs: str) -> str:
+    """A notice: what was asked for does not start before somebody does something; `needs` is Markdown of our own."""
+    return _bounded([f"The agent waits for a person. {needs}"])
 
 
 def quoted(text: str, limit: int) -> str:

@@ -20,7 +20,7 @@ _MAX_CHARACTERS = 100_000
 """More than a tracker takes."""
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HTML_BLOCK = re.compile(r"<(pre|script|style|textarea)\b", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]{1,7}")
+_NUMBER = re.compile(r"(\$?)([0-9]{1,7})")
 
 
 class Verb(enum.StrEnum):
@@ -43,7 +43,7 @@ USAGE = {
     Verb.RETRY: "fresh attempts after a failure, a question or a cancel",
     Verb.CANCEL: "end the agent and everything below it; work done is kept",
     Verb.PLAN: "show the tree of sub-issues and where each stands",
-    Verb.BUDGET: "`/agent budget N` lets the whole tree use N runs",
+    Verb.BUDGET: "`/agent budget 50` lets the whole tree use 50 runs in all, `/agent budget $30` 30 dollars for models",
     Verb.EXPLAIN: "say why the agent runs, or why not",
 }
 
@@ -55,7 +55,9 @@ class Command:
     verb: Verb | None
     """None when it cannot be carried out; `problem` says why."""
     number: int = 0
-    """Of `budget`: how many runs."""
+    """Of `budget`: how many runs, or dollars."""
+    is_money: bool = False
+    """The number is one of US dollars."""
     problem: str = ""
     """For the person who wrote it, in Markdown."""
 
@@ -117,9 +119,14 @@ def _command(line: str) -> Command:
                 problem=f"`{PREFIX} {verb}` takes nothing after it, so nothing was done. Write the rest on another line.",
             )
         return Command(verb=verb)
-    if len(rest) != 1 or not _NUMBER.fullmatch(rest[0]) or not 0 < int(rest[0]) <= MAX_BUDGET:
-        return Command(verb=None, problem=f"`{PREFIX} budget` needs the number of runs: `{PREFIX} budget 50`.")
-    return Command(verb=verb, number=int(rest[0]))
+    found = _NUMBER.fullmatch(rest[0]) if len(rest) == 1 else None
+    if found is None or not 0 < int(found[2]) <= MAX_BUDGET:
+        problem = (
+            f"`{PREFIX} budget` needs the number of runs, `{PREFIX} budget 50`, or whole dollars, `{PREFIX} budget $30`: "
+            "as many as the whole tree may use in all."
+        )
+        return Command(verb=None, problem=problem)
+    return Command(verb=verb, number=int(found[2]), is_money=bool(found[1]))
 
 
 def _shown(word: str) -> str:

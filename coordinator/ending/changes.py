@@ -6,11 +6,13 @@ Every hint may come twice, late, or never; the pull request is read anew each ti
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from django.db import transaction
 
 from coordinator import lifecycle
 from coordinator.agents import integration, remarks, tree
+from coordinator.documents import slash_commands
 from coordinator.ending import reviewing
 from coordinator.launching import dispatch
 from coordinator.models import Agent, Feedback
@@ -32,20 +34,57 @@ TRUSTED = frozenset({Trust.ADMIN, Trust.WRITE})
 _RESTING = frozenset({AgentState.REVIEW, AgentState.BLOCKED, AgentState.FAILED})
 
 
-def take_up(repository_id: int, hint: Hint) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """A pull request of ours that was looked at, and its agent."""
+
+    agent_id: int
+    issue_id: int
+    issue_key: str
+    change: ChangeView
+    said: tuple[Said, ...]
+    """All that people and checks say about it; empty where nothing of it is news and nobody asked."""
+    news: str = ""
+    """What of that is new, in words; empty: nothing."""
+    is_by_people: bool = False
+    """Some of it was said by a person."""
+
+
+def look(repository_id: int, hint: Hint) -> list[Looked]:
     """Look at the pull request that a hint is about, or at those of its commit or branch. Call it outside a transaction.
+
+    What is new is written down for the agent's next run, which `follow` asks for: what else was said along with it goes first.
 
     Raises:
         TrackerError: The tracker could not be asked; take the hint up again later.
     """
     if hint.comment_id and hint.actor and not _may_count(repository_id, hint):
-        return
+        return []
+    found = []
     for key in _keys(repository_id, hint):
         try:
             change = public_changes.refresh_change(repository_id, key)
         except NotFoundError:
             continue  # an issue, or gone
-        _look(repository_id, change)
+        looked = _look(repository_id, change, is_asked=bool(slash_commands.parse(hint.text)))
+        if looked is not None:
+            found.append(looked)
+    return found
+
+
+def follow(looked: Looked) -> None:
+    """Ask for one run that takes up all that is new, unless one has done so since, or a person instead."""
+    if not looked.news:
+        return
+    with transaction.atomic():
+        agent = _tree_of(Agent.objects.get(pk=looked.agent_id))[0]
+        if not remarks.waiting(agent):
+            return
+        if agent.reworks >= MAX_REWORKS and agent.state == AgentState.REVIEW and reviewing.stop_circling(agent):
+            return
+    # A check is no person: it must not wake what waits for one, nor pass the fleet's breaker.
+    source = Source.WEBHOOK if looked.is_by_people else Source.SWEEP
+    dispatch.nudge(looked.agent_id, source=source, reason=looked.news)
 
 
 def note_end(repository_id: int, key: str) -> None:
@@ -77,21 +116,34 @@ def _keys(repository_id: int, hint: Hint) -> list[str]:
     return found
 
 
-def _look(repository_id: int, change: ChangeView) -> None:
+def _look(repository_id: int, change: ChangeView, *, is_asked: bool) -> Looked | None:
     agent = _agent_of(repository_id, change)
     if agent is None:
-        return
-    if agent.state in ENDED:
-        if not change.is_open:
-            _first_end(agent, change)  # a retry is another life
-        return
+        return None
+    is_alive = agent.state not in ENDED
     if not change.is_open:
-        _end(agent, change)
-        return
-    _opened_again(agent, change)
-    _take_in(agent, change)
-    reviewing.announce(agent.pk)
-    _answer(agent, change, public_changes.feedback(repository_id, change.ref.key))
+        if is_alive:
+            _end(agent, change)
+        else:
+            _first_end(agent, change)  # a retry is another life
+    elif is_alive:
+        _opened_again(agent, change)
+        _take_in(agent, change)
+        reviewing.announce(agent.pk)
+    is_at_work = is_alive and change.is_open
+    said = public_changes.feedback(repository_id, change.ref.key) if is_at_work or is_asked else []
+    fresh = _record(agent, change, said) if is_at_work else []
+    people = sorted({row.author for row in fresh if row.kind != FeedbackKind.CHECK})
+    who = ", ".join(people[:5]) or "checks"
+    return Looked(
+        agent_id=agent.pk,
+        issue_id=agent.issue_id,
+        issue_key=agent.issue.key,
+        change=change,
+        said=tuple(said),
+        news=f"{len(fresh)} remarks on #{change.ref.key} by {who}" if fresh else "",
+        is_by_people=bool(people),
+    )
 
 
 def _agent_of(repository_id: int, change: ChangeView) -> Agent | None:
@@ -203,21 +255,12 @@ def _ask(agent: Agent, reason: str) -> None:
 # --- remarks -------------------------------------------------------------------------------------------------------
 
 
-def _answer(agent: Agent, change: ChangeView, said: list[Said]) -> None:
-    """Write down what is new and, for all of it together, ask for one run."""
+def _record(agent: Agent, change: ChangeView, said: list[Said]) -> list[Feedback]:
+    """Write down what is new; returns it."""
     wanted = [item for item in said if _counts(item, change)]
     with transaction.atomic():
         agent = _tree_of(agent)[0]
-        fresh = remarks.record(agent, wanted) if agent.state not in ENDED else []
-        if not fresh:
-            return
-        if agent.reworks >= MAX_REWORKS and agent.state == AgentState.REVIEW and reviewing.stop_circling(agent):
-            return
-    people = sorted({row.author for row in fresh if row.kind != FeedbackKind.CHECK})
-    # A check is no person: it must not wake what waits for one, nor pass the fleet's breaker.
-    source = Source.WEBHOOK if people else Source.SWEEP
-    who = ", ".join(people[:5]) or "checks"
-    dispatch.nudge(agent.pk, source=source, reason=f"{len(fresh)} remarks on #{change.ref.key} by {who}")
+        return remarks.record(agent, wanted) if agent.state not in ENDED else []
 
 
 def _counts(item: Said, change: ChangeView) -> bool:
@@ -225,4 +268,5 @@ def _counts(item: Said, change: ChangeView) -> bool:
         return False
     if item.kind == FeedbackKind.CHECK:
         return item.head_sha == change.head_sha
-    return bool(item.text.strip()) and not item.text.lstrip().startswith("/agent")
+    # Commands are carried out where they are read; the words beside them are for the agent.
+    return bool(item.text.strip()) and not slash_commands.is_only_commands(item.text)

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from coordinator import lifecycle
-from coordinator.agents import integration
+from coordinator.agents import integration, raising
 from coordinator.conf import conf
 from coordinator.contention import conflict_rows
 from coordinator.ending import applied
@@ -22,7 +22,6 @@ from coordinator.public_types import AgentState, Source
 from coordinator.rules import budget_rules
 from coordinator.teamwork import conflict_merges, upgrades
 from grid import public_agents as grid_agents
-from grid import public_events as grid_events
 from grid.public_errors import GridError
 from grid.public_types import ExecutionView, State
 
@@ -165,7 +164,7 @@ def _queue_for_conflict(agent: Agent, run: ExecutionView, why: str) -> None:
 def out_of_money(agent: Agent, run: ExecutionView) -> None:
     """A person raises the budget or not, and a day's begins anew; what is committed is where the next run starts."""
     kept = {"head": run.result.head} if run.result.changed else {}
-    until = budget_rules.day_end(_spent_scope(run))
+    until = budget_rules.day_end(raising.stopped_by(run))
     if until is not None:
         why = "the day's budget is used up; it goes on when the next day starts, in UTC"
         mode = "" if run.mode == "work" else run.mode
@@ -181,12 +180,6 @@ def out_of_money(agent: Agent, run: ExecutionView) -> None:
             "was left of its budget: `manage.py budget raise`); nudge it to go on from what it committed"
         )
     applied.move(agent, run, AgentState.BLOCKED, reason, next_mode="" if run.mode == "work" else run.mode, **kept)
-
-
-def _spent_scope(run: ExecutionView) -> str:
-    """Key of the scope for whose want of money a run was stopped, as the gateway told it; empty when that was something else."""
-    said = grid_events.latest_events(stream=f"execution:{run.id}", kinds=("llm.refused",), limit=1)
-    return str(said[0].body.get("scope", "")) if said and said[0].body.get("code") == "budget_exceeded" else ""
 
 
 def refuse(

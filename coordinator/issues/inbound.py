@@ -16,8 +16,7 @@ from django.utils import timezone
 
 from coordinator import wake
 from coordinator.care import repositories
-from coordinator.ending import changes
-from coordinator.issues import steering
+from coordinator.issues import pulls, steering
 from coordinator.operating import control
 from tracker import public_api as tracker
 from tracker import public_inbound, public_sync
@@ -102,7 +101,7 @@ def take_up_hint(repository_id: int, hint: Hint) -> None:
         case HintKind.ISSUE | HintKind.COMMENT:
             steering.take_up(repository_id, hint)
         case HintKind.CHANGE:
-            changes.take_up(repository_id, hint)
+            pulls.take_up(repository_id, hint)
         case HintKind.PUSH:
             if hint.branch == tracker.get_repository(repository_id).default_branch:
                 repositories.refresh(repository_id)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from coordinator import wake
-from coordinator.conf import conf
+from coordinator.agents import raising
 from coordinator.documents import slash_commands
 from coordinator.documents.slash_commands import Command, Verb
 from coordinator.documents.untrusted import one_line
 from coordinator.ending import outbox, questions
+from coordinator.ending.changes import Looked
+from coordinator.issues import replies
 from coordinator.launching import dispatch
 from coordinator.models import Agent, AuditEntry
 from coordinator.models import Command as Taken
@@ -21,21 +25,38 @@ from coordinator.money import budgets
 from coordinator.operating import control, holds, starting
 from coordinator.operating.starting import Order
 from coordinator.public_errors import CoordinatorError, NotAllowedError
-from coordinator.public_types import AgentState, AgentView, Decision, Source
-from coordinator.reading import explanations, queries
+from coordinator.public_types import AgentState, Source
+from coordinator.reading import queries
 from coordinator.rules.authority import Person, TextChange
 from tracker import public_api as tracker
 from tracker import public_sync
 from tracker import public_writes as tracker_writes
-from tracker.public_types import CommentView, Hint, Write, WriteKind
+from tracker.public_types import FeedbackKind, Hint, Ref, Write, WriteKind
 
 log = logging.getLogger(__name__)
-_PLAN_LINES = 60
 _NO_AGENT = "No agent works on this issue; `/agent run` starts one."
 _CHANGED = "Not done: somebody changed the issue's text after this was written. Look at it, then ask again."
-_INTERNAL = frozenset({"agent", "fetch"})
+_DONE = "Done."
+_REMARKS = (FeedbackKind.COMMENT, FeedbackKind.REVIEW, FeedbackKind.REVIEW_COMMENT)
+_SAID = frozenset({"created", "submitted", "sweep"})
+"""Actions of hints about something that was said just now, or that nobody told us of."""
 _APPROVE = frozenset({Verb.RUN, Verb.RETRY})
 """Commands that say that the issue's text is as it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    """Something said on an issue, or about a pull request of its agent."""
+
+    id: str
+    """The tracker's number for a comment of a conversation; else with its kind before it."""
+    ref: Ref
+    """Where it stands, and is answered."""
+    author: str
+    text: str
+    at: datetime
+    is_comment: bool = True
+    """It stands in a conversation, where it can be reacted to; False for a review and a comment on a line."""
 
 
 def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
@@ -46,60 +67,100 @@ def take_up(repository_id: int, issue_id: int, hint: Hint) -> None:
     Raises:
         TrackerError: GitHub cannot be asked who the author is; nothing was done.
     """
-    comment = _comment(issue_id, hint)
-    commands = slash_commands.parse(comment.body) if comment is not None else ()
-    if comment is None or not commands:
+    words = _comment(issue_id, hint)
+    if words is not None:
+        _take_up(repository_id, issue_id, words, hint)
+
+
+def take_up_said(repository_id: int, looked: Looked, hint: Hint) -> None:
+    """The same with what was said about a pull request: on the issue of its agent, by the same rights, and answered in place.
+
+    Call it outside a transaction: before a text is approved the issue is read again.
+
+    Raises:
+        TrackerError: GitHub cannot be asked; nothing was done.
+    """
+    words = _remark(looked, hint)
+    if words is None or not slash_commands.parse(words.text) or _is_taken(repository_id, words):
         return
-    if Taken.objects.filter(repository_id=repository_id, comment_id=comment.id).exists():
+    seen = public_sync.refresh(repository_id, looked.issue_key)
+    if not seen.is_gone:
+        _take_up(repository_id, looked.issue_id, words, hint)
+
+
+def overhear(hint: Hint, by: Person) -> None:
+    """Take note of commands by somebody who may give none; reads nothing, because outsiders could spend our quota so."""
+    if hint.action in _SAID and slash_commands.parse(hint.text):
+        _refuse(f"{hint.scope}#{hint.key}", hint.comment_id, by)
+
+
+def _take_up(repository_id: int, issue_id: int, words: _Words, hint: Hint) -> None:
+    commands = slash_commands.parse(words.text)
+    if not commands or _is_taken(repository_id, words):
         return
-    found = public_sync.standing(repository_id, comment.author)
+    found = public_sync.standing(repository_id, words.author)
     # A sweep cannot tell allowed bots from others by their type; their logins can.
     is_bot = found.is_bot or (hint.actor_is_bot and not hint.actor.endswith("[bot]"))
     by = Person(login=found.login, trust=found.trust, is_bot=is_bot)
     if not by.may_steer:
-        _refuse(str(comment.ref), comment.id, by)
+        _refuse(str(words.ref), words.id, by)
         return
     changes: Sequence[TextChange] = ()
     seen = tracker.get_issue(issue_id)
     if any(command.verb in _APPROVE for command in commands):
-        changes = starting.text_changes(public_sync.evidence(repository_id, comment.ref.key))
+        changes = starting.text_changes(public_sync.evidence(repository_id, seen.ref.key))
         starting.prepare(repository_id)
-    order = Order(by=by, at=comment.created_at, how="/agent", seen=seen, text_changes=changes)
+    order = Order(by=by, at=words.at, how="/agent", seen=seen, text_changes=changes)
     try:
         with transaction.atomic():
             taken = Taken.objects.create(
                 repository_id=repository_id,
-                comment_id=comment.id,
-                issue_key=comment.ref.key,
+                comment_id=words.id,
+                issue_key=words.ref.key,
                 author=by.login[:100],
                 verbs=" ".join(str(command.verb or "?") for command in commands),
             )
             answers = [_carry_out(repository_id, issue_id, order, command) for command in commands]
             taken.answer = "\n\n".join(answer for answer in answers if answer)
             taken.save(update_fields=["answer"])
-            _acknowledge(repository_id, comment, answer=taken.answer)
+            _acknowledge(repository_id, words, answer=taken.answer or ("" if words.is_comment else _DONE))
     except IntegrityError:  # another worker was faster
-        if not Taken.objects.filter(repository_id=repository_id, comment_id=comment.id).exists():
+        if not _is_taken(repository_id, words):
             raise
         return
     # At once: the label that holds is to be there before anything else is started.
     outbox.drain(repository_id)
 
 
-def overhear(hint: Hint, by: Person) -> None:
-    """Take note of commands by somebody who may give none; reads nothing, because outsiders could spend our quota so."""
-    if hint.action in ("created", "sweep") and slash_commands.parse(hint.text):
-        _refuse(f"{hint.scope}#{hint.key}", hint.comment_id, by)
+def _is_taken(repository_id: int, words: _Words) -> bool:
+    return Taken.objects.filter(repository_id=repository_id, comment_id=words.id).exists()
 
 
-def _comment(issue_id: int, hint: Hint) -> CommentView | None:
+def _comment(issue_id: int, hint: Hint) -> _Words | None:
     """The comment, if it may hold commands."""
-    if hint.action not in ("created", "sweep") or not hint.comment_id:
+    if hint.action not in _SAID or not hint.comment_id:
         return None
     said = next((said for said in tracker.comments(issue_id) if said.id == hint.comment_id), None)
     if said is None or said.is_ours or (said.edited_at is not None and said.edited_at != said.created_at):
         return None
-    return said
+    return _Words(id=said.id, ref=said.ref, author=said.author, text=said.body, at=said.created_at)
+
+
+def _remark(looked: Looked, hint: Hint) -> _Words | None:
+    """What the hint names of all that was said, if it may hold commands."""
+    if hint.action not in _SAID or not hint.comment_id:
+        return None
+    # Numbers are those of one kind, so that two of them may be the same; then the text tells which is meant.
+    ids = {f"{kind}:{hint.comment_id}" for kind in _REMARKS}
+    named = [said for said in looked.said if said.id in ids]
+    said = next((one for one in named if len(named) == 1 or one.text == hint.text), None)
+    if said is None or (said.is_edited and (hint.action == "sweep" or said.text != hint.text)):
+        return None  # GitHub gives a comment on a line that was held back for its review a later time, too
+    is_comment = said.kind == FeedbackKind.COMMENT
+    name = hint.comment_id if is_comment else said.id.replace(":", "-").replace("_", "-")
+    return _Words(
+        id=name, ref=looked.change.ref, author=said.author, text=said.text, at=said.created_at, is_comment=is_comment
+    )
 
 
 def _carry_out(repository_id: int, issue_id: int, order: Order, command: Command) -> str:
@@ -126,15 +187,16 @@ def _act(agent: Agent, order: Order, command: Command) -> str:
             if not starting.approve(agent, order):
                 return _CHANGED
             control.retry(agent.pk, actor=order.actor, approved_at=order.at)
+            return replies.to_nudge(agent.pk)
         case Verb.CANCEL:
             touched = control.cancel(agent.pk, actor=order.actor, reason="/agent cancel")
             return f"Cancelled, with {len(touched.agents) - 1} below it." if len(touched.agents) > 1 else ""
         case Verb.BUDGET:
-            return _budget(agent, order, command.number)
+            return _budget(agent, order, command)
         case Verb.PLAN:
-            return _plan(queries.tree(agent.tree_id), mine=agent.pk)
+            return replies.plan(queries.tree(agent.tree_id), mine=agent.pk)
         case Verb.EXPLAIN:
-            return _explain(agent.pk)
+            return replies.explain(agent.pk)
     return ""
 
 
@@ -142,8 +204,8 @@ def _run(repository_id: int, issue_id: int, order: Order, agent: Agent | None) -
     if not tracker.get_issue(issue_id).is_open:
         return "Not done: the issue is closed. Reopen it first."
     if agent is None or agent.state == AgentState.NEW:
-        starting.start(repository_id=repository_id, issue_id=issue_id, order=order)
-        return ""
+        started = starting.start(repository_id=repository_id, issue_id=issue_id, order=order)
+        return replies.to_nudge(started.pk)
     if not starting.approve(agent, order):
         return _CHANGED
     if questions.answered(agent.pk):
@@ -153,13 +215,13 @@ def _run(repository_id: int, issue_id: int, order: Order, agent: Agent | None) -
         return f"It is {state} already."
     if state in (AgentState.WAITING, AgentState.REVIEW):
         dispatch.nudge(agent.pk, source=Source.WEBHOOK, reason=f"/agent run by {order.by.login}")
-        return ""
+        return replies.to_nudge(agent.pk)
     try:
         with transaction.atomic():
             control.retry(agent.pk, actor=order.actor, approved_at=order.at)
     except NotAllowedError as error:
         return f"Not done: {one_line(str(error), 500)}"
-    return ""
+    return replies.to_nudge(agent.pk)
 
 
 def _hold(repository_id: int, issue_id: int, order: Order, *, held: bool) -> str:
@@ -170,62 +232,26 @@ def _hold(repository_id: int, issue_id: int, order: Order, *, held: bool) -> str
     return ""
 
 
-def _budget(agent: Agent, order: Order, number: int) -> str:
-    scope, cap = f"tree:{agent.tree_id}", conf().tree_executions
-    present = budgets.get(scope).executions_limit
-    if number > cap:
-        return f"Not done: an operator lets one tree use {cap} runs at most."
-    if present is not None and number <= present:
-        return f"Not done: the tree may use {present} runs already."
-    control.raise_limit(scope, actor=order.actor, executions=number)
-    return f"The whole tree may use {number} runs now."
+def _budget(agent: Agent, order: Order, command: Command) -> str:
+    scope, unit = f"tree:{agent.tree_id}", raising.MONEY if command.is_money else raising.RUNS
+    why = raising.refusal(budgets.get(scope), unit=unit, wanted=command.number)
+    if why:
+        return why
+    if command.is_money:
+        control.raise_limit(scope, actor=order.actor, usd_micros=command.number * 1_000_000)
+        return f"The whole tree may use ${command.number:,} now."
+    control.raise_limit(scope, actor=order.actor, executions=command.number)
+    return f"The whole tree may use {command.number:,} runs now."
 
 
-def _plan(views: Sequence[AgentView], *, mine: int) -> str:
-    lines = [
-        f"{'  ' * (view.depth - views[0].depth)}- #{view.issue.rpartition('#')[2]}: {view.state}"
-        + (" (this issue)" if view.id == mine else "")
-        for view in views[:_PLAN_LINES]
-    ]
-    more = [f"- … and {len(views) - _PLAN_LINES} more"] if len(views) > _PLAN_LINES else []
-    return "\n".join(["The plan:", "", *lines, *more])
-
-
-def _explain(agent_id: int) -> str:
-    found = explanations.explain(agent_id)
-    agent = found.agent
-    lines = [
-        f"- state: {agent.state}, {agent.executions} runs, {agent.attempts} failed since the last success",
-        f"- if it were nudged now: {_in_public(found.now)}",
-    ]
-    if agent.decision is not None:
-        lines.append(f"- last answer to a nudge: {_in_public(agent.decision)}")
-    if found.children:
-        lines.append(f"- sub-issues: {len(found.children)}")
-    for envelope in found.envelopes:
-        if envelope.executions_limit is not None:
-            used = envelope.executions_spent + envelope.executions_reserved
-            lines.append(f"- {envelope.kind}: {used} of {envelope.executions_limit} runs used")
-    return "\n".join(lines)
-
-
-def _in_public(decision: Decision) -> str:
-    """Comments may be read by anybody; what went wrong on our machines is for operators."""
-    reason = "an operator can see why" if decision.code in _INTERNAL else one_line(decision.reason, 300)
-    return f"{decision.answer}, {reason}"
-
-
-def _acknowledge(repository_id: int, comment: CommentView, *, answer: str) -> None:
-    writes = [
-        Write(
-            key=f"react:{repository_id}:{comment.id}",
-            kind=WriteKind.REACT,
-            payload={"ref": comment.ref.key, "kind": "eyes", "comment": comment.id},
-        )
-    ]
+def _acknowledge(repository_id: int, words: _Words, *, answer: str) -> None:
+    writes = []
+    if words.is_comment:
+        seen = {"ref": words.ref.key, "kind": "eyes", "comment": words.id}
+        writes.append(Write(key=f"react:{repository_id}:{words.id}", kind=WriteKind.REACT, payload=seen))
     if answer:
-        payload = {"ref": comment.ref.key, "slot": f"answer-{comment.id}", "data": {}, "markdown": answer}
-        writes.append(Write(key=f"answer:{repository_id}:{comment.id}", kind=WriteKind.UPSERT_COMMENT, payload=payload))
+        said = {"ref": words.ref.key, "slot": f"answer-{words.id}", "data": {}, "markdown": answer}
+        writes.append(Write(key=f"answer:{repository_id}:{words.id}", kind=WriteKind.UPSERT_COMMENT, payload=said))
     tracker_writes.wish(repository_id, writes)
     wake.drain_outbox(repository_id)
 

@@ -16,6 +16,7 @@ from coordinator import public_api
 from coordinator.management import words
 from coordinator.management.output import cell, joined, row
 from coordinator.public_types import ENDED, AgentState, AgentView, Answer
+from coordinator.rules import answers
 from grid import public_events as grid_events
 from grid.public_events import Position
 from grid.public_types import EventView
@@ -25,9 +26,7 @@ BATCH = 500
 WHO_WIDTH = 8
 _SEARCHED = 5_000
 """How many of a tree's last events are looked through for those of one branch."""
-NEEDS_A_PERSON = frozenset(
-    {"paused", "held", "off", "needs-approval", "capability", "agent", "budget", "no-progress", "blocked"}
-)
+NEEDS_A_PERSON = answers.NEEDS_A_PERSON | {"paused", "held", "off", "needs-approval", "blocked"}
 """Codes of deferred decisions that no waiting changes; a day's budget does change, it says until when."""
 PASSING = frozenset(
     {"breaker", "capacity", "applying", "splitting", "back-off", "fetch", "running", "conflict", "footprint"}

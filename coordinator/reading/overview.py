@@ -11,6 +11,7 @@ from coordinator.agents import reporting
 from coordinator.care import repositories
 from coordinator.public_types import AgentView, Cost, EnvelopeView
 from coordinator.reading import pulse, queries
+from coordinator.rules import answers
 from grid import public_api as grid
 from grid import public_bus as grid_bus
 from grid import public_events as grid_events
@@ -43,9 +44,10 @@ class Overview:
     """What needs a person, what runs, what waits, and on what it all stands."""
 
     attention: tuple[AgentView, ...]
+    """Agents that wait for a person, those last whose next run nothing but a person's act lets start."""
     running: tuple[Running, ...]
     waiting: tuple[AgentView, ...]
-    """Agents that have not ended, without a live execution."""
+    """Other agents that have not ended, without a live execution."""
     ended: tuple[AgentView, ...]
     """The last few."""
     hosts: tuple[HostView, ...]
@@ -74,8 +76,10 @@ def read(*, limit: int = 50) -> Overview:
     reported = reporting.last_states(at_work, runs=live) if at_work else {}
     costs = queries.costs_of(agent for agent in open_agents if agent.execution_id in live) if at_work else {}
     envelopes = queries.envelopes()
+    idle = [agent for agent in open_agents if agent.execution_id not in live]
+    stuck = [agent for agent in idle if answers.needs_a_person(agent.decision)]
     return Overview(
-        attention=tuple(queries.needing_attention(limit=limit)),
+        attention=(*queries.needing_attention(limit=limit), *stuck),
         running=tuple(
             Running(
                 agent=agent,
@@ -87,7 +91,7 @@ def read(*, limit: int = 50) -> Overview:
             for agent in open_agents
             if agent.execution_id in live
         ),
-        waiting=tuple(agent for agent in open_agents if agent.execution_id not in live),
+        waiting=tuple(agent for agent in idle if agent not in stuck),
         ended=tuple(queries.recent(limit=5)),
         hosts=tuple(grid.hosts()),
         envelopes=tuple(envelopes),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -18,15 +16,13 @@ from coordinator.public_types import (
     ENDED,
     AgentState,
     AgentView,
-    Answer,
     Cost,
-    Decision,
     EnvelopeView,
     NudgeView,
     ScopeKind,
     Source,
 )
-from coordinator.rules import budget_rules
+from coordinator.rules import answers, budget_rules
 from grid import public_api as grid
 from grid.public_types import ExecutionView
 from tracker import public_api as tracker
@@ -185,6 +181,7 @@ def costs_of(views: Iterable[AgentView]) -> dict[int, Cost]:
 
 
 total_cost = costs.total
+decision = answers.from_stored
 
 
 def agents_of_streams(streams: Collection[str]) -> dict[str, AgentView]:
@@ -231,20 +228,6 @@ def scope_names(views: Collection[EnvelopeView]) -> dict[str, str]:
             of = "the fleet" if scope == budgets.FLEET else repositories.get(int(scope.rpartition(":")[2]), scope)
             names[view.key] = f"{of} on {day[1].isoformat()}"
     return names
-
-
-def decision(stored: Any) -> Decision | None:
-    """Rebuild a stored decision."""
-    if not stored:
-        return None
-    until = stored.get("until")
-    return Decision(
-        answer=Answer(stored["answer"]),
-        code=stored["code"],
-        reason=stored["reason"],
-        until=datetime.fromisoformat(until) if until else None,
-        mode=stored.get("mode", ""),
-    )
 
 
 def _agent_of(run: ExecutionView) -> int:

@@ -10,6 +10,7 @@ from coordinator.rules.admission_facts import Facts
 
 CAPACITY_RETRY = timedelta(seconds=10)
 FETCH_RETRY = timedelta(seconds=5)
+NOT_FETCHED = "the repository has not been fetched yet"
 MAX_REWORKS = 5
 """Of a pull request, one after the other, before a person is asked."""
 BY_HAND = frozenset({Source.OPERATOR, Source.WEBHOOK})
@@ -194,7 +195,7 @@ def _agent(facts: Facts) -> Decision | None:
 def _base(facts: Facts) -> Decision | None:
     if facts.has_base:
         return None
-    why = facts.fetch_error or "the repository has not been fetched yet"
+    why = facts.fetch_error or NOT_FETCHED
     return defer("fetch", f"there is no commit to start from: {why}", facts.now + FETCH_RETRY)
 
 

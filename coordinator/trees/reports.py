@@ -5,18 +5,23 @@ On the local tracker, whose readers have the grid at hand, the comment is writte
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
-from coordinator.agents import remarks, tree
+from coordinator.agents import raising, remarks, tree
 from coordinator.agents.integration import GITHUB
+from coordinator.care import repositories
 from coordinator.conf import conf
-from coordinator.documents import pull_requests
+from coordinator.documents import money_words, pull_requests
 from coordinator.documents.pull_requests import Evidence, Part, Run, Said, Status
 from coordinator.launching import briefing
 from coordinator.models import Agent, Envelope
-from coordinator.public_types import ATTENTION, AgentState
+from coordinator.money import costs
+from coordinator.public_types import ATTENTION, ENDED, AgentState
+from coordinator.rules import answers
 from grid import public_api as grid
 from grid.public_types import Check, ExecutionView
 from tracker import public_api as tracker
@@ -52,8 +57,34 @@ def show(agent: Agent) -> list[Write]:
 
 def notice(agent: Agent) -> Write:
     """The wish to tell people that an agent waits for one of them."""
-    text = pull_requests.needs_you(agent.state, _reason(agent))
+    text = pull_requests.needs_you(agent.state, _reason(agent), first=raising.after_stop(agent))
     return _notice(agent, f"{agent.state}-{agent.executions}", text)
+
+
+def waits(agent: Agent, *, token: str) -> list[Write]:
+    """The wishes to tell people what only one of them can do, so that the agent's next run starts; see `needs`.
+
+    Args:
+        token: Of this need: the same one is told of once.
+    """
+    shown = replace(_status(agent), key=waits_key(agent.pk, token))
+    # Who sees the first comment of an issue is notified by it; an edit notifies nobody.
+    if not agent.executions:
+        return [shown]
+    return [shown, _notice(agent, f"waits-{token}"[:40], pull_requests.no_run(needs(agent)))]
+
+
+def waits_key(agent_id: int, token: str) -> str:
+    """Key of the first of the writes of `waits`."""
+    return f"status:{agent_id}:waits:{token}"
+
+
+def needs(agent: Agent) -> str:
+    """What only a person can do, so that the agent's next run starts, in Markdown that anybody may read; empty: nothing."""
+    decision = answers.from_stored(agent.decision)
+    if agent.state in ENDED or decision is None or not answers.needs_a_person(decision):
+        return ""
+    return answers.in_public(decision, ways=raising.ways(agent))
 
 
 def proposed(agent: Agent, change: ChangeView, *, is_ready: bool) -> Write:
@@ -112,6 +143,9 @@ def _status(agent: Agent) -> Write:
         runs=[Run(id=str(r.id), mode=r.mode, state=r.state, seconds=round(r.wall_seconds)) for r in runs],
         executions=executions,
         wall_seconds=wall_seconds,
+        cost=_cost(agent),
+        needs=needs(agent),
+        policy_error=_policy_error(agent),
         url=page(agent),
     )
     data = {
@@ -176,6 +210,18 @@ def _used(agent: Agent) -> tuple[int, int]:
     scope = agent.envelope.parent_id if agent.parent_id is None else agent.envelope_id
     row = Envelope.objects.filter(pk=scope).first() if scope is not None else None
     return (row.executions_spent, row.wall_spent_seconds) if row is not None else (0, 0)
+
+
+def _cost(agent: Agent) -> str:
+    """What models cost so far, in words: of a root those of its whole tree."""
+    rows = Agent.objects.filter(Q(pk=agent.pk) | Q(root_id=agent.pk)) if agent.parent_id is None else [agent]
+    found = costs.of_agents(rows)
+    return money_words.cost(costs.total(found.values())) if found else ""
+
+
+def _policy_error(agent: Agent) -> str:
+    """What is wrong with the policy file; told on the issue of a root, whose people can put it right."""
+    return repositories.policy_error(agent.repository_id) if agent.parent_id is None else ""
 
 
 def _comment(agent: Agent, run: ExecutionView) -> Write:

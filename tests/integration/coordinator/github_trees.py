@@ -11,7 +11,7 @@ import pytest
 
 from coordinator.agents import roster
 from coordinator.care import repositories
-from coordinator.ending import changes
+from coordinator.issues import pulls
 from coordinator.launching import dispatch
 from coordinator.models import Agent
 from coordinator.public_types import Source
@@ -65,7 +65,7 @@ class Office:
         """Take up a hint about a pull request, twice, as webhooks come."""
         hint = Hint(kind=HintKind.CHANGE, action="x", scope=REPOSITORY, key=str(number), **more)
         for _ in range(2):
-            changes.take_up(self.github.repository.id, hint)
+            pulls.take_up(self.github.repository.id, hint)
 
     def pull(self) -> dict[str, Any]:
         """The only pull request."""
