@@ -22,6 +22,7 @@ from coordinator.public_types import AgentState, Source
 from coordinator.rules import budget_rules
 from coordinator.teamwork import conflict_merges, upgrades
 from grid import public_agents as grid_agents
+from grid import public_events as grid_events
 from grid.public_errors import GridError
 from grid.public_types import ExecutionView, State
 
