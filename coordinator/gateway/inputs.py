@@ -7,7 +7,7 @@ anywhere, so it counts as a full context window: what a provider adds to its API
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ _UNTYPED = _words(
 )
 """One of these makes a part of what has no type; an object with nothing but an `id` names something kept elsewhere."""
 _PLAIN = _words(
-    "type role name id call_id tool_use_id tool_call_id tool_name text input arguments action operation status phase title "
+    "type role name namespace id call_id tool_use_id tool_call_id tool_name text input arguments action operation status phase title "
     "source is_error cache_control citations annotations logprobs thinking signature data summary encrypted_content refusal "
     "reasoning reasoning_content reasoning_details thought thoughtSignature thought_signature tool_calls functionCall "
     "function_call response scheduling willContinue will_continue caller max_output_length stdout stderr outcome"
@@ -64,7 +64,7 @@ _PLAIN = _words(
 _DEEPER = _words("content parts output functionResponse function_response")
 """Keys of a part that may hold further parts."""
 _INLINE_KEYS = _PLAIN | _DEEPER
-_CLIENTS_TOOLS = _words("function custom local_shell apply_patch")
+_CLIENTS_TOOLS = _words("function custom local_shell apply_patch namespace")
 _CLIENTS_TOOLS_BY_DATE = ("bash_", "text_editor_", "computer_", "memory_")
 _DECLARATIONS = _words("functionDeclarations function_declarations")
 _MEDIA_KEYS = _words(
@@ -179,10 +179,20 @@ def _payload(part: Mapping[str, Any]) -> str | None:
     return data if part.keys() <= _MEDIA_KEYS and inner.keys() <= _PAYLOAD_KEYS else None
 
 
+def each_tool(tools: object) -> Iterator[Mapping[str, Any]]:
+    """The tools of a body, and those of groups among them (OpenAI's `namespace`)."""
+    waiting = [tools]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += reversed(one)
+        elif isinstance(one, dict):
+            yield one
+            waiting.append(one.get("tools"))
+
+
 def _tools(api: Api, tools: object, found: Input) -> None:
-    for tool in tools if isinstance(tools, list) else [tools]:
-        if not isinstance(tool, Mapping):
-            continue
+    for tool in each_tool(tools):
         kind = tool.get("type")
         if api == Api.GEMINI:
             is_ours = tool.keys() <= _DECLARATIONS

@@ -186,12 +186,11 @@ def _other_models(parsed: Mapping[str, Any]) -> Iterator[str]:
     for name in ("models", "fallbacks", "fallback_models"):
         for item in _items(parsed.get(name)):
             yield _named(item)
-    for item in _items(parsed.get("tools")):
-        if isinstance(item, Mapping):
-            for name in ("model", "models"):
-                if name in item:
-                    for inner in _items(item[name]) if isinstance(item[name], list) else [item[name]]:
-                        yield _named(inner)
+    for tool in inputs.each_tool(parsed.get("tools")):
+        for name in ("model", "models"):
+            if name in tool:
+                for inner in _items(tool[name]) if isinstance(tool[name], list) else [tool[name]]:
+                    yield _named(inner)
 
 
 def _billed_apart(api: Api, parsed: Mapping[str, Any]) -> str:
@@ -200,10 +199,7 @@ def _billed_apart(api: Api, parsed: Mapping[str, Any]) -> str:
         return ""
     if api == Api.CHAT and parsed.get("web_search_options") is not None:
         return "web_search_options"
-    tools = parsed.get("tools")
-    for item in tools if isinstance(tools, list) else [tools]:
-        if not isinstance(item, Mapping):
-            continue
+    for item in inputs.each_tool(parsed.get("tools")):
         # Google's APIs read both spellings of a key, `googleSearch` and `google_search`.
         names = item if api == Api.GEMINI else [item.get("type")]
         known = _BILLED_APART_GEMINI if api == Api.GEMINI else _BILLED_APART

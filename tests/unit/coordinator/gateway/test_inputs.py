@@ -82,12 +82,17 @@ TEXTS: list[tuple[str, str, dict[str, Any]]] = [
             "include": ["reasoning.encrypted_content"],
             "reasoning": {"effort": "high"},
             "prompt_cache_key": "k",
-            "tools": [{"type": "function", "name": "f", "parameters": CALL}, {"type": "custom", "name": "apply_patch"}],
+            "tools": [
+                {"type": "function", "name": "f", "parameters": CALL},
+                {"type": "custom", "name": "apply_patch"},
+                {"type": "namespace", "name": "mcp__grid", "tools": [{"type": "function", "name": "g"}]},
+            ],
             "input": [
                 {"type": "message", "role": "user", "content": [{"type": "input_text", "text": TEXT}]},
                 {"role": "user", "content": "x"},
                 {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
                 {"type": "function_call", "id": "f", "call_id": "c", "name": "f", "arguments": '{"file_url":"x"}'},
+                {"type": "function_call", "namespace": "mcp__grid", "call_id": "g", "name": "g", "arguments": "{}"},
                 {"type": "function_call_output", "call_id": "c", "output": "x"},
                 {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]},
             ],
@@ -249,6 +254,8 @@ def test_tools_that_the_provider_runs_read_the_conversation_again():
     assert guess.likely_tokens < 200
     assert asked("anthropic", {"tools": [{**search, "max_uses": 99}]}).input.searches == inputs.MOST_SEARCHES
     assert asked("gemini", {"tools": [{"urlContext": {}}]}).input.is_open
+    grouped = {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp", "server_url": "https://x"}]}]}
+    assert asked("openai", grouped).input.is_open
     shell = asked("anthropic", {"tools": [{"type": "bash_20250124", "name": "bash"}]}).input
     assert (shell.is_open, shell.most_tokens > 2_000) == (False, True)
 

@@ -118,9 +118,9 @@ def test_models_of_fallbacks_and_tools_are_named_too():
         "model": "a",
         "models": ["b"],
         "fallbacks": [{"model": "c"}],
-        "tools": [{"type": "advisor", "model": "d"}, {"name": "bash"}],
+        "tools": [{"type": "advisor", "model": "d"}, {"name": "n", "tools": [{"model": "e"}]}, {"name": "bash"}],
     }
-    assert read(body).other_models == ("b", "c", "d")
+    assert read(body).other_models == ("b", "c", "d", "e")
     assert refused({"model": "a", "tools": [{"model": {"x": 1}}]}) == Refused.MODEL
 
 
@@ -141,6 +141,7 @@ def test_only_the_wish_for_usage_is_added_and_only_to_streamed_chats():
         ("openai", "", {"tools": [{"type": "function", "name": "f"}, {"type": "web_search_preview_2025_03_11"}]}),
         ("openai", "", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}),
         ("openai", "", {"tools": [{"type": "image_generation"}]}),
+        ("openai", "", {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]}]}),
         ("openai", "/v1/chat/completions", {"web_search_options": {}}),
         ("gemini", "", {"tools": [{"functionDeclarations": []}, {"googleSearch": {}}]}),
         ("gemini", "", {"tools": {"google_search_retrieval": {}}}),
