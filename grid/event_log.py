@@ -20,8 +20,8 @@ from django.db.models.functions import Now
 
 from grid.events import catalogue, tokens
 from grid.models import Event, EventCursor, EventStream
-from grid.public_sql import Statement, run
 from grid.public_types import EventView
+from statements.plain import Statement, run
 
 type Draft = tuple[str, dict[str, Any]]
 """Kind and body of an event to be written."""

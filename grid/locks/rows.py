@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from grid import public_sql
 from grid.locks.patterns import Pattern
 from grid.locks.rules import Wish
 from grid.locks.sql import OPEN, STATES, stored, when
 from grid.locks.turns import Turn
 from grid.locks.types import LockView
-from grid.public_sql import places, run, uuid
 from grid.public_types import ON_HOST
+from statements import plain
+from statements.plain import places, run, uuid
 
 _COLUMNS = (
     "l.id, l.repository, l.execution_id, l.pattern, l.key, l.is_glob, l.mode, l.state, l.token, l.asked_at, l.since, l.until, "
@@ -149,7 +149,7 @@ def repositories_to_sweep() -> list[str]:
     """Repositories in which somebody waits, or an open lock counts no more."""
     sql = f"""
         SELECT DISTINCT l.repository FROM grid_filelock l JOIN grid_execution e ON e.id = l.execution_id
-        WHERE l.state IN {OPEN} AND (l.state = 'waiting' OR NOT {_COUNTS.replace("%s", public_sql.now())})
+        WHERE l.state IN {OPEN} AND (l.state = 'waiting' OR NOT {_COUNTS.replace("%s", plain.now())})
     """  # noqa: S608
     return [name for (name,) in run(sql)]
 
@@ -165,7 +165,7 @@ def tokens_above_counter() -> list[tuple[str, int]]:
 
 def _rows(where: str, params: Sequence[Any], *, turn: Turn | None = None) -> list[Row]:
     moment = [turn.now_stored] * 2 if turn is not None else []
-    counts = _COUNTS if moment else _COUNTS.replace("%s", public_sql.now())
+    counts = _COUNTS if moment else _COUNTS.replace("%s", plain.now())
     sql = f"""
         SELECT {_COLUMNS}, {counts} FROM grid_filelock l JOIN grid_execution e ON e.id = l.execution_id
         WHERE {where} ORDER BY l.id

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from grid import public_sql
 from grid.public_types import ON_HOST
+from statements import plain
 
 STATES = ", ".join(f"'{state}'" for state in sorted(ON_HOST))
 """Of executions that can hold locks, for an IN."""
@@ -17,9 +17,9 @@ OPEN = "('held', 'waiting')"
 def stored(value: Any) -> Any:
     """A value as the database stores it."""
     if isinstance(value, UUID):
-        return public_sql.uuid(value)
+        return plain.uuid(value)
     if isinstance(value, datetime):
-        return public_sql.time(value)
+        return plain.time(value)
     return value
 
 

@@ -14,10 +14,11 @@ from uuid import UUID
 
 from django.db import connection
 
-from grid import event_log, public_sql
+from grid import event_log
 from grid.locks.sql import OPEN, STATES, when
 from grid.models.executions import stream_of
-from grid.public_sql import Statement, run, run_all, uuid
+from statements import plain
+from statements.plain import Statement, run, run_all, uuid
 
 type Note = tuple[UUID, str, dict[str, Any]]
 """Whose stream, kind and body of an event to be written."""
@@ -57,7 +58,7 @@ def turn_of_execution(execution_id: UUID, *, fence: int) -> Turn | None:
         INSERT INTO grid_lockspace (repository, token)
         SELECT repository, 1 FROM grid_execution WHERE id = %s AND {_claim()}
         ON CONFLICT (repository) DO UPDATE SET token = grid_lockspace.token + 1
-        RETURNING repository, token, {public_sql.now()}
+        RETURNING repository, token, {plain.now()}
     """  # noqa: S608 - constants and placeholders only
     if connection.vendor == "postgresql":
         sql += ", nextval('grid_filelock_id_seq')"
@@ -70,14 +71,14 @@ def turn_before_end(execution_id: UUID) -> Turn | None:
         UPDATE grid_lockspace SET token = token + 1
         WHERE repository = (SELECT repository FROM grid_execution WHERE id = %s)
           AND EXISTS (SELECT 1 FROM grid_filelock WHERE execution_id = %s AND state IN {OPEN})
-        RETURNING repository, token, {public_sql.now()}
+        RETURNING repository, token, {plain.now()}
     """  # noqa: S608
     return _first(run(sql, [uuid(execution_id)] * 2))
 
 
 def turn_of_repository(repository: str) -> Turn | None:
     """Wait for one's turn in a repository; None when it never had a lock."""
-    sql = f"UPDATE grid_lockspace SET token = token + 1 WHERE repository = %s RETURNING repository, token, {public_sql.now()}"  # noqa: S608
+    sql = f"UPDATE grid_lockspace SET token = token + 1 WHERE repository = %s RETURNING repository, token, {plain.now()}"  # noqa: S608
     return _first(run(sql, [repository]))
 
 
@@ -145,7 +146,7 @@ def _row_of(execution_id: UUID, fenced: tuple[UUID, int] | None) -> tuple[str, l
 
 
 def _claim() -> str:
-    return f"token = %s AND state IN ({STATES}) AND lease_until > {public_sql.now()}"
+    return f"token = %s AND state IN ({STATES}) AND lease_until > {plain.now()}"
 
 
 def _first(rows: Sequence[Sequence[Any]]) -> Turn | None:

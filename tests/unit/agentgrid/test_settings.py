@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PRODUCT = ("agentgrid", "bench", "coordinator", "grid", "tracker")
+PRODUCT = ("agentgrid", "bench", "coordinator", "grid", "statements", "tracker")
 DELAYED = re.compile(r"\b(eta|countdown|expires)\s*=|\.retry\(")
 PLACEHOLDERS = re.compile(r"\b(?:env\.\w+|environ\.get)\(\s*\"([A-Z0-9_]+)\"")
 

@@ -11,9 +11,9 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from grid import public_sql
 from grid.models import Host
-from grid.public_sql import run, run_all
+from statements import plain
+from statements.plain import run, run_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SPACE = "INSERT INTO grid_lockspace (repository, token) VALUES (%s, %s)"
@@ -82,18 +82,18 @@ def test_values_are_stored_as_django_stores_them():
     key, moment = uuid4(), datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     run(
         "INSERT INTO grid_host (name, slots, pid, boot_id, note, started_at, heartbeat_at) VALUES (%s, 1, 1, %s, %s, %s, %s)",
-        ["h", "", "", public_sql.time(moment), public_sql.time(moment)],
+        ["h", "", "", plain.time(moment), plain.time(moment)],
     )
     assert Host.objects.get().heartbeat_at == moment
-    assert run("SELECT %s", [public_sql.uuid(key)]) == [(public_sql.uuid(key),)]
+    assert run("SELECT %s", [plain.uuid(key)]) == [(plain.uuid(key),)]
 
 
 def test_long_statements_are_not_kept():
     count = 2_000
     rows = ", ".join(["(%s, 1)"] * count)
-    before = public_sql._known.cache_info().currsize
+    before = plain._known.cache_info().currsize
     run(f"INSERT INTO grid_lockspace (repository, token) VALUES {rows}", [str(n) for n in range(count)])
-    assert public_sql._known.cache_info().currsize == before
+    assert plain._known.cache_info().currsize == before
 
 
 def test_a_connection_that_died_between_two_tasks_is_made_anew():
