@@ -7,6 +7,7 @@ of transactions that may still be running are left for later. On SQLite writers 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from grid.events import catalogue, tokens
 from grid.models import Event, EventCursor, EventStream
 from grid.public_types import EventView
 from statements.plain import Statement, run
+from statements.prepared import Prepared, given, given_all
 
 type Draft = tuple[str, dict[str, Any]]
 """Kind and body of an event to be written."""
@@ -33,6 +35,7 @@ _INSERT = f"INSERT INTO grid_event {_COLUMNS}"
 _PLACES = f"({', '.join(['%s'] * _WIDTH)})"
 _COPY = f"COPY grid_event {_COLUMNS} FROM STDIN"
 _READ = "xid::text::bigint, id, stream, seq, root, kind, at, body"
+_CURSOR = Prepared(lambda: EventCursor.objects.filter(name=given("name")).order_by())
 _COPIED = 50
 """Fewer events are not worth the two messages more that a COPY takes."""
 _AT_ONCE = 4000
@@ -134,13 +137,14 @@ def _copy(values: Sequence[Any]) -> None:
 
 def cursor(consumer: str) -> Position:
     """Where `consumer` has got to; the beginning for a new one."""
-    row = EventCursor.objects.filter(name=consumer).first()
+    row = _CURSOR.one(name=consumer)
     return Position(row.xid, row.event_id) if row else Position()
 
 
 def advance(consumer: str, *, old: Position, new: Position) -> bool:
     """Store how far `consumer` has read; False when another process of it was faster."""
-    EventCursor.objects.get_or_create(name=consumer)
+    if old == Position():
+        EventCursor.objects.get_or_create(name=consumer)
     moved = EventCursor.objects.filter(name=consumer, xid=old.xid, event_id=old.event_id).update(
         xid=new.xid, event_id=new.event_id, updated_at=Now()
     )
@@ -153,12 +157,14 @@ def read(
     """Return the next committed events after a position, oldest first, of these kinds and this tree (all when empty)."""
     if connection.vendor == "postgresql":
         return _read_postgresql(after, list(kinds), root, limit)
-    rows = _shown().filter(id__gt=after.event_id)
-    if kinds:
-        rows = rows.filter(kind__in=kinds)
-    if root:
-        rows = rows.filter(root=root)
-    return [(Position(0, row.id), view(row)) for row in rows.order_by("id")[:limit]]
+    rows = _following(bool(kinds), bool(root), limit).rows(after=after.event_id, kinds=kinds, root=root)
+    return [(Position(0, row.id), view(row)) for row in rows]
+
+
+@functools.lru_cache(maxsize=32)
+def _following(has_kinds: bool, has_root: bool, limit: int) -> Prepared[Event]:  # noqa: FBT001 - a key
+    wanted = ({"kind__in": given_all("kinds")} if has_kinds else {}) | ({"root": given("root")} if has_root else {})
+    return Prepared(lambda: _shown().filter(id__gt=given("after"), **wanted).order_by("id")[:limit])
 
 
 def overtaken(page: Sequence[tuple[Position, EventView]]) -> list[EventView]:

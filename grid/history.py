@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from grid import git
+from grid import git, objects
 from grid.git import Command
 from grid.public_errors import WorkspaceError
 from grid.refs import checked_commit
@@ -61,6 +61,15 @@ def diff_stat(store: Path, base: str, head: str) -> list[FileChange]:
         added, removed, path = record.split("\t", 2)
         changes.append(FileChange(path=readable(path), added=_count(added), removed=_count(removed)))
     return changes
+
+
+def changed_paths(store: Path, base: str, head: str) -> list[str]:
+    """Of the same files only the paths, read in this process where it can be."""
+    try:
+        found = objects.changed_files(store, base=checked_commit(base), tip=checked_commit(head))
+    except objects.UnusualError:
+        return [change.path for change in diff_stat(store, base, head)]
+    return [readable(change.path) for change in found]
 
 
 def diff(store: Path, base: str, head: str, limit: int = 1 << 20) -> str:

@@ -106,10 +106,10 @@ def get_execution(execution_id: UUID) -> ExecutionView:
     Raises:
         ExecutionNotFoundError: No such row.
     """
-    try:
-        return executions.view(Execution.objects.get(pk=execution_id))
-    except Execution.DoesNotExist as error:
-        raise ExecutionNotFoundError(str(execution_id)) from error
+    row = executions.row(execution_id)
+    if row is None:
+        raise ExecutionNotFoundError(str(execution_id))
+    return executions.view(row)
 
 
 def find_executions(

@@ -99,6 +99,11 @@ def changes(*, repository: str, base: str, head: str) -> list[FileChange]:
     return store.diff_stat(conf().store_dir(repository), base, head)
 
 
+def changed_paths(*, repository: str, base: str, head: str) -> list[str]:
+    """Paths of the files that differ between two commits. Raises WorkspaceError when they are too many."""
+    return history.changed_paths(conf().store_dir(repository), base, head)
+
+
 def patch(*, repository: str, base: str, head: str, paths: Sequence[str]) -> str:
     """What changed between two commits in these files, at most 16 KiB. Raises WorkspaceError."""
     return history.patch_of(conf().store_dir(repository), base, head, paths)

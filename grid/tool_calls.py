@@ -13,8 +13,14 @@ from grid.models import Event, Execution
 from grid.models.executions import stream_of
 from grid.public_types import ON_HOST, State
 from grid.toolkit.names import GRID_TOOLS
+from statements.prepared import Prepared, given
 
 REQUESTED, DOOR = "tool.requested", "grid"
+_CALLS = Prepared(
+    lambda: (
+        Event.objects.filter(stream=given("stream"), kind=REQUESTED).order_by().values_list("body__name", "body__door")
+    )
+)
 _OURS = re.compile(rf"(?:.*(?:^|[^A-Za-z0-9])grid[^A-Za-z0-9]+)?(?:{'|'.join(sorted(GRID_TOOLS))})")
 """What agents call our tools: `nudge`, `mcp__grid__nudge`, `grid_nudge`, `grid.nudge`."""
 
@@ -26,8 +32,7 @@ def is_own(name: object) -> bool:
 
 def used(execution_id: UUID) -> int:
     """Calls so far; one query over the run's events."""
-    rows = Event.objects.filter(stream=stream_of(execution_id), kind=REQUESTED).order_by()
-    return sum(door == DOOR or is_own(name) for name, door in rows.values_list("body__name", "body__door"))
+    return sum(door == DOOR or is_own(name) for name, door in _CALLS.rows(stream=stream_of(execution_id)))
 
 
 def is_over(execution_id: UUID) -> bool:

@@ -10,7 +10,7 @@ asked some times for every run is therefore written down once, as any query, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,11 @@ _ITERABLES = (ModelIterable, ValuesListIterable, FlatValuesListIterable)
 def given(name: str) -> Any:
     """The place of a value that each call gives by this name: text, a number, a boolean, a UUID or a time, never None."""
     return _Given(name)
+
+
+def given_all(name: str) -> Any:
+    """The same for any number of values, behind `__in`."""
+    return _GivenAll(name)
 
 
 class Prepared[Row]:
@@ -54,15 +59,20 @@ class Prepared[Row]:
             compiled = self._compiled[connection.vendor] = _compile(self._build(), connection)
         if compiled.locks and connection.get_autocommit():
             raise TransactionManagementError("a query that locks rows needs a transaction")
-        found = plain.run(
-            compiled.sql, [_stored(values[one.name]) if type(one) is _Place else one for one in compiled.params]
-        )
+        found = plain.run(*compiled.filled(values))
         return [compiled.row(row, connection) for row in found]
 
     def one(self, **values: Any) -> Row | None:
         """The first row, of a query that finds one at most, or says in which order; else None."""
         found = self.rows(**values)
         return found[0] if found else None
+
+    def get(self, **values: Any) -> Row:
+        """The same row; the model's DoesNotExist says that there is none."""
+        row = self.one(**values)
+        if row is None:
+            raise self._build().model.DoesNotExist
+        return row
 
     def exists(self, **values: Any) -> bool:
         """Whether there is a row; for queries that are cut off at one row."""
@@ -74,6 +84,8 @@ class _Place:
     """Of a value, among the parameters of a compiled query."""
 
     name: str
+    marker: str = ""
+    """In the SQL, for as many places as there are values."""
 
 
 class _Given(Expression):
@@ -81,8 +93,14 @@ class _Given(Expression):
         super().__init__(output_field=Field())
         self.name = name
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        return "%s", [_Place(self.name)]
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        return "%s", (_Place(self.name),)
+
+
+class _GivenAll(_Given):
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        marker = f"/* {self.name} */%s"
+        return f"({marker})", (_Place(self.name, marker),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +120,20 @@ class _Compiled:
     populators: Sequence[Any]
     annotations: Sequence[tuple[str, int]]
 
+    def filled(self, values: Mapping[str, Any]) -> plain.Statement:
+        """The statement of one call."""
+        sql, params = self.sql, list[Any]()
+        for one in self.params:
+            if type(one) is not _Place:
+                params.append(one)
+            elif one.marker:
+                several = [_stored(value) for value in values[one.name]]
+                sql = sql.replace(one.marker, plain.places(several) or "NULL", 1)
+                params += several
+            else:
+                params.append(_stored(values[one.name]))
+        return sql, params
+
     def row(self, values: Sequence[Any], connection: Any) -> Any:
         """What Django's own iterables make of a row."""
         values = list(values)
@@ -120,7 +152,7 @@ class _Compiled:
 
 
 def _compile(queryset: QuerySet[Any, Any], connection: Any) -> _Compiled:
-    iterable = queryset._iterable_class  # type: ignore[attr-defined]  # what values_list() leaves behind
+    iterable = queryset._iterable_class  # what values_list() leaves behind
     if iterable not in _ITERABLES:
         raise TypeError(f"{iterable.__name__} cannot be prepared: rows of a model, or values_list()")
     compiler = queryset.query.get_compiler(connection=connection)
@@ -132,7 +164,7 @@ def _compile(queryset: QuerySet[Any, Any], connection: Any) -> _Compiled:
         info = compiler.klass_info
         first, last = info["select_fields"][0], info["select_fields"][-1] + 1
         names = [column.target.attname for column, _, _ in compiler.select[first:last]]
-        populators = get_related_populators(info, compiler.select, plain.ALIAS)
+        populators = get_related_populators(info, compiler.select, plain.ALIAS)  # type: ignore[call-arg]  # the stubs are for 6.1
     return _Compiled(
         sql=sql,
         params=tuple(params),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q
 
+from statements.prepared import Prepared, given
 from tracker import outbox
 from tracker.base import Tracker
 from tracker.drain import attempted, created_by, failed_with
@@ -19,6 +20,14 @@ from tracker.local.tracker import LocalTracker
 from tracker.models import Operation, Repository
 from tracker.public_types import WriteResult
 
+_FREE = Prepared(
+    lambda: (
+        Repository.objects.select_for_update(no_key=True)
+        .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=given("now")))
+        .filter(pk=given("repository"), is_active=True)
+        .order_by()
+    )
+)
 _BATCH = 20
 """Writes in one transaction: few enough that others wait for milliseconds only."""
 
@@ -39,14 +48,13 @@ def drain(*, repository_id: int, now: datetime, limit: int, seconds: float) -> l
 def _batch(repository_id: int, *, now: datetime, at_most: int) -> list[Operation]:
     # Durable: refuses to run inside a transaction, as every drain does.
     with transaction.atomic(durable=True):
-        free = Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now)
-        home = Repository.objects.select_for_update(no_key=True).filter(free, pk=repository_id, is_active=True).first()
+        home = _FREE.one(repository=repository_id, now=now)
         if home is None:
             return []
         tracker = LocalTracker(home=home)
         rows: list[Operation] = []
         # Wishes that did not see each other may have left edits that a later one replaces.
-        for row in outbox.supersede_among(list(outbox.ready(repository_id, now=now)[:at_most])):
+        for row in outbox.supersede_among(outbox.ready(repository_id, now=now, limit=at_most)):
             if row.not_before and row.not_before > now:
                 break
             _carry_out(row, tracker=tracker, scope=home.scope, now=now)

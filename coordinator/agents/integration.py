@@ -261,7 +261,7 @@ def _check_paths(agent: Agent, head: str, *, theirs: str, allowed: Collection[st
 
 
 def _changed(agent: Agent, base: str, head: str) -> set[str]:
-    return {file.path for file in grid_code.changes(repository=key(agent), base=base, head=head)}
+    return set(grid_code.changed_paths(repository=key(agent), base=base, head=head))
 
 
 def _refuse_protected(changed: Collection[str], allowed: Collection[str]) -> None:

@@ -9,11 +9,19 @@ from django.utils import timezone
 
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
+from statements.prepared import Prepared, given
 from tracker import public_sync
 from tracker import public_writes as tracker_writes
 from tracker.public_types import AgentState as Shown
 from tracker.public_types import Write, WriteKind
 
+_CHILDREN = Prepared(
+    lambda: (
+        Agent.objects.filter(parent=given("agent"))
+        .order_by()  # sorted by whoever asks: most have none
+        .values_list("id", "issue_id", "state", "summary", "branch", "head", "attempts", "blocked_reason")
+    )
+)
 SHOWN = {
     AgentState.NEW: Shown.READY,
     AgentState.QUEUED: Shown.RUNNING,
@@ -73,8 +81,6 @@ class Children:
 
 def children_of(agent: Agent) -> Children:
     """The children in their order, in one query."""
-    rows = Agent.objects.filter(parent_id=agent.pk).order_by()  # sorted here: most have none
-    values = rows.values_list("id", "issue_id", "state", "summary", "branch", "head", "attempts", "blocked_reason")
     return Children(
         all=tuple(
             Child(
@@ -87,7 +93,7 @@ def children_of(agent: Agent) -> Children:
                 attempts=attempts,
                 blocked_reason=reason,
             )
-            for pk, issue_id, state, summary, branch, head, attempts, reason in sorted(values)
+            for pk, issue_id, state, summary, branch, head, attempts, reason in sorted(_CHILDREN.rows(agent=agent.pk))
         )
     )
 

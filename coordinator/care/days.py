@@ -22,6 +22,11 @@ from coordinator.money import budgets, day_opening
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import ScopeKind
 from coordinator.rules import budget_rules
+from statements.prepared import Prepared, given_all
+
+_LEVELS = Prepared(
+    lambda: Envelope.objects.filter(Q(pk__in=given_all("ids")) | Q(key__in=given_all("keys"))).order_by()
+)
 
 
 def path(envelope: Envelope, *, repository_id: int, policy: EffectivePolicy, at: datetime) -> list[Envelope]:
@@ -38,7 +43,7 @@ def path(envelope: Envelope, *, repository_id: int, policy: EffectivePolicy, at:
         scope: (budget_rules.day_key(scope, at.astimezone(UTC).date()), limits)
         for scope, limits in ((budgets.FLEET, _fleet()), (f"repository:{repository_id}", _repository(policy)))
     }
-    rows = Envelope.objects.filter(Q(pk__in=ids) | Q(key__in=[key for key, _ in wanted.values()]))
+    rows = _LEVELS.rows(ids=ids, keys=[key for key, _ in wanted.values()])
     found = {row.pk: row for row in rows}
     if found[envelope.pk].ancestors != envelope.ancestors:  # moved since it was read
         return path(found[envelope.pk], repository_id=repository_id, policy=policy, at=at)

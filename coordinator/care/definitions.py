@@ -22,9 +22,11 @@ from coordinator.models import Definition, Envelope
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import ScopeKind
 from grid.public_toolkit import DefinitionError, Library, Source, library
+from statements.prepared import Prepared
 
 MAX_CHARACTERS = 64 * 1024
 KINDS = tuple(str(kind) for kind in Definition.Kind)
+_CURRENT = Prepared(lambda: Definition.objects.filter(is_current=True).order_by("pk").values_list("pk", "created_at"))
 
 type Key = tuple[str, str]
 type Says = Policy | EffectivePolicy
@@ -166,8 +168,7 @@ def _check(layer: Mapping[Key, Source]) -> None:
 
 
 def _current() -> tuple[tuple[int, datetime], ...]:
-    rows = Definition.objects.filter(is_current=True).order_by("pk")
-    return tuple(rows.values_list("pk", "created_at"))
+    return tuple(_CURRENT.rows())
 
 
 @functools.lru_cache(maxsize=64)

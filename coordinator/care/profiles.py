@@ -21,8 +21,14 @@ from coordinator.rules import models_of_agents
 from coordinator.rules.capability import EVERYTHING, Capability, CapabilityError, Level
 from grid.public_toolkit import DefinitionError, FrozenProfile, Library, Tiers, tools_split
 from grid.public_types import AgentSpec, Limits
+from statements.prepared import Prepared, given
 
 log = logging.getLogger(__name__)
+_GRANTED = Prepared(
+    lambda: UpgradeRequest.objects.filter(agent=given("agent"), state=UpgradeRequest.State.GRANTED).values_list(
+        "granted", flat=True
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +181,7 @@ def _held(
 
 
 def _grants(agent: Agent) -> list[Capability]:
-    rows = UpgradeRequest.objects.filter(agent_id=agent.pk, state=UpgradeRequest.State.GRANTED)
-    return [grant for grant in map(read, rows.values_list("granted", flat=True)) if grant is not None]
+    return [grant for grant in map(read, _GRANTED.rows(agent=agent.pk)) if grant is not None]
 
 
 def _stored(agent: Agent) -> Capability | None:

@@ -19,7 +19,9 @@ from coordinator.documents import prompts
 from coordinator.documents.prompts import MODES, PromptContext, PromptError
 from coordinator.models import Prompt
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
+from statements.prepared import Prepared, given
 
+_OF_EVERYBODY = Prepared(lambda: Prompt.objects.filter(name=given("name"), scope="", is_current=True).order_by())
 NAMES_PER_TREE = 50
 VERSIONS_PER_TREE = 500
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,59}")
@@ -210,7 +212,7 @@ def _wished(mode: str, name: str, tree_id: int, problems: list[str]) -> Iterator
         except AgentNotFoundError as error:
             if mode == "work":
                 problems.append(str(error)[:500])
-    row = Prompt.objects.filter(name=mode, scope="", is_current=True).first()
+    row = _OF_EVERYBODY.one(name=mode)
     if row is not None:
         yield _template(row)
 

@@ -21,11 +21,13 @@ from grid import public_agents as grid_agents
 from grid import public_code as grid_code
 from grid.public_errors import GridError
 from grid.public_types import AgentSpec
+from statements.prepared import Prepared, given
 from tracker import public_api as tracker
 from tracker.public_errors import TrackerError
 from tracker.public_types import RepositoryView
 
 log = logging.getLogger(__name__)
+_POLICY = Prepared(lambda: RepositoryPolicy.objects.filter(repository=given("repository")).order_by())
 
 
 def add_local(path: str) -> RepositoryView:
@@ -88,10 +90,7 @@ def refresh_stale(max_age: timedelta) -> int:
 
 def policy_of(repository_id: int) -> RepositoryPolicy | None:
     """What is stored about a repository; None before the first refresh."""
-    try:
-        return RepositoryPolicy.objects.get(repository_id=repository_id)
-    except RepositoryPolicy.DoesNotExist:
-        return None
+    return _POLICY.one(repository=repository_id)
 
 
 def errors() -> list[tuple[RepositoryView, str]]:

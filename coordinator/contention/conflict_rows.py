@@ -27,12 +27,14 @@ from grid import public_events as grid_events
 from grid import public_paths as grid_paths
 from grid.public_errors import GridError
 from grid.public_types import LIVE
+from statements.prepared import Prepared
 
 MAX_PATTERNS = 50
 _TRIES = 5
 MAX_LINE = 64
 """Agents between one and its root."""
 _STANDING = sorted(str(state) for state in STANDING)
+_ANY_STANDS = Prepared(lambda: Conflict.objects.filter(state__in=_STANDING).order_by().values_list("pk", flat=True)[:1])
 
 
 def open_row(
@@ -183,8 +185,15 @@ def locked(conflict_id: int) -> Conflict:
 # --- what others ask -------------------------------------------------------------------------------------------
 
 
+def any_stands() -> bool:
+    """Whether there is any conflict to look at; as a rule there is none, and all other questions are ten times dearer."""
+    return _ANY_STANDS.exists()
+
+
 def wait_of(agent_id: int) -> str:
     """Why an agent is not started because of a conflict, in words; empty when it may be."""
+    if not any_stands():
+        return ""
     # The column names who goes first while that one waits for the second to stop; it is empty when both are let go.
     second = Q(choice=rules.Choice.SEQUENCE, order__1=agent_id, waiter__isnull=False)
     row = Conflict.objects.filter(Q(waiter_id=agent_id) | second, state__in=_STANDING).order_by("pk").first()

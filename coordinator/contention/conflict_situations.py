@@ -36,6 +36,8 @@ def movable(*, limit: int) -> list[int]:
         limit: So many are looked at: those that nobody was told of, or has decided in time, then any of the others: a fork
             stands for hours, and too many of them would keep the rest from its turn.
     """
+    if not conflict_rows.any_stands():
+        return []
     standing = Conflict.objects.filter(state__in=sorted(STANDING)).only(*_NEEDED)
     is_late = Q(default_at__lte=timezone.now()) | Q(announced_at=None)
     place = Case(When(is_late, state=ConflictState.OPEN, then=Value(0)), default=Value(1))

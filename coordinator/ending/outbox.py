@@ -18,11 +18,15 @@ from coordinator.money import budgets
 from coordinator.public_types import ENDED, AgentState, Source
 from coordinator.rules import proposals
 from coordinator.trees import plan_adopting, reports, spawning
+from statements.prepared import Prepared, given_all
 from tracker import public_api as tracker
 from tracker import public_writes as tracker_writes
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult
 
 log = logging.getLogger(__name__)
+_ISSUES = Prepared(
+    lambda: Agent.objects.filter(pk__in=given_all("agents")).order_by().values_list("issue_id", flat=True)
+)
 ROUND = 50
 MAX_ROUNDS = 20
 
@@ -137,7 +141,6 @@ def _split_failed(agent: Agent, error: str) -> bool:
 
 def _unblock(agent_ids: Collection[int]) -> None:
     """Their issues were closed: look at those that waited for them."""
-    closed = Agent.objects.filter(pk__in=agent_ids).values_list("issue_id", flat=True)
-    waiting = tracker.blocked_by(list(closed))
+    waiting = tracker.blocked_by(_ISSUES.rows(agents=agent_ids))
     for blocked in Agent.objects.filter(issue_id__in=waiting).exclude(pk__in=agent_ids) if waiting else ():
         dispatch.nudge(blocked.pk, source=Source.BLOCKER, reason="an issue it waited for was closed")

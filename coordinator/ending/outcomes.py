@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from coordinator import lifecycle
 from coordinator.agents import approvals, integration, tree
@@ -26,6 +28,7 @@ from coordinator.trees import endings, plan_acts, plan_adopting, reports, spawni
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
+from statements.prepared import Prepared, given, given_all
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
 
@@ -33,24 +36,30 @@ _APPLIED = "agent.end-dropped"
 _CHANGED = "its task was changed while it ran"
 """Event: a run's end was taken note of, and nothing else came of it."""
 log = logging.getLogger(__name__)
+# Parent and envelope are asked for where they are needed: that is cheaper than their columns for all others.
+_UNAPPLIED = Prepared(
+    lambda: Agent.objects.select_related("repository", "issue").filter(execution=given("execution"), is_applied=False)
+)
+_BEGUN = Prepared(lambda: _begun(execution=given("execution")).select_related("repository", "issue").order_by())
+_BEGUN_IDS = Prepared(
+    lambda: _begun(execution__in=given_all("executions")).order_by().values_list("execution_id", flat=True)
+)
+_NOW = Prepared(lambda: Agent.objects.filter(pk=given("agent")).order_by())
 
 
 def begun(execution_ids: Sequence[UUID]) -> list[UUID]:
     """Which of these have an agent that is not shown as running yet; short runs have ended by now."""
-    if not execution_ids:
-        return []
-    live = [str(state) for state in LIVE]
-    rows = Agent.objects.filter(execution_id__in=execution_ids, state=AgentState.QUEUED, execution__state__in=live)
-    return list(rows.values_list("execution_id", flat=True))
+    return _BEGUN_IDS.rows(executions=execution_ids) if execution_ids else []
+
+
+def _begun(**of: Any) -> QuerySet[Agent]:
+    return Agent.objects.filter(**of, state=AgentState.QUEUED, execution__state__in=[str(state) for state in LIVE])
 
 
 def started(execution_id: UUID) -> None:
     """The agent's process exists."""
-    live = [str(state) for state in LIVE]
-    agents = Agent.objects.select_related("issue", "repository")
-    try:
-        agent = agents.get(execution_id=execution_id, state=AgentState.QUEUED, execution__state__in=live)
-    except Agent.DoesNotExist:
+    agent = _BEGUN.one(execution=execution_id)
+    if agent is None:
         return
     with transaction.atomic():
         if lifecycle.move(agent, new=AgentState.RUNNING, reason="its execution started"):
@@ -70,11 +79,8 @@ def apply(execution_id: UUID, *, drains: bool = True) -> bool:
         False when there is nothing to apply, or not yet: its scope is paused, its issue held, or the issue's text
         not approved, and nothing may happen there.
     """
-    # Parent and envelope are asked for where they are needed: that is cheaper than their columns for all others.
-    agents = Agent.objects.select_related("repository", "issue")
-    try:
-        agent = agents.get(execution_id=execution_id, is_applied=False)
-    except Agent.DoesNotExist:
+    agent = _UNAPPLIED.one(execution=execution_id)
+    if agent is None:
         return False
     run = grid.get_execution(execution_id)
     if run.is_live:
@@ -189,7 +195,7 @@ def _split(agent: Agent, run: ExecutionView, outcome: Outcome) -> None:
 def _finish(agent: Agent, run: ExecutionView) -> None:
     """Done: merge upwards or publish, close the issue, tell the parent."""
     # Read again: it may have asked for them in the last moment of its run, after our caller had looked.
-    now = Agent.objects.get(pk=agent.pk)
+    now = _NOW.get(agent=agent.pk)
     if plan_acts.was_changed_during(now, run.id):
         _go_on(agent, run, _CHANGED)
         return
@@ -212,7 +218,8 @@ def _close(agent: Agent, run: ExecutionView, done: integration.Integrated, child
     commits = reviewing.to_propose(agent, done.head)
     new = AgentState.DONE if commits is None else AgentState.REVIEW
     with transaction.atomic():
-        if plan_acts.was_changed_during(dispatch.locked(agent.pk), run.id):
+        now = dispatch.locked(agent.pk)
+        if plan_acts.was_changed_during(now, run.id):
             return False
         if not applied.move(
             agent, run, new, run.result.reason or "done", head=done.head, **applied.succeeded(run.result.outcome)
@@ -220,7 +227,7 @@ def _close(agent: Agent, run: ExecutionView, done: integration.Integrated, child
             return True  # somebody else has
         # Agents before envelopes, as every launch takes them.
         parent = dispatch.locked(agent.parent_id) if agent.parent_id is not None else None
-        _progress(agent, run)
+        _progress(now, run)
         for child in children.all:
             if child.state in ATTENTION:
                 endings.abandon(Agent.objects.get(pk=child.id), reason="its parent finished without it")

@@ -181,7 +181,10 @@ def _context(
         messages=(
             *(told.told if told is not None else ()),
             *_neighbours(agent, policy),
-            *(Told(sender=f"{one.path}, your sub-issue", text=one.text) for one in asking.of_children(agent)),
+            *(
+                Told(sender=f"{one.path}, your sub-issue", text=one.text)
+                for one in (asking.of_children(agent) if children.total else ())
+            ),
         ),
         budget=Budget(
             **{name: budget_rules.left(path, name) for name in ("executions", "wall_seconds", "usd_micros", "tokens")}

@@ -26,12 +26,25 @@ from coordinator.talk import messages
 from grid import public_api as grid
 from grid import public_events as grid_events
 from grid.public_types import Mode
+from statements.prepared import Prepared, given
 
 RECHECK = timedelta(seconds=60)
 """A deferred nudge whose event was missed is decided again after this long."""
 _NUDGE_CHANGES = ("source", "reason", "is_open", "answer", "decision", "execution_id")
 _NUDGE = ("agent_id", "created_at", *_NUDGE_CHANGES)
 """Columns that events carry; when an open nudge is looked at again is no state."""
+# Of itself only: locking the joined rows as well would make every launch wait for its neighbours. Not its key: a row that
+# refers to it asks for that when it commits, and has the agent's stream by then, which a decision waits for.
+# Without parent and last execution, which most have not: reading their columns costs more than asking for them.
+_LOCKED = Prepared(
+    lambda: (
+        Agent.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("envelope", "repository", "issue")
+        .filter(pk=given("agent"))
+        .order_by()
+    )
+)
+_OPEN = Prepared(lambda: Nudge.objects.filter(agent=given("agent"), is_open=True).order_by())
 
 
 def nudge(asked: int | Agent, *, source: Source, reason: str = "", not_before: datetime | None = None) -> Nudge:
@@ -46,7 +59,7 @@ def nudge(asked: int | Agent, *, source: Source, reason: str = "", not_before: d
     """
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
         agent = asked if isinstance(asked, Agent) else locked(asked)
-        row, joined = _open_nudge(agent), None
+        row, joined = _OPEN.one(agent=agent.pk), None
         if row is not None:
             joined = _coalesce(row, source=source, reason=reason)
         else:
@@ -60,11 +73,11 @@ def nudge(asked: int | Agent, *, source: Source, reason: str = "", not_before: d
 
 def decide_again(agent_id: int) -> Decision | None:
     """Decide an agent's open nudge anew; None when it has none."""
-    if not Nudge.objects.filter(agent_id=agent_id, is_open=True).exists():
+    if not _OPEN.exists(agent=agent_id):
         return None
     with transaction.atomic():
         agent = locked(agent_id)
-        row = _open_nudge(agent)
+        row = _OPEN.one(agent=agent_id)
         if row is None:
             return None
         return _decide(agent, row)
@@ -72,18 +85,7 @@ def decide_again(agent_id: int) -> Decision | None:
 
 def locked(agent_id: int) -> Agent:
     """An agent with what a decision reads, its row held until the transaction ends. Raises Agent.DoesNotExist."""
-    # Of itself only: locking the joined rows as well would make every launch wait for its neighbours. Not its key: a row that
-    # refers to it asks for that when it commits, and has the agent's stream by then, which a decision waits for.
-    rows = Agent.objects.select_for_update(of=("self",), no_key=True)
-    # Without parent and last execution, which most have not: reading their columns costs more than asking for them.
-    return rows.select_related("envelope", "repository", "issue").get(pk=agent_id)
-
-
-def _open_nudge(agent: Agent) -> Nudge | None:
-    try:
-        return Nudge.objects.get(agent=agent, is_open=True)
-    except Nudge.DoesNotExist:
-        return None
+    return _LOCKED.get(agent=agent_id)
 
 
 def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> Nudge:

@@ -21,6 +21,7 @@ from coordinator.public_types import ScopeKind
 from coordinator.rules import budget_rules
 from coordinator.rules.admission_facts import Full
 from grid import public_events as grid_events
+from statements.prepared import Prepared, given
 
 FLEET = scopes.FLEET
 ensure, rename, lower, get, below = scopes.ensure, scopes.rename, scopes.lower, scopes.get, scopes.below
@@ -30,6 +31,17 @@ pause, unpause, rest, set_limits = scopes.pause, scopes.unpause, scopes.rest, sc
 
 type Draft = tuple[str, dict[str, Any]]
 RESERVED, SETTLED = "budget.reserved", "budget.settled"
+_PLACE = Prepared(
+    lambda: Envelope.objects.filter(pk=given("envelope")).order_by().values_list("ancestors", "parent_id")
+)
+_PAUSED = Prepared(
+    lambda: (
+        Envelope.objects.filter(entries__execution_id=given("execution"), entries__kind=LedgerEntry.Kind.RESERVE)
+        .filter(paused_at__isnull=False)
+        .order_by()
+        .values_list("pk", flat=True)[:1]
+    )
+)
 
 
 def reserve(*, path: Sequence[Envelope], execution_id: UUID, wall_seconds: int, tool_calls: int = 0) -> Draft | None:
@@ -130,7 +142,7 @@ def hold(envelope: Envelope, *, beside: Sequence[Envelope] = ()) -> bool:
     before = envelope.ancestors
     # All paths begin at the fleet, which whoever moves an envelope holds: what is read behind this stays as it is.
     ledger_sql.lock({*envelope.path_ids, *(row.pk for row in beside)})
-    envelope.refresh_from_db(fields=["ancestors", "parent"])
+    envelope.ancestors, envelope.parent_id = _PLACE.get(envelope=envelope.pk)
     return envelope.ancestors != before
 
 
@@ -235,5 +247,4 @@ def paused_scope(path: Sequence[Envelope]) -> str:
 
 def is_paused(execution_id: UUID) -> bool:
     """Whether a level is paused on which this execution has its reservation, settled by now or not."""
-    path = Envelope.objects.filter(entries__execution_id=execution_id, entries__kind=LedgerEntry.Kind.RESERVE)
-    return path.filter(paused_at__isnull=False).exists()
+    return _PAUSED.exists(execution=execution_id)

@@ -19,8 +19,10 @@ from coordinator.public_types import EnvelopeView, ScopeKind
 from coordinator.rules import budget_rules
 from coordinator.rules.budget_rules import DIMENSIONS
 from grid import public_events as grid_events
+from statements.prepared import Prepared, given_all
 
 FLEET = "fleet"
+_THOSE = Prepared(lambda: Envelope.objects.filter(pk__in=given_all("ids")).order_by())
 _OWN_EVENT = (ScopeKind.FLEET, ScopeKind.REPOSITORY, ScopeKind.DAY)
 """The others are told with the agent that they are made for."""
 _VIEWED = tuple(name for name in EnvelopeView.__slots__ if name not in ("kind", "depth", "since_progress_micros"))
@@ -82,7 +84,7 @@ def follow_setting(envelope: Envelope, **limits: int) -> None:
 def path_of(envelope: Envelope) -> list[Envelope]:
     """The envelopes from the fleet down to this one, in one query; days are none of them."""
     ids = envelope.path_ids
-    found = {row.pk: row for row in Envelope.objects.filter(pk__in=ids)}
+    found = {row.pk: row for row in _THOSE.rows(ids=ids)}
     return [found[pk] for pk in ids]
 
 

@@ -17,8 +17,14 @@ from coordinator.money.ledger_sql import Standing
 from coordinator.public_types import ScopeKind
 from coordinator.rules import breaker, budget_rules
 from grid import public_events as grid_events
+from statements.prepared import Prepared, given_all
 
 WARNED, BREAKER = "budget.warned", "budget.breaker"
+_LIMITED_TREE = Prepared(
+    lambda: Envelope.objects.filter(
+        pk__in=given_all("path"), kind=ScopeKind.TREE, progress_limit_micros__isnull=False
+    ).order_by()
+)
 
 
 def look(standings: Iterable[Standing | Envelope]) -> None:
@@ -52,15 +58,14 @@ def stopped(path: Sequence[Envelope]) -> str:
 
 def note_progress(envelope: Envelope, *, why: str) -> None:
     """Work was accepted, or a person wants it to go on: the tree's money counts from here. `why` is for people."""
-    trees = Envelope.objects.filter(pk__in=envelope.path_ids, kind=ScopeKind.TREE, progress_limit_micros__isnull=False)
     with transaction.atomic():
         # All of the path, in the one order: who calls this may reserve on it in the same transaction.
         ledger_sql.lock(envelope.path_ids)
         fields = {"progress_mark_micros": F("usd_spent_micros"), "breaker_opened_at": None}
-        row = trees.first()
+        row = _LIMITED_TREE.one(path=envelope.path_ids)
         if row is None or (row.progress_mark_micros == row.usd_spent_micros and row.breaker_opened_at is None):
             return
-        trees.update(**fields)
+        Envelope.objects.filter(pk=row.pk).update(**fields)
         was_open = row.breaker_opened_at is not None
         row.refresh_from_db()
         kind = BREAKER if was_open else "budget.progress"

@@ -32,10 +32,20 @@ from coordinator.rules.footprints import FootprintMode
 from coordinator.teamwork import conflict_talk, threads
 from grid.public_paths import LockView
 from grid.public_types import EventView
+from statements.prepared import Prepared
 
 MAX_WORDS = 1_000
 DEFAULT, POLICY, GRID = "default", "policy", "grid"
 _WAITING = 200
+# Who waits for an arbiter's decision is told so by its next one.
+_FOR_NEIGHBOURS = Prepared(
+    lambda: (
+        Nudge.objects.filter(is_open=True, decision__code=neighbours.CODE)
+        .exclude(agent__conflicts_waited_for__state__in=sorted(STANDING))
+        .order_by("pk")
+        .values_list("agent_id", "agent__repository_id")[:_WAITING]
+    )
+)
 _HOLDERS = 20
 """Of a wish for the whole repository; who is left is met when it is asked for again."""
 _NO_LONGER = frozenset({ConflictState.CANCELLED})
@@ -111,9 +121,9 @@ def from_overlap(agent: Agent, other: Agent, *, patterns: Sequence[str]) -> Conf
 
 def open_overlaps() -> int:
     """Open conflicts of agents that wait for a neighbour's files, where the policy has an arbiter decide; returns how many."""
-    waiting = Nudge.objects.filter(is_open=True, decision__code=neighbours.CODE).order_by("pk")
-    waiting = waiting.exclude(agent__conflicts_waited_for__state__in=sorted(STANDING))  # its next decision says so
-    of_agents = dict(waiting.values_list("agent_id", "agent__repository_id")[:_WAITING])
+    of_agents = dict(_FOR_NEIGHBOURS.rows())
+    if not of_agents:
+        return 0
     policies = RepositoryPolicy.objects.filter(repository_id__in=set(of_agents.values()))
     ask = {
         row.repository_id for row in policies if repositories.effective_policy(row).footprints == FootprintMode.ARBITER

@@ -19,9 +19,13 @@ from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import AgentState
 from coordinator.rules.plan_rules import Present
 from grid.public_types import LIVE
+from statements.prepared import Prepared, given
 from tracker import public_api as tracker
 from tracker.public_types import IssueLinks
 
+_OPEN = Prepared(
+    lambda: AppliedPlan.objects.filter(is_open=True, error="", tree=given("tree")).values_list("todo", flat=True)
+)
 _UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -126,8 +130,7 @@ def unmade_below(tree_id: int) -> Counter[int]:
 
 
 def _unmade(tree_id: int) -> list[list[dict[str, Any]]]:
-    rows = AppliedPlan.objects.filter(is_open=True, error="", tree_id=tree_id)
-    return [row.todo.get("new", []) for row in rows]
+    return [todo.get("new", []) for todo in _OPEN.rows(tree=tree_id)]
 
 
 def name_of(agent: Agent) -> str:

@@ -78,7 +78,9 @@ def turn_before_end(execution_id: UUID) -> Turn | None:
 
 def turn_of_repository(repository: str) -> Turn | None:
     """Wait for one's turn in a repository; None when it never had a lock."""
-    sql = f"UPDATE grid_lockspace SET token = token + 1 WHERE repository = %s RETURNING repository, token, {plain.now()}"  # noqa: S608
+    sql = (
+        f"UPDATE grid_lockspace SET token = token + 1 WHERE repository = %s RETURNING repository, token, {plain.now()}"  # noqa: S608
+    )
     return _first(run(sql, [repository]))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
+from statements.prepared import Prepared, given
 from tracker import limits
 from tracker.models import Issue, Repository
 from tracker.public_errors import InvalidError, NotFoundError
@@ -17,6 +18,13 @@ from tracker.public_types import IssueDraft, Ref
 
 OURSELVES = "agent-grid"
 """Author of everything that the grid writes."""
+_ISSUE = Prepared(
+    lambda: (
+        Issue.objects.select_related("repository")
+        .filter(repository__tracker=Repository.Kind.LOCAL, repository__scope=given("scope"), key=given("key"))
+        .order_by()
+    )
+)
 
 
 def repository(scope: str) -> Repository:
@@ -57,9 +65,9 @@ def issue(ref: Ref) -> Issue:
         NotFoundError: There is none.
     """
     if limits.is_name(ref.scope) and limits.is_number(ref.key):
-        rows = Issue.objects.select_related("repository")
-        with suppress(Issue.DoesNotExist):
-            return rows.get(repository__tracker=Repository.Kind.LOCAL, repository__scope=ref.scope, key=ref.key)
+        found = _ISSUE.one(scope=ref.scope, key=ref.key)
+        if found is not None:
+            return found
     raise NotFoundError(f"The local tracker has no issue {ref!s:.300}.")
 
 
