@@ -16,12 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from grid import git, objects, refs, trees
+from grid import git, objects, refs, trees, unchanged
 from grid.intake import History, Job, agent_refs, check_sizes, take_history
 from grid.objects import Changed
 from grid.public_errors import WorkspaceError
-
-_OURS = ".agentgrid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,22 +146,23 @@ def _harvested(job: Job, head: str, *, commits: int, auto_committed: bool) -> Ha
 def _gather(job: Job, history: History, survey: trees.Survey) -> _Found:
     """Make our index hold the work tree as it stands."""
     seed = trusted_index(job.workspace)
+    committed = _changes(job, history.tip) if history.tip != job.base else []
+    if unchanged.is_as_committed(job.workspace, seed, survey, committed):
+        return _Found(is_dirty=False, committed=bool(committed))
     if seed.is_file():
         # With its time: git takes a file for unchanged only when it is older than the index.
         shutil.copy2(seed, job.index)
     else:
         job.on_tree("read-tree", job.base)
-    committed: list[Changed] = []
     if history.tip != job.base:
-        committed = _changes(job, history.tip)
         try:
             objects.update_index(job.index, committed)
         except objects.UnusualError:
             job.on_tree("read-tree", "-m", "-i", history.tip)
     # The agent's report to us, committed by accident.
-    reports = [one.path for one in committed if one.status == "A" and one.path.startswith(f"{_OURS}/")]
+    reports = [one.path for one in committed if one.status == "A" and one.path.startswith(unchanged.OURS)]
     excludes = _kept_out(job, survey.nested)
-    listing = job.on_tree("ls-files", "-z", "-m", "-o", "--exclude-standard", f"--exclude=/{_OURS}", *excludes)
+    listing = job.on_tree("ls-files", "-z", "-m", "-o", "--exclude-standard", "--exclude=/.agentgrid", *excludes)
     added, gone = _sorted_out(job, dict.fromkeys(filter(None, listing.split("\0"))))
     if gone or reports:
         job.on_tree("update-index", "--force-remove", "-z", "--stdin", stdin="\0".join((*gone, *reports, "")))
@@ -216,7 +215,7 @@ def _sorted_out(job: Job, paths: Iterable[str]) -> tuple[list[str], list[str]]:
     taken, gone, sizes = [], [], []
     with trees.opened(job.workspace) as root:
         for path in paths:
-            if path.startswith(f"{_OURS}/") or path.endswith("/"):
+            if path.startswith(unchanged.OURS) or path.endswith("/"):
                 continue
             found = trees.status(root, path)
             mode = found.st_mode if found else 0

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from grid.public_errors import WorkspaceError
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAX_ENTRIES = 1_000_000
+_KEPT_ENTRIES = 20_000
+"""More files of a work tree are not told one by one."""
 _READ_BY_GIT = frozenset({".gitignore", ".gitattributes"})
 _LOOSE = re.compile(r"[0-9a-f]{38}")
 _PACK = re.compile(r"pack-[0-9a-f]{40}\.(pack|idx)")
@@ -32,6 +34,8 @@ class Survey:
     """Directories below the root that hold a `.git` of their own, relative."""
     is_settled: bool
     """Whether each file is either as old as the index or shows by its times that it is not; see `survey`."""
+    files: Mapping[str, os.stat_result] | None
+    """All that are no directories, relative, as they were found; None where they are very many, or not all were to be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,30 +71,40 @@ def survey(root: Path, *, index_ns: int | None) -> Survey:
         WorkspaceError: The root is no directory, or holds a million entries.
     """
     nested: list[str] = []
+    files: dict[str, os.stat_result] | None = {}
     pending, seen, is_settled = ["."], 0, index_ns is not None
-    first_ns = index_ns or 0
-    end_ns = (first_ns // 10**9 + 1) * 10**9
     try:
         with opened(root) as root_fd:
             while pending:
                 place = pending.pop()
-                for name, found in _listing(place, root_fd):
+                listing = _listing(place, root_fd)
+                if listing is None or seen + len(listing) > _KEPT_ENTRIES:
+                    files = None
+                for name, found in listing or ():
                     seen += 1
                     path = name if place == "." else f"{place}/{name}"
                     if name == ".git":
-                        if place != ".":
-                            nested.append(place)
+                        nested += [place] if place != "." else []
                     elif stat.S_ISDIR(found.st_mode):
                         pending.append(path)
-                    elif name in _READ_BY_GIT and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-                        os.unlink(path, dir_fd=root_fd)
-                    elif first_ns <= found.st_ctime_ns < end_ns:
-                        is_settled &= _made_old(path, root_fd, first_ns)
+                    else:
+                        is_settled &= _made_ready(path, found, root_fd, index_ns or 0)
+                        if files is not None:
+                            files[path] = found
                 if seen > _MAX_ENTRIES:
                     raise WorkspaceError(f"{root} holds more than {_MAX_ENTRIES} files; its work is not taken over")
     except OSError as error:
         raise WorkspaceError(f"cannot look through {root}: {error}") from error
-    return Survey(nested=_outermost(nested), is_settled=is_settled)
+    return Survey(nested=_outermost(nested), is_settled=is_settled, files=files)
+
+
+def _made_ready(path: str, found: os.stat_result, root_fd: int, index_ns: int) -> bool:
+    """Prepare a file for git; False when its times do not show whether it was changed."""
+    if path.rpartition("/")[2] in _READ_BY_GIT and not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        os.unlink(path, dir_fd=root_fd)
+        return True
+    is_of_that_second = index_ns <= found.st_ctime_ns < (index_ns // 10**9 + 1) * 10**9
+    return not is_of_that_second or _made_old(path, root_fd, index_ns)
 
 
 def _made_old(path: str, root_fd: int, index_ns: int) -> bool:
@@ -111,20 +125,20 @@ def _outermost(places: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _listing(place: str, root_fd: int) -> list[tuple[str, os.stat_result]]:
-    """What a directory holds; nothing when it vanished, cannot be entered or lies too deep for a path."""
+def _listing(place: str, root_fd: int) -> list[tuple[str, os.stat_result]] | None:
+    """What a directory holds; None when it vanished, cannot be entered or lies too deep for a path."""
     for _ in range(2):
         try:
             with opened(place, within=root_fd) as place_fd, os.scandir(place_fd) as entries:
                 return [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
         except PermissionError:
             if not make_accessible(place, root_fd, 0o700):
-                return []
+                return None
         except FileNotFoundError:
             continue
         except OSError:
-            return []
-    return []
+            return None
+    return None
 
 
 def make_accessible(path: str, root_fd: int, bits: int) -> bool:

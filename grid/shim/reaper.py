@@ -105,7 +105,7 @@ def kill_tree(
     seen: set[int] = set()
     deadline = now() + seconds
     is_empty = is_empty or (lambda: not descendants(root, keep))
-    while not is_empty() and now() < deadline:
+    while not (is_done := is_empty()) and now() < deadline:
         frozen: set[int] = set()
         while (running := set(descendants(root, keep)) - frozen) and now() < deadline:
             signal_each(running, signal.SIGSTOP)  # until stable: nobody is left to fork or to respawn
@@ -113,7 +113,7 @@ def kill_tree(
         signal_each(frozen, signal.SIGKILL)
         seen |= frozen
         time.sleep(0.002)
-    return len(seen), len(descendants(root, keep))
+    return len(seen), 0 if is_done else len(descendants(root, keep))  # a look at every process of the machine
 
 
 def signal_each(pids: Iterable[int], signum: int) -> None:
