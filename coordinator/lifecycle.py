@@ -13,6 +13,8 @@ from django.utils import timezone
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Answer
 from grid import public_events as grid_events
+from statements.prepared import given, given_all
+from statements.writing import PreparedUpdate
 
 type Draft = tuple[str, dict[str, Any]]
 
@@ -34,6 +36,7 @@ ARROWS: Mapping[AgentState, frozenset[AgentState]] = {
 
 CHANGED_STATE, CHANGED = "agent.state-changed", "agent.changed"
 _TABLE = Agent._meta.db_table
+_IN_STATE = PreparedUpdate(lambda: Agent.objects.filter(pk=given("agent"), state__in=given_all("states")))
 _COLUMNS = {field.name: field.column or field.name for field in Agent._meta.concrete_fields}
 
 
@@ -74,8 +77,12 @@ def move(
     if new in ENDED:
         values.setdefault("ended_at", timezone.now())
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
-        ours = Agent.objects.filter(pk=agent.pk, state__in=[str(state) for state in believed], **(only_if or {}))
-        if not ours.update(**{"updated_at": Now(), **values}):
+        changes = {"updated_at": Now(), **values}
+        if only_if:
+            moved = Agent.objects.filter(pk=agent.pk, state__in=[*map(str, believed)], **only_if).update(**changes)
+        else:
+            moved = len(_IN_STATE.run(changes, agent=agent.pk, states=believed))
+        if not moved:
             return False
         body = {"to": str(new), "reason": reason[:500], "rows": [_row(agent.pk, values), *rows]}
         record(agent, (CHANGED_STATE, body), *also)

@@ -19,6 +19,7 @@ from grid.events import rows
 from grid.events.own_tables import EXECUTION
 from grid.models import Execution, Host
 from grid.public_types import LIVE, ON_HOST, ExecutionView, LaunchSpec, Mode, Result, State
+from statements import writing
 from statements.prepared import Prepared, given
 
 MAX_CRASHES = 3
@@ -27,6 +28,8 @@ _MAX_LINKS = 20
 REAP_GRACE = timedelta(seconds=15)
 """A row is taken away from a host this long after its lease ended; by then its shim has killed the agent."""
 
+_NEXT_MOST = 100
+"""Rows that `next_queued` looks at: more than a host has slots, as a rule."""
 _TRIES = 3
 
 _COLUMNS = [
@@ -38,6 +41,13 @@ _OTHERS = Prepared(
         .exclude(pk=given("execution"))
         .order_by()
         .values_list("pk", flat=True)[:1]
+    )
+)
+_NEXT = Prepared(
+    lambda: (
+        Execution.objects.filter(state=State.QUEUED, is_held=False)
+        .order_by("-priority", "created_at")
+        .values_list("pk", flat=True)[:_NEXT_MOST]
     )
 )
 _ROW = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by())
@@ -105,7 +115,7 @@ def _insert(row: Execution) -> bool:
     for tries in count(1):
         try:
             with transaction.atomic():
-                row.save(force_insert=True)
+                writing.insert(row)
         except IntegrityError:
             if Execution.objects.filter(subject=row.subject, state__in=sorted(LIVE)).exists():
                 return False
@@ -150,8 +160,7 @@ def _has_free_slot(slots: Prepared[int], host: str) -> bool:
 
 def next_queued(*, limit: int = 1) -> list[UUID]:
     """The rows a free slot should take: highest priority first, then oldest."""
-    rows = Execution.objects.filter(state=State.QUEUED, is_held=False).order_by("-priority", "created_at")
-    return list(rows.values_list("pk", flat=True)[:limit])
+    return _NEXT.rows()[:limit]
 
 
 def others_wait(execution_id: UUID) -> bool:

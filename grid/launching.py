@@ -36,8 +36,14 @@ from grid.public_errors import GridError, LaunchFailedError
 from grid.public_types import LaunchSpec, Result, State
 from grid.sandboxes import choosing
 from grid.sandboxes.base import Request, Wrapped
+from statements.prepared import Prepared, given
+from statements.writing import PreparedUpdate
 
 log = logging.getLogger(__name__)
+_FENCE = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by().values_list("token", "sandbox"))
+_CLAIMED = PreparedUpdate(
+    lambda: Execution.objects.filter(pk=given("execution"), token=given("token"), state=State.CLAIMED)
+)
 LADDER = (("INT", 2.0), ("TERM", 3.0))
 """Signals to an agent that is asked to stop, with the seconds it gets after each; then its tree is killed."""
 START_AGAIN_SECONDS = (0.5, 2.0, 5.0, 10.0)
@@ -58,8 +64,8 @@ def start(row: Execution, *, lease_at: float) -> bool:
     try:
         sandbox = choosing.choose((spec.sandbox, spec.profile.get("sandbox")), conf())
         _prepare(row.pk, spec)
-        ours = Execution.objects.filter(pk=row.pk, token=row.token, state=State.CLAIMED)
-        if not ours.update(phase=first.name, sandbox=sandbox.name):
+        where = {"phase": first.name, "sandbox": sandbox.name}
+        if not _CLAIMED.run(where, execution=row.pk, token=row.token):
             return False
         row.sandbox = sandbox.name
         started = start_phase(row.pk, spec, first, lease_at=lease_at)
@@ -205,7 +211,7 @@ def _shim_spec(
     settings: GridConf, execution_id: UUID, spec: LaunchSpec, phase: Phase, phase_dir: Path, lease_at: float
 ) -> ShimSpec:
     run_dir = settings.run_dir(execution_id)
-    fence, backend = Execution.objects.values_list("token", "sandbox").get(pk=execution_id)
+    fence, backend = _FENCE.get(execution=execution_id)
     files = base.RunFiles(
         workspace=run_dir / ("verify" if phase.in_checkout else "workspace"),
         home=run_dir / "home",

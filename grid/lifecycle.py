@@ -6,6 +6,7 @@ and says so.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,8 @@ from grid.locks import ending
 from grid.models import Execution
 from grid.models.executions import stream_of
 from grid.public_types import LIVE, ON_HOST, TERMINAL, State
+from statements.prepared import given, given_all
+from statements.writing import PreparedUpdate
 
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),
@@ -72,12 +75,10 @@ def move(
     with transaction.atomic(savepoint=False):  # nothing in here is caught and survived
         # A queued one holds no locks. Their turn comes first: whoever takes a lock waits for the execution's row second, too.
         leaving = ending.before_end(execution_id) if new in TERMINAL and ON_HOST.intersection(old) else None
-        ours = Execution.objects.filter(where or Q(), pk=execution_id, state__in=[str(state) for state in old])
-        if token is not None:
-            ours = ours.filter(token=token)
         unknown = [name for name, value in values.items() if name != "seq" and isinstance(value, Combinable)]
         columns = [*_TOLD, *(name for name in unknown if name not in _TOLD)]
-        moved = returning.update(ours, *columns, **values)
+        ours = {"execution": execution_id, "states": old, "token": token}
+        moved = _move(where, token is not None).run(values, returning=columns, **ours)
         if not moved:
             if leaving is not None:
                 ending.stays(leaving)
@@ -98,6 +99,14 @@ def move(
         if new in TERMINAL:
             wake.events()
     return True
+
+
+@functools.lru_cache(maxsize=16)
+def _move(where: Q | None, has_token: bool) -> PreparedUpdate:  # noqa: FBT001 - a key
+    holder = {"token": given("token")} if has_token else {}
+    return PreparedUpdate(
+        lambda: Execution.objects.filter(where or Q(), pk=given("execution"), state__in=given_all("states"), **holder)
+    )
 
 
 def _kind(new: State) -> str:

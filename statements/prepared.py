@@ -10,7 +10,7 @@ asked some times for every run is therefore written down once, as any query, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,7 +59,7 @@ class Prepared[Row]:
             compiled = self._compiled[connection.vendor] = _compile(self._build(), connection)
         if compiled.locks and connection.get_autocommit():
             raise TransactionManagementError("a query that locks rows needs a transaction")
-        found = plain.run(*compiled.filled(values))
+        found = plain.run(*filled(compiled.sql, compiled.params, values))
         return [compiled.row(row, connection) for row in found]
 
     def one(self, **values: Any) -> Row | None:
@@ -120,20 +120,6 @@ class _Compiled:
     populators: Sequence[Any]
     annotations: Sequence[tuple[str, int]]
 
-    def filled(self, values: Mapping[str, Any]) -> plain.Statement:
-        """The statement of one call."""
-        sql, params = self.sql, list[Any]()
-        for one in self.params:
-            if type(one) is not _Place:
-                params.append(one)
-            elif one.marker:
-                several = [_stored(value) for value in values[one.name]]
-                sql = sql.replace(one.marker, plain.places(several) or "NULL", 1)
-                params += several
-            else:
-                params.append(_stored(values[one.name]))
-        return sql, params
-
     def row(self, values: Sequence[Any], connection: Any) -> Any:
         """What Django's own iterables make of a row."""
         values = list(values)
@@ -179,7 +165,23 @@ def _compile(queryset: QuerySet[Any, Any], connection: Any) -> _Compiled:
     )
 
 
-def _stored(value: Any) -> Any:
+def filled(sql: str, params: Iterable[Any], values: Mapping[str, Any]) -> plain.Statement:
+    """A compiled statement with the values of one call in their places."""
+    found = list[Any]()
+    for one in params:
+        if type(one) is not _Place:
+            found.append(one)
+        elif one.marker:
+            several = [stored(value) for value in values[one.name]]
+            sql = sql.replace(one.marker, plain.places(several) or "NULL", 1)
+            found += several
+        else:
+            found.append(stored(values[one.name]))
+    return sql, found
+
+
+def stored(value: Any) -> Any:
+    """A value as the database stores it."""
     if isinstance(value, str):
         return str(value)  # of an enumeration its value: drivers take subclasses for something else
     if isinstance(value, UUID):

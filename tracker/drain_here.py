@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from statements.prepared import Prepared, given
+from statements.writing import PreparedUpdate
 from tracker import outbox
 from tracker.base import Tracker
 from tracker.drain import attempted, created_by, failed_with
@@ -28,6 +29,7 @@ _FREE = Prepared(
         .order_by()
     )
 )
+_CARRIED_OUT = PreparedUpdate(lambda: Operation.objects.filter(pk=given("operation")))
 _BATCH = 20
 """Writes in one transaction: few enough that others wait for milliseconds only."""
 
@@ -72,6 +74,6 @@ def _carry_out(row: Operation, *, tracker: Tracker, scope: str, now: datetime) -
         row.attempts += 1
         counted = {"attempts": row.attempts, "attempted_at": now}
         ended = counted | attempted(tracker=tracker, scope=scope, row=row, created=created, now=now)
-    Operation.objects.filter(pk=row.pk).update(**ended)
+    _CARRIED_OUT.run(ended, operation=row.pk)
     for name, value in ended.items():
         setattr(row, name, value)

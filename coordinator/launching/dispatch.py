@@ -26,6 +26,7 @@ from coordinator.talk import messages
 from grid import public_api as grid
 from grid import public_events as grid_events
 from grid.public_types import Mode
+from statements import writing
 from statements.prepared import Prepared, given
 
 RECHECK = timedelta(seconds=60)
@@ -93,7 +94,7 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> Nudge:
 
     A person's word outranks the machine's.
     """
-    joined = Nudge.objects.create(
+    joined = Nudge(
         agent_id=open_row.agent_id,
         source=source,
         reason=reason[:500],
@@ -102,6 +103,7 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> Nudge:
         decision=_plain(Decision(answer=Answer.COALESCED, code="coalesced", reason=f"joined nudge {open_row.pk}")),
         answered_at=timezone.now(),
     )
+    writing.insert(joined)
     if source in admission.BY_HAND or open_row.source not in admission.BY_HAND:
         open_row.source, open_row.reason = source, reason[:500]
     return joined
@@ -218,7 +220,10 @@ def _answer(row: Nudge, decision: Decision, *, joined: Nudge | None = None) -> D
     row.not_before = (decision.until or timezone.now() + RECHECK) if is_open else None
     row.answered_at = timezone.now()
     is_new = row.pk is None
-    row.save()
+    if is_new:
+        writing.insert(row)
+    else:
+        row.save()
     if not changed and joined is None:
         return None
     rows = [grid_events.row(row, *(_NUDGE if is_new else _NUDGE_CHANGES))]

@@ -28,8 +28,8 @@ EXIT_GRACE_SECONDS = 2.0
 
 def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
     """Act on the end of one phase; leaves the execution either in its next phase or in a terminal state."""
-    row = Execution.objects.get(pk=watch.id)
-    if row.token != watch.token or row.state not in ON_HOST or row.phase != watch.phase.name:
+    row = executions.row(watch.id)
+    if row is None or row.token != watch.token or row.state not in ON_HOST or row.phase != watch.phase.name:
         return  # fenced, or somebody went on already: a watch may have been made from a row read a moment too early
     if _outlives(watch):
         ended = Ended(reason="shim_failed", error="its exit record was forged: it went on running")

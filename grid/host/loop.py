@@ -24,6 +24,7 @@ from grid.phases import Ended
 from grid.processes import ShimState
 from grid.public_types import ON_HOST, Result, State
 from grid.sandboxes import network
+from statements.prepared import Prepared, given
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.05
@@ -33,6 +34,10 @@ MAX_BEAT_SECONDS = 5.0
 MAX_FAILURES = 6
 CONTAINERS_SECONDS = 60.0
 _COLUMNS = ("token", "state", "phase", "stop_reason", "crashes", "record", "root", "sandbox", "inbox_count")
+_SPEC = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by().values_list("spec", "prompt"))
+_ROWS = Prepared(
+    lambda: Execution.objects.only(*_COLUMNS).filter(host=given("host"), state__in=sorted(ON_HOST)).order_by()
+)
 
 
 class HostLoop:
@@ -129,8 +134,7 @@ class HostLoop:
 
     def _rows(self) -> dict[UUID, Execution]:
         # Read at every tick: what is needed here, and in no order.
-        rows = Execution.objects.only(*_COLUMNS).order_by()
-        return {row.pk: row for row in rows.filter(host=self.name, state__in=sorted(ON_HOST))}
+        return {row.pk: row for row in _ROWS.rows(host=self.name)}
 
     def _beat(self, rows: dict[UUID, Execution], now: float) -> None:
         """Renew every lease in one statement and pass the renewal on to the shims."""
@@ -193,7 +197,7 @@ class HostLoop:
             if is_start:
                 self._lost(row, "the worker died before the agent was started")
             return
-        spec = specs.load_spec(*Execution.objects.values_list("spec", "prompt").get(pk=row.pk))
+        spec = specs.load_spec(*_SPEC.get(execution=row.pk))
         watch = Watch(row, spec, phases.find(spec, row.phase))
         state = processes.shim_state(watch.run_dir)
         watch.is_inherited = is_start and (state == ShimState.GONE or row.state == State.STOPPING)

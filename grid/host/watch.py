@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from grid import bearers, event_log, launching, phases, processes, returning, tool_calls
+from grid import bearers, event_log, launching, phases, processes, tool_calls
 from grid.agents import registry
 from grid.conf import conf
 from grid.event_log import Draft
@@ -20,11 +20,16 @@ from grid.processes import ShimState
 from grid.public_types import ON_HOST, LaunchSpec
 from grid.sandboxes import network
 from grid.spool import SpoolReader
+from statements.prepared import given
+from statements.writing import PreparedUpdate
 
 EVENT_CHARS = 12_000
 LINE_OVERHEAD = 4
 """Quotes, comma and space around a line in JSON, so that empty lines count too."""
 TAIL_LINES = 60
+_OURS = PreparedUpdate(
+    lambda: Execution.objects.filter(pk=given("execution"), token=given("token"), state__in=sorted(ON_HOST))
+)
 REFUSED = "sandbox.refused"
 """Kind of the event for each connection that the egress proxy did not make."""
 
@@ -149,8 +154,9 @@ class Watch:
         if record <= self.recorded:
             return
         with transaction.atomic():
-            rows = Execution.objects.filter(pk=self.id, token=self.token, state__in=sorted(ON_HOST))
-            updated = returning.update(rows, "seq", seq=F("seq") + len(drafts), record=record)
+            new = {"seq": F("seq") + given("count"), "record": record}
+            ours = {"execution": self.id, "token": self.token, "count": len(drafts)}
+            updated = _OURS.run(new, returning=("seq",), **ours)
             if not updated:
                 raise FencedError(str(self.id))
             last: int = updated[0][0]

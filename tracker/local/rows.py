@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from statements.prepared import Prepared, given
+from statements.writing import PreparedUpdate
 from tracker import limits
 from tracker.models import Issue, Repository
 from tracker.public_errors import InvalidError, NotFoundError
@@ -18,6 +19,7 @@ from tracker.public_types import IssueDraft, Ref
 
 OURSELVES = "agent-grid"
 """Author of everything that the grid writes."""
+_TOUCHED = PreparedUpdate(lambda: Issue.objects.filter(pk=given("issue")))
 _ISSUE = Prepared(
     lambda: (
         Issue.objects.select_related("repository")
@@ -86,7 +88,7 @@ def same_scope(ref: Ref, other: Ref, *, field: str) -> Issue:
 def touch(row: Issue, *, now: datetime | None = None, **fields: Any) -> None:
     """Change these fields of an issue, and the time of its last change; `row` shows them as well."""
     changes = {"updated_at": now or timezone.now(), **fields}
-    Issue.objects.filter(pk=row.pk).update(**changes)
+    _TOUCHED.run(changes, issue=row.pk)
     for name, value in changes.items():
         setattr(row, name, value)
 

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from statements import writing
 from statements.prepared import Prepared, given
 from tracker import labels, limits, queries
 from tracker.local import rows, structure
@@ -251,7 +252,7 @@ def insert_comment(
         raise InvalidError(f"#{issue.key} has {limits.COMMENTS_MAX} comments; open another issue.", field="ref")
     now, is_ours = timezone.now(), author == rows.OURSELVES
     rows.touch(issue, now=now)
-    return Comment.objects.create(
+    comment = Comment(
         issue=issue,
         author=author,
         is_ours=is_ours,
@@ -261,6 +262,8 @@ def insert_comment(
         data=data or {},
         created_at=now,
     )
+    writing.insert(comment)
+    return comment
 
 
 def put_label(issue: Issue, name: str, *, present: bool) -> None:
