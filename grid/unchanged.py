@@ -1,8 +1,8 @@
 """Whether a work tree is as an agent committed it, told without a git process: of a short run it is, as a rule.
 
-Our own index of the fresh work tree holds the times, size and number of each file as they were then. The time of a file's
-last change cannot be set back, so a file that agrees in all of them was not touched. What the agent's commits changed is
-read and hashed. Whatever is not plain here is left to git, which looks at everything.
+Our own index of the fresh work tree holds the times, size and number of each file as they were then. Nobody can set the time
+of a file's last change, so a file that agrees in all of them, and is older than our copy of that index, was not touched. What
+the agent's commits changed is read and hashed. Whatever is not plain here is left to git, which looks at everything.
 """
 
 from __future__ import annotations
@@ -41,22 +41,23 @@ def is_as_committed(root: Path, index: Path, survey: trees.Survey, committed: Se
         survey: What it holds now.
         committed: What the agent's commits changed.
     """
-    if survey.files is None or survey.nested or not survey.is_settled or len(committed) > _FEW:
-        return False
-    if any(one.path.startswith(OURS) for one in committed):
+    if survey.files is None or survey.nested or len(committed) > _FEW:
         return False
     if committed and any(path.rpartition("/")[2] == ".gitattributes" for path in survey.files):
         return False  # what git stores of a file may be another thing than the file
-    files = {path: found for path, found in survey.files.items() if not path.startswith(OURS)}
     expected = _entries(index)
     if expected is None:
         return False
+    made_ns = index.stat().st_mtime_ns
+    files = {path: found for path, found in survey.files.items() if not path.startswith(OURS)}
     with trees.opened(root) as root_fd:
         for one in committed:
             expected.pop(one.path, None)
             if one.now is not None and not _holds(root_fd, one, files.pop(one.path, None)):
                 return False
-    return files.keys() == expected.keys() and all(_seen(found) == expected[path] for path, found in files.items())
+    return files.keys() == expected.keys() and all(
+        found.st_ctime_ns < made_ns and _seen(found) == expected[path] for path, found in files.items()
+    )
 
 
 def _entries(index: Path) -> dict[str, _Stat] | None:
