@@ -142,6 +142,10 @@ def a_link(root: Path) -> None:
     commit(root)
 
 
+def gone(root: Path) -> None:
+    (root / "src/app.py").unlink()
+
+
 def left_over(root: Path) -> None:
     write(root, {"left/over.txt": "1\n"})
 
@@ -191,6 +195,7 @@ OTHERS = (
     *(touched, of_the_same_size_and_time, swapped, changed_twice, changed_after_its_commit, gone_after_its_commit),
     *(made_a_program_after_its_commit, back_after_its_deletion, a_folder_in_its_place, a_link_in_its_place, a_link),
     *(
+        gone,
         left_over,
         ignored,
         attributes,
@@ -226,6 +231,15 @@ def test_where_the_clock_is_too_coarse_to_tell_git_looks(sample, asked):
     index = sample.workspace.with_name(f"{sample.workspace.name}.index")
     os.utime(index, ns=(newest, newest))
     assert not sample.harvest().changed
+    assert looked(asked)
+
+
+def test_a_clock_that_was_set_back_hides_no_change(sample, asked):
+    index = sample.workspace.with_name(f"{sample.workspace.name}.index")
+    later = index.stat().st_mtime_ns + 3600 * 10**9
+    os.utime(index, ns=(later, later))
+    of_the_same_size_and_time(sample.workspace)
+    sample.harvest()
     assert looked(asked)
 
 
