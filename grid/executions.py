@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import count
@@ -28,8 +29,6 @@ _MAX_LINKS = 20
 REAP_GRACE = timedelta(seconds=15)
 """A row is taken away from a host this long after its lease ended; by then its shim has killed the agent."""
 
-_NEXT_MOST = 100
-"""Rows that `next_queued` looks at: more than a host has slots, as a rule."""
 _TRIES = 3
 
 _COLUMNS = [
@@ -41,13 +40,6 @@ _OTHERS = Prepared(
         .exclude(pk=given("execution"))
         .order_by()
         .values_list("pk", flat=True)[:1]
-    )
-)
-_NEXT = Prepared(
-    lambda: (
-        Execution.objects.filter(state=State.QUEUED, is_held=False)
-        .order_by("-priority", "created_at")
-        .values_list("pk", flat=True)[:_NEXT_MOST]
     )
 )
 _ROW = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by())
@@ -160,7 +152,18 @@ def _has_free_slot(slots: Prepared[int], host: str) -> bool:
 
 def next_queued(*, limit: int = 1) -> list[UUID]:
     """The rows a free slot should take: highest priority first, then oldest."""
-    return _NEXT.rows()[:limit]
+    return _next_queued(limit).rows()
+
+
+@functools.lru_cache(maxsize=32)
+def _next_queued(limit: int) -> Prepared[UUID]:
+    return Prepared(
+        lambda: (
+            Execution.objects.filter(state=State.QUEUED, is_held=False)
+            .order_by("-priority", "created_at")
+            .values_list("pk", flat=True)[:limit]
+        )
+    )
 
 
 def others_wait(execution_id: UUID) -> bool:

@@ -26,9 +26,13 @@ from statements import plain
 _ITERABLES = (ModelIterable, ValuesListIterable, FlatValuesListIterable)
 
 
-def given(name: str) -> Any:
-    """The place of a value that each call gives by this name: text, a number, a boolean, a UUID or a time, never None."""
-    return _Given(name)
+def given(name: str, *, takes_none: bool = False) -> Any:
+    """The place of a value that each call gives by this name: text, a number, a boolean, a UUID or a time.
+
+    Args:
+        takes_none: Where something is set. In a condition None would silently fit to nothing, and is refused.
+    """
+    return _Given(name, takes_none)
 
 
 def given_all(name: str) -> Any:
@@ -51,6 +55,7 @@ class Prepared[Row]:
 
         Raises:
             KeyError: A value is missing.
+            ValueError: A value is None.
             TransactionManagementError: It locks rows, and there is no transaction.
         """
         connection = connections[plain.ALIAS]
@@ -84,23 +89,24 @@ class _Place:
     """Of a value, among the parameters of a compiled query."""
 
     name: str
+    takes_none: bool = False
     marker: str = ""
     """In the SQL, for as many places as there are values."""
 
 
 class _Given(Expression):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, takes_none: bool = False) -> None:  # noqa: FBT001, FBT002 - by place, which tells two apart
         super().__init__(output_field=Field())
-        self.name = name
+        self.place = _Place(name, takes_none)
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        return "%s", (_Place(self.name),)
+        return "%s", (self.place,)
 
 
 class _GivenAll(_Given):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        marker = f"/* {self.name} */%s"
-        return f"({marker})", (_Place(self.name, marker),)
+        marker = f"/* {self.place.name} */%s"
+        return f"({marker})", (_Place(self.place.name, marker=marker),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +182,10 @@ def filled(sql: str, params: Iterable[Any], values: Mapping[str, Any]) -> plain.
             sql = sql.replace(one.marker, plain.places(several) or "NULL", 1)
             found += several
         else:
-            found.append(stored(values[one.name]))
+            value = values[one.name]
+            if value is None and not one.takes_none:
+                raise ValueError(f"None is no value for {one.name!r}: it is equal to nothing")
+            found.append(stored(value))
     return sql, found
 
 

@@ -21,7 +21,6 @@ class PreparedUpdate:
 
     def __init__(self, build: Callable[[], QuerySet[Any, Any]]) -> None:
         self._build = build
-        self._compiled: dict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = {}
 
     def run(
         self, changes: Mapping[str, Any], *, returning: Sequence[str] = ("pk",), **values: Any
@@ -29,16 +28,14 @@ class PreparedUpdate:
         """Change the rows and return some columns of each that was changed, as the database gives them.
 
         Args:
-            changes: New values and expressions by field. Expressions are kept with the statement: they must not hold a time.
+            changes: New values and expressions by field. Expressions are kept with the statement: what differs from call to call
+                is `given` in them.
             returning: Fields.
             values: For the places of the query.
         """
         connection = connections[plain.ALIAS]
         parts = tuple((name, value if _is_expression(value) else None) for name, value in changes.items())
-        key = (connection.vendor, parts, tuple(returning))
-        statement = self._compiled.get(key)
-        if statement is None:
-            statement = self._compiled[key] = _update(self._build(), parts, returning, connection)
+        statement = _update(self._build, parts, tuple(returning), connection.vendor)
         model_fields = _fields(self.model)
         new = {
             _set(name): _prepared(model_fields[name], value, connection)
@@ -102,16 +99,21 @@ def _fields(model: type[Model]) -> dict[str, Any]:
     return {name: field for field in model._meta.concrete_fields for name in (field.name, field.attname)}
 
 
+@functools.lru_cache(maxsize=512)
 def _update(
-    rows: QuerySet[Any, Any], parts: Sequence[tuple[str, Any]], returning: Sequence[str], connection: Any
+    build: Callable[[], QuerySet[Any, Any]], parts: tuple[tuple[str, Any], ...], returning: tuple[str, ...], vendor: str
 ) -> tuple[str, tuple[Any, ...]]:
+    connection, rows = connections[plain.ALIAS], build()
     query: Any = rows.query.chain(UpdateQuery)
-    query.add_update_values({name: given(_set(name)) if value is None else value for name, value in parts})
+    query.add_update_values(
+        {name: given(_set(name), takes_none=True) if value is None else value for name, value in parts}
+    )
     query.clear_ordering(force=True)
     sql, params = query.get_compiler(connection=connection).as_sql()
     model: Any = rows.model
     fields = _fields(model) | {"pk": model._meta.pk}
-    columns = ", ".join(connection.ops.quote_name(fields[name].column) for name in returning)
+    quote: Any = connection.ops.quote_name
+    columns = ", ".join(quote(fields[name].column) for name in returning)
     return f"{sql} RETURNING {columns}", tuple(params)
 
 

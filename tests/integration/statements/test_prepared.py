@@ -97,6 +97,8 @@ def test_none_is_none_and_the_models_own_error():
         query.get(agent=0)
     with pytest.raises(KeyError):
         query.rows(another=0)
+    with pytest.raises(ValueError, match="None"):
+        query.rows(agent=None)
 
 
 def test_columns_left_out_are_asked_for_later():
