@@ -191,8 +191,6 @@ def filled(sql: str, params: Iterable[Any], values: Mapping[str, Any]) -> plain.
 
 def stored(value: Any) -> Any:
     """A value as the database stores it."""
-    if isinstance(value, str):
-        return str(value)  # of an enumeration its value: drivers take subclasses for something else
     if isinstance(value, UUID):
         return plain.uuid(value)
     if isinstance(value, datetime):
