@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import count
@@ -14,14 +13,14 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from grid import changing, event_log, lifecycle, phases, specs
+from grid import changing, event_log, execution_rows, lifecycle, phases, specs
 from grid.conf import conf
 from grid.events import rows
 from grid.events.own_tables import EXECUTION
 from grid.models import Execution, Host
 from grid.public_types import LIVE, ON_HOST, ExecutionView, LaunchSpec, Mode, Result, State
 from statements import writing
-from statements.prepared import Prepared, given
+from statements.prepared import Prepared
 
 MAX_CRASHES = 3
 _MAX_LINKS = 20
@@ -34,24 +33,8 @@ _TRIES = 3
 _COLUMNS = [
     one.attname for one in Execution._meta.concrete_fields if not one.primary_key and EXECUTION.counts(one.attname)
 ]
-_OTHERS = Prepared(
-    lambda: (
-        Execution.objects.filter(state=State.QUEUED, is_held=False)
-        .exclude(pk=given("execution"))
-        .order_by()
-        .values_list("pk", flat=True)[:1]
-    )
-)
-_ROW = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by())
-_SLOTS = Prepared(lambda: Host.objects.filter(pk=given("host"), draining_at=None).values_list("slots", flat=True))
-_SLOTS_LOCKED = Prepared(
-    lambda: Host.objects.select_for_update().filter(pk=given("host"), draining_at=None).values_list("slots", flat=True)
-)
-_ON_HOST = Prepared(
-    lambda: (
-        Execution.objects.filter(host=given("host"), state__in=sorted(ON_HOST)).order_by().values_list("pk", flat=True)
-    )
-)
+
+row, next_queued, others_wait = execution_rows.row, execution_rows.next_queued, execution_rows.others_wait
 
 
 def in_seconds(seconds: float) -> ExpressionWrapper[Any]:
@@ -122,7 +105,7 @@ def claim(execution_id: UUID, *, host: str) -> Execution | None:
     """Take one queued row for a host that has a free slot; None when it was taken, held, or no slot is free."""
     with transaction.atomic():
         # Locked, so that two tasks of one host cannot both see the last free slot.
-        if not _has_free_slot(_SLOTS_LOCKED, host):
+        if not _has_free_slot(execution_rows.SLOTS_LOCKED, host):
             return None
         moved = lifecycle.move(
             execution_id,
@@ -137,38 +120,17 @@ def claim(execution_id: UUID, *, host: str) -> Execution | None:
                 "claimed_at": Now(),
             },
         )
-        return _ROW.get(execution=execution_id) if moved else None
+        return row(execution_id) if moved else None
 
 
 def has_free_slot(host: str) -> bool:
     """Whether a claim has a chance, seen without a lock: in a burst it has none as a rule."""
-    return _has_free_slot(_SLOTS, host)
+    return _has_free_slot(execution_rows.SLOTS, host)
 
 
 def _has_free_slot(slots: Prepared[int], host: str) -> bool:
     has = slots.one(host=host)
-    return has is not None and len(_ON_HOST.rows(host=host)) < has
-
-
-def next_queued(*, limit: int = 1) -> list[UUID]:
-    """The rows a free slot should take: highest priority first, then oldest."""
-    return _next_queued(limit).rows()
-
-
-@functools.lru_cache(maxsize=32)
-def _next_queued(limit: int) -> Prepared[UUID]:
-    return Prepared(
-        lambda: (
-            Execution.objects.filter(state=State.QUEUED, is_held=False)
-            .order_by("-priority", "created_at")
-            .values_list("pk", flat=True)[:limit]
-        )
-    )
-
-
-def others_wait(execution_id: UUID) -> bool:
-    """Whether further rows may be claimed and are not."""
-    return _OTHERS.exists(execution=execution_id)
+    return has is not None and len(execution_rows.RUNNING_HERE.rows(host=host)) < has
 
 
 def renew(*, host: str, tokens: Mapping[UUID, int], slots: int) -> set[UUID]:
@@ -280,11 +242,6 @@ def find(*, ids: Iterable[UUID] | None = None, where: Q | None = None, limit: in
     """Snapshots, newest first."""
     rows = Execution.objects.all() if ids is None else Execution.objects.filter(pk__in=list(ids))
     return [view(row) for row in rows.filter(where or Q())[:limit]]
-
-
-def row(execution_id: UUID) -> Execution | None:
-    """One execution; None when there is no such row."""
-    return _ROW.one(execution=execution_id)
 
 
 def view(row: Execution, *, now: datetime | None = None) -> ExecutionView:

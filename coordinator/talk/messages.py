@@ -39,13 +39,7 @@ IN_AN_ANSWER = 5
 SEEN, REFUSED = "agent.inbox", "message.refused"
 """Events of an execution: its program says what became of a message; its program took it not at all."""
 WAITING = (Message.State.QUEUED, Message.State.DELIVERED)
-_ANY_QUEUED = Prepared(
-    lambda: (
-        Message.objects.filter(agent=given("agent"), state=Message.State.QUEUED)
-        .order_by()
-        .values_list("pk", flat=True)[:1]
-    )
-)
+_ANY = Prepared(lambda: Message.objects.filter(agent=given("agent"), state=Message.State.QUEUED).values_list("pk")[:1])
 _WAITS = "waits: it is told by a run that starts from now on, in its prompt; one that is queued by now, a little later"
 _FINAL = frozenset({Message.State.EXPIRED, Message.State.UNDELIVERABLE})
 _DELIVERY = ("state", "channel", "execution_id", "reason", "delivered_at", "seen_at")
@@ -174,7 +168,7 @@ def body_of(post: Post, rows: Sequence[Message]) -> dict[str, Any]:
 
 def hand_over_waiting(agent: Agent) -> int:
     """Give what waits to the program that has just started; returns how many messages it took. Outside a transaction."""
-    waiting = list(_queued(agent)) if _ANY_QUEUED.exists(agent=agent.pk) else []
+    waiting = list(_queued(agent)) if _ANY.exists(agent=agent.pk) else []
     return sum(hand_over(agent, row).state == Message.State.DELIVERED for row in waiting)
 
 
