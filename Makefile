@@ -31,7 +31,7 @@ agents-install: runtime ## install claude, codex, opencode and gemini at the che
 
 # Compiled first: tests start hundreds of processes, and each would compile our modules anew.
 test: static ## every check, then every test: what CI runs (PYTEST_ARGS='-k name')
-	@$(PYTHON_IN_VENV) -m compileall -q -x demo/repository manage.py agentgrid bench coordinator grid statements tracker tests
+	@$(PYTHON_IN_VENV) -m compileall -q -x demo/repository manage.py agentgrid bench coordinator grid tracker tests
 	@$(CLEAN) PYTHONDONTWRITEBYTECODE= $(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)
 
 test-clis: dev ## the tests of the coding CLIs themselves; they need `make agents-install`

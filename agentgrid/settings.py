@@ -130,7 +130,7 @@ if _database["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 elif env.bool("DATABASE_PREPARED_STATEMENTS", False):
-    # For `statements.plain` only: Django's own cursors never do. Runs of one statement before the server keeps its plan.
+    # For `grid.statements.plain` only: Django's own cursors never do. Runs of one statement before the server keeps its plan.
     _database.setdefault("OPTIONS", {})["prepare_threshold"] = 5
 # Kept between tasks and requests: opening SQLite with its pragmas costs as much as a small task.
 _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)

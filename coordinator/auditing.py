@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.models import AuditEntry
 from grid import public_events as grid_events
-from statements import writing
+from grid import public_sql
 
 ROOT, ACTED = "operators", "operator.acted"
 
@@ -15,7 +15,7 @@ ROOT, ACTED = "operators", "operator.acted"
 def record(actor: str, action: str, target: str, detail: Mapping[str, Any]) -> AuditEntry:
     """Record an act; its event is on a stream of its own, so that acts do not wait for each other."""
     entry = AuditEntry(actor=actor[:150], action=action[:40], target=target[:200], detail=dict(detail))
-    writing.insert(entry)
+    public_sql.insert(entry)
     body = {"actor": entry.actor, "action": entry.action, "target": entry.target, "rows": [grid_events.row(entry)]}
     grid_events.append_first(stream=f"operator:{entry.pk}", root=ROOT, event=(ACTED, body))
     return entry

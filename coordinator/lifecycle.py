@@ -13,8 +13,7 @@ from django.utils import timezone
 from coordinator.models import Agent
 from coordinator.public_types import ENDED, AgentState, Answer
 from grid import public_events as grid_events
-from statements.prepared import given, given_all
-from statements.writing import PreparedUpdate
+from grid.public_sql import PreparedUpdate, given, given_all
 
 type Draft = tuple[str, dict[str, Any]]
 

@@ -22,8 +22,8 @@ from django.db.models.functions import Now
 from grid.events import catalogue, tokens
 from grid.models import Event, EventCursor, EventStream
 from grid.public_types import EventView
-from statements.plain import Statement, run
-from statements.prepared import Prepared, given, given_all
+from grid.statements.plain import Statement, run
+from grid.statements.prepared import Prepared, given, given_all
 
 type Draft = tuple[str, dict[str, Any]]
 """Kind and body of an event to be written."""

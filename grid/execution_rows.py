@@ -7,7 +7,7 @@ from uuid import UUID
 
 from grid.models import Execution, Host
 from grid.public_types import ON_HOST, State
-from statements.prepared import Prepared, given
+from grid.statements.prepared import Prepared, given
 
 _OTHERS = Prepared(
     lambda: (

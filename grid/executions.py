@@ -19,8 +19,8 @@ from grid.events import rows
 from grid.events.own_tables import EXECUTION
 from grid.models import Execution, Host
 from grid.public_types import LIVE, ON_HOST, ExecutionView, LaunchSpec, Mode, Result, State
-from statements import writing
-from statements.prepared import Prepared
+from grid.statements import writing
+from grid.statements.prepared import Prepared
 
 MAX_CRASHES = 3
 _MAX_LINKS = 20

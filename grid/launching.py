@@ -36,8 +36,8 @@ from grid.public_errors import GridError, LaunchFailedError
 from grid.public_types import LaunchSpec, Result, State
 from grid.sandboxes import choosing
 from grid.sandboxes.base import Request, Wrapped
-from statements.prepared import Prepared, given
-from statements.writing import PreparedUpdate
+from grid.statements.prepared import Prepared, given
+from grid.statements.writing import PreparedUpdate
 
 log = logging.getLogger(__name__)
 _FENCE = Prepared(lambda: Execution.objects.filter(pk=given("execution")).order_by().values_list("token", "sandbox"))

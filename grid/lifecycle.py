@@ -21,8 +21,8 @@ from grid.locks import ending
 from grid.models import Execution
 from grid.models.executions import stream_of
 from grid.public_types import LIVE, ON_HOST, TERMINAL, State
-from statements.prepared import given, given_all
-from statements.writing import PreparedUpdate
+from grid.statements.prepared import given, given_all
+from grid.statements.writing import PreparedUpdate
 
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.CLAIMED, State.CANCELLED}),

@@ -12,8 +12,8 @@ from grid import event_log, executions
 from grid.models import Event, Execution
 from grid.models.executions import stream_of
 from grid.public_types import ON_HOST, State
+from grid.statements.prepared import Prepared, given
 from grid.toolkit.names import GRID_TOOLS
-from statements.prepared import Prepared, given
 
 REQUESTED, DOOR = "tool.requested", "grid"
 _CALLS = Prepared(

@@ -83,7 +83,7 @@ def drain(*, repository_id: int, tracker: Tracker, now: datetime, limit: int, se
         return []
     handled: list[WriteResult] = []
     try:
-        for row in outbox.ready(repository_id, now=now, limit=limit):
+        for row in outbox.ready(repository_id, now=now)[:limit]:
             if drainer.elapsed_seconds >= seconds or (row.not_before and row.not_before > drainer.now):
                 break
             if not (row.coalesce and outbox.supersede_unstarted(row)):

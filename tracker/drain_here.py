@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q
 
-from statements.prepared import Prepared, given
-from statements.writing import PreparedUpdate
 from tracker import outbox
 from tracker.base import Tracker
 from tracker.drain import attempted, created_by, failed_with
@@ -21,15 +19,6 @@ from tracker.local.tracker import LocalTracker
 from tracker.models import Operation, Repository
 from tracker.public_types import WriteResult
 
-_FREE = Prepared(
-    lambda: (
-        Repository.objects.select_for_update(no_key=True)
-        .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=given("now")))
-        .filter(pk=given("repository"), is_active=True)
-        .order_by()
-    )
-)
-_CARRIED_OUT = PreparedUpdate(lambda: Operation.objects.filter(pk=given("operation")))
 _BATCH = 20
 """Writes in one transaction: few enough that others wait for milliseconds only."""
 
@@ -50,13 +39,14 @@ def drain(*, repository_id: int, now: datetime, limit: int, seconds: float) -> l
 def _batch(repository_id: int, *, now: datetime, at_most: int) -> list[Operation]:
     # Durable: refuses to run inside a transaction, as every drain does.
     with transaction.atomic(durable=True):
-        home = _FREE.one(repository=repository_id, now=now)
+        free = Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now)
+        home = Repository.objects.select_for_update(no_key=True).filter(free, pk=repository_id, is_active=True).first()
         if home is None:
             return []
         tracker = LocalTracker(home=home)
         rows: list[Operation] = []
         # Wishes that did not see each other may have left edits that a later one replaces.
-        for row in outbox.supersede_among(outbox.ready(repository_id, now=now, limit=at_most)):
+        for row in outbox.supersede_among(list(outbox.ready(repository_id, now=now)[:at_most])):
             if row.not_before and row.not_before > now:
                 break
             _carry_out(row, tracker=tracker, scope=home.scope, now=now)
@@ -74,6 +64,6 @@ def _carry_out(row: Operation, *, tracker: Tracker, scope: str, now: datetime) -
         row.attempts += 1
         counted = {"attempts": row.attempts, "attempted_at": now}
         ended = counted | attempted(tracker=tracker, scope=scope, row=row, created=created, now=now)
-    _CARRIED_OUT.run(ended, operation=row.pk)
+    Operation.objects.filter(pk=row.pk).update(**ended)
     for name, value in ended.items():
         setattr(row, name, value)

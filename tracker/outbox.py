@@ -5,7 +5,6 @@ The row is the wish: it commits or rolls back with the decision, and its key mak
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import batched
@@ -14,7 +13,6 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from statements.prepared import Prepared, given, given_all
 from tracker import labels, writes
 from tracker.models import Issue, Operation, Repository
 from tracker.public_errors import InvalidError, NotFoundError
@@ -24,20 +22,6 @@ WRITES_MAX = 1_000
 """In one wish."""
 _KEYS_PER_QUERY = 5_000
 _PENDING = Q(state=Operation.State.PENDING)
-_KNOWN = Prepared(
-    lambda: Operation.objects.filter(key__in=given_all("keys")).order_by().values_list("key", "repository_id", "kind")
-)
-_WAITING = Prepared(
-    lambda: Operation.objects.filter(_PENDING).order_by().values_list("repository_id", flat=True).distinct()
-)
-_DUE = Prepared(lambda: _due().order_by("pk").values_list("pk", flat=True))
-_COALESCING = Prepared(
-    lambda: (
-        Operation.objects.filter(_PENDING, repository=given("repository"), coalesce__in=given_all("values"))
-        .order_by("id")
-        .values_list("coalesce", "id", "key")
-    )
-)
 
 
 def wish(repository_id: int, wished: Sequence[Write]) -> None:
@@ -105,30 +89,24 @@ def failed(*, limit: int) -> list[WriteResult]:
     return [result(row) for row in rows[:limit]]
 
 
-def ready(repository_id: int, *, now: datetime, limit: int) -> list[Operation]:
+def ready(repository_id: int, *, now: datetime) -> QuerySet[Operation]:
     """Pending writes in order, without those that rest and those on issues that a person holds."""
-    return _ready(limit).rows(repository=repository_id, now=now)
-
-
-@functools.lru_cache(maxsize=32)
-def _ready(limit: int) -> Prepared[Operation]:
-    return Prepared(lambda: _awake(Operation.objects.filter(repository=given("repository")))[:limit])
+    return _awake(Operation.objects.filter(repository_id=repository_id), now=now)
 
 
 def due_repositories(now: datetime) -> list[int]:
     """Active repositories whose next write may be carried out now and which nobody drains."""
-    waiting = _WAITING.rows()  # as a rule none
-    return _DUE.rows(ids=waiting, now=now) if waiting else []
-
-
-def _due() -> QuerySet[Repository]:
-    pending = _awake(Operation.objects.filter(repository=OuterRef("pk")))
-    return (
-        Repository.objects.filter(Exists(pending), pk__in=given_all("ids"), is_active=True)
-        .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=given("now")))
+    waiting = list(Operation.objects.filter(_PENDING).order_by().values_list("repository_id", flat=True).distinct())
+    if not waiting:  # as a rule; the question below is a hundred times dearer
+        return []
+    pending = _awake(Operation.objects.filter(repository=OuterRef("pk")), now=now)
+    rows = (
+        Repository.objects.filter(Exists(pending), pk__in=waiting, is_active=True)
+        .filter(Q(outbox_lease_until=None) | Q(outbox_lease_until__lt=now))
         .annotate(not_before=Subquery(pending.values("not_before")[:1]))
-        .filter(Q(not_before=None) | Q(not_before__lte=given("now")))
+        .filter(Q(not_before=None) | Q(not_before__lte=now))
     )
+    return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def repository_of(key: str) -> int:
@@ -197,8 +175,8 @@ def supersede_among(rows: Sequence[Operation]) -> list[Operation]:
     return [row for row in rows if row not in gone]
 
 
-def _awake(rows: QuerySet[Operation]) -> QuerySet[Operation]:
-    """Of a prepared query: pending ones that need not wait by themselves; writes of other issues go past those that must.
+def _awake(rows: QuerySet[Operation], *, now: datetime) -> QuerySet[Operation]:
+    """Pending ones that need not wait by themselves; writes of other issues go past those that must.
 
     A person who holds an issue, or has taken it over, is not written over. What answers that person's own command is
     let through, or the label that holds could never be taken off.
@@ -206,9 +184,7 @@ def _awake(rows: QuerySet[Operation]) -> QuerySet[Operation]:
     people = Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False)
     held = Issue.objects.filter(people, repository=OuterRef("repository"), key=OuterRef("subject"))
     answers = Q(kind__in=[WriteKind.SET_LABEL, WriteKind.REACT]) | Q(key__startswith="answer:")
-    return rows.filter(
-        _PENDING, Q(rests_until=None) | Q(rests_until__lte=given("now")), answers | ~Exists(held)
-    ).order_by("id")
+    return rows.filter(_PENDING, Q(rests_until=None) | Q(rests_until__lte=now), answers | ~Exists(held)).order_by("id")
 
 
 def _supersede(repository_id: int, coalesce: Collection[str]) -> None:
@@ -218,7 +194,7 @@ def _supersede(repository_id: int, coalesce: Collection[str]) -> None:
     rows = Operation.objects.filter(_PENDING, repository_id=repository_id, coalesce__in=coalesce)
     latest: dict[str, tuple[int, str]] = {}
     replaced: dict[str, list[int]] = {}
-    for value, pk, key in _COALESCING.rows(repository=repository_id, values=coalesce):
+    for value, pk, key in rows.order_by("id").values_list("coalesce", "id", "key"):
         if value in latest:
             replaced.setdefault(value, []).append(latest[value][0])
         latest[value] = (pk, key)
@@ -242,7 +218,8 @@ def _check_keys(repository_id: int, wished: Sequence[Write], payloads: dict[str,
     needed = {key for payload in payloads.values() for key in writes.predecessors(payload)}
     known: dict[str, tuple[int, str]] = {}
     for keys in batched(needed | payloads.keys(), _KEYS_PER_QUERY):
-        known.update((key, (owner, kind)) for key, owner, kind in _KNOWN.rows(keys=keys))
+        rows = Operation.objects.filter(key__in=keys).values_list("key", "repository_id", "kind")
+        known.update((key, (owner, kind)) for key, owner, kind in rows)
     for write in wished:
         if known.get(write.key, (repository_id, ""))[0] != repository_id:
             raise InvalidError(f"The key {write.key!r} belongs to a write of another repository.", field="key")

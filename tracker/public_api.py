@@ -149,12 +149,13 @@ def open_blockers(issue_id: int) -> list[Ref]:
 
 def blocker_ids(issue_id: int) -> list[int]:
     """Ids of the issues that this one waits for or waited for, closed ones too."""
-    return queries.blocker_ids(issue_id)
+    return list(Issue.objects.filter(waiting_links__issue_id=issue_id).order_by("pk").values_list("pk", flat=True))
 
 
 def blocked_by(issue_ids: Collection[int]) -> list[int]:
     """Ids of the open issues that wait for any of these."""
-    return queries.blocked_by(issue_ids)
+    waiting = Issue.objects.filter(blocker_links__blocker_id__in=issue_ids, is_open=True)
+    return list(waiting.order_by("pk").values_list("pk", flat=True).distinct())
 
 
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:

@@ -7,7 +7,6 @@ from itertools import batched
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
-from statements.prepared import Prepared, given, given_all
 from tracker import labels, limits
 from tracker.models import Comment, Dependency, Issue, IssueAssignee, IssueLabel, Repository
 from tracker.public_errors import InvalidError, NotFoundError
@@ -27,38 +26,6 @@ _IDS_PER_QUERY = 5_000  # SQLite takes 32,766 parameters in one statement
 _HAS_HOLD = Exists(IssueLabel.objects.filter(issue=OuterRef("pk"), name__iexact=labels.HOLD))
 _PEOPLE = IssueAssignee.objects.filter(issue=OuterRef("pk"), is_ours=False).order_by("login")
 _PERSON = Subquery(_PEOPLE.values("login")[:1])
-_REPOSITORY = Prepared(lambda: Repository.objects.filter(pk=given("repository")).order_by())
-_BLOCKED_BY = Prepared(
-    lambda: (
-        Issue.objects.filter(blocker_links__blocker__in=given_all("ids"), is_open=True)
-        .order_by("pk")
-        .values_list("pk", flat=True)
-        .distinct()
-    )
-)
-_FACTS = Prepared(
-    lambda: (
-        Issue.objects.filter(pk__in=given_all("ids"))
-        .annotate(has_hold=_HAS_HOLD, person=_PERSON)
-        .values_list("pk", "is_open", "has_hold", "person")
-    )
-)
-_OPEN_BLOCKERS = Prepared(
-    lambda: Dependency.objects.filter(issue__in=given_all("ids"), blocker__is_open=True).values_list(
-        "issue_id", "blocker__repository__scope", "blocker__key"
-    )
-)
-_BLOCKER_IDS = Prepared(
-    lambda: Issue.objects.filter(waiting_links__issue=given("issue")).order_by("pk").values_list("pk", flat=True)
-)
-_COMMENTS = Prepared(lambda: Comment.objects.filter(issue=given("issue")).order_by())
-_IS_HELD = Prepared(
-    lambda: (
-        Issue.objects.filter(Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False), pk=given("issue"))
-        .order_by()
-        .values_list("pk", flat=True)[:1]
-    )
-)
 
 
 def repository_view(repository: Repository) -> RepositoryView:
@@ -78,7 +45,7 @@ def repository(repository_id: int) -> Repository:
     Raises:
         NotFoundError: There is none.
     """
-    found = _REPOSITORY.one(repository=repository_id)
+    found = Repository.objects.filter(pk=repository_id).first()
     if found is None:
         raise NotFoundError(f"There is no repository with id {repository_id}.")
     return found
@@ -187,7 +154,7 @@ def comment_view(comment: Comment, ref: Ref) -> CommentView:
 
 def comments(issue_id: int) -> list[CommentView]:
     """The comments of an issue, oldest first; one query, and a second one when there are any."""
-    rows = sorted(_COMMENTS.rows(issue=issue_id), key=lambda row: (row.created_at, row.pk))
+    rows = sorted(Comment.objects.filter(issue=issue_id), key=lambda row: (row.created_at, row.pk))
     if not rows:  # as a rule, when an issue is new
         return []
     ref = Ref(*Issue.objects.values_list("repository__scope", "key").get(pk=issue_id))
@@ -196,17 +163,8 @@ def comments(issue_id: int) -> list[CommentView]:
 
 def is_held(issue_id: int) -> bool:
     """Whether somebody put `agent:hold` on, or assigned a person."""
-    return _IS_HELD.exists(issue=issue_id)
-
-
-def blocker_ids(issue_id: int) -> list[int]:
-    """Ids of the issues that this one waits for or waited for, closed ones too."""
-    return _BLOCKER_IDS.rows(issue=issue_id)
-
-
-def blocked_by(issue_ids: Collection[int]) -> list[int]:
-    """Ids of the open issues that wait for any of these."""
-    return _BLOCKED_BY.rows(ids=issue_ids)
+    people = Q(labels__name__iexact=labels.HOLD) | Q(assignees__is_ours=False)
+    return Issue.objects.filter(people, pk=issue_id).exists()
 
 
 def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
@@ -214,9 +172,13 @@ def facts(issue_ids: Collection[int]) -> dict[int, IssueFacts]:
     found: dict[int, IssueFacts] = {}
     for ids in batched(issue_ids, _IDS_PER_QUERY):
         blockers: dict[int, list[Ref]] = {}
-        for blocked, scope, key in _OPEN_BLOCKERS.rows(ids=ids):
+        links = Dependency.objects.filter(issue_id__in=ids, blocker__is_open=True).values_list(
+            "issue_id", "blocker__repository__scope", "blocker__key"
+        )
+        for blocked, scope, key in links:
             blockers.setdefault(blocked, []).append(Ref(scope, key))
-        for pk, is_open, has_hold, person in _FACTS.rows(ids=ids):
+        rows = Issue.objects.filter(pk__in=ids).annotate(has_hold=_HAS_HOLD, person=_PERSON)
+        for pk, is_open, has_hold, person in rows.values_list("pk", "is_open", "has_hold", "person"):
             reason = f"label {labels.HOLD}" if has_hold else f"assigned to {person}" if person else ""
             found[pk] = IssueFacts(
                 is_open=is_open,

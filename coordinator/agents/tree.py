@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from coordinator.models import Agent
 from coordinator.public_types import ATTENTION, ENDED, AgentState
-from statements.prepared import Prepared, given
+from grid.public_sql import Prepared, given
 from tracker import public_sync
 from tracker import public_writes as tracker_writes
 from tracker.public_types import AgentState as Shown

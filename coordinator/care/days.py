@@ -22,7 +22,7 @@ from coordinator.money import budgets, day_opening
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import ScopeKind
 from coordinator.rules import budget_rules
-from statements.prepared import Prepared, given_all
+from grid.public_sql import Prepared, given_all
 
 _LEVELS = Prepared(
     lambda: Envelope.objects.filter(Q(pk__in=given_all("ids")) | Q(key__in=given_all("keys"))).order_by()

@@ -21,8 +21,8 @@ from coordinator.documents.policy_file import FILE_NAME, Policy
 from coordinator.models import Definition, Envelope
 from coordinator.public_errors import InvalidInputError, NotAllowedError
 from coordinator.public_types import ScopeKind
+from grid.public_sql import Prepared
 from grid.public_toolkit import DefinitionError, Library, Source, library
-from statements.prepared import Prepared
 
 MAX_CHARACTERS = 64 * 1024
 KINDS = tuple(str(kind) for kind in Definition.Kind)

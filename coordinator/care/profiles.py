@@ -19,9 +19,9 @@ from coordinator.models import Agent, UpgradeRequest
 from coordinator.rules import capability as capabilities
 from coordinator.rules import models_of_agents
 from coordinator.rules.capability import EVERYTHING, Capability, CapabilityError, Level
+from grid.public_sql import Prepared, given
 from grid.public_toolkit import DefinitionError, FrozenProfile, Library, Tiers, tools_split
 from grid.public_types import AgentSpec, Limits
-from statements.prepared import Prepared, given
 
 log = logging.getLogger(__name__)
 _GRANTED = Prepared(

@@ -19,7 +19,7 @@ from coordinator.documents import prompts
 from coordinator.documents.prompts import MODES, PromptContext, PromptError
 from coordinator.models import Prompt
 from coordinator.public_errors import AgentNotFoundError, InvalidInputError, NotAllowedError
-from statements.prepared import Prepared, given
+from grid.public_sql import Prepared, given
 
 _OF_EVERYBODY = Prepared(lambda: Prompt.objects.filter(name=given("name"), scope="", is_current=True).order_by())
 NAMES_PER_TREE = 50

@@ -20,8 +20,8 @@ from coordinator.public_errors import InvalidInputError
 from grid import public_agents as grid_agents
 from grid import public_code as grid_code
 from grid.public_errors import GridError
+from grid.public_sql import Prepared, given
 from grid.public_types import AgentSpec
-from statements.prepared import Prepared, given
 from tracker import public_api as tracker
 from tracker.public_errors import TrackerError
 from tracker.public_types import RepositoryView

@@ -26,8 +26,8 @@ from coordinator.rules.conflict_steps import StepName, steps
 from grid import public_events as grid_events
 from grid import public_paths as grid_paths
 from grid.public_errors import GridError
+from grid.public_sql import Prepared
 from grid.public_types import LIVE
-from statements.prepared import Prepared
 
 MAX_PATTERNS = 50
 _TRIES = 5

@@ -18,7 +18,7 @@ from coordinator.money import budgets
 from coordinator.public_types import ENDED, AgentState, Source
 from coordinator.rules import proposals
 from coordinator.trees import plan_adopting, reports, spawning
-from statements.prepared import Prepared, given_all
+from grid.public_sql import Prepared, given_all
 from tracker import public_api as tracker
 from tracker import public_writes as tracker_writes
 from tracker.public_types import CloseReason, Ref, Write, WriteKind, WriteResult

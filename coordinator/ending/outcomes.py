@@ -27,8 +27,8 @@ from coordinator.talk import messages
 from coordinator.trees import endings, plan_acts, plan_adopting, reports, spawning
 from grid import public_agents as grid_agents
 from grid import public_api as grid
+from grid.public_sql import Prepared, given, given_all
 from grid.public_types import LIVE, ExecutionView, Outcome, OutcomeKind, State
-from statements.prepared import Prepared, given, given_all
 from tracker import public_api as tracker
 from tracker.public_types import CloseReason
 

@@ -25,9 +25,9 @@ from coordinator.rules import capability as capabilities
 from coordinator.talk import messages
 from grid import public_api as grid
 from grid import public_events as grid_events
+from grid import public_sql
+from grid.public_sql import Prepared, given
 from grid.public_types import Mode
-from statements import writing
-from statements.prepared import Prepared, given
 
 RECHECK = timedelta(seconds=60)
 """A deferred nudge whose event was missed is decided again after this long."""
@@ -103,7 +103,7 @@ def _coalesce(open_row: Nudge, *, source: Source, reason: str) -> Nudge:
         decision=_plain(Decision(answer=Answer.COALESCED, code="coalesced", reason=f"joined nudge {open_row.pk}")),
         answered_at=timezone.now(),
     )
-    writing.insert(joined)
+    public_sql.insert(joined)
     if source in admission.BY_HAND or open_row.source not in admission.BY_HAND:
         open_row.source, open_row.reason = source, reason[:500]
     return joined
@@ -221,7 +221,7 @@ def _answer(row: Nudge, decision: Decision, *, joined: Nudge | None = None) -> D
     row.answered_at = timezone.now()
     is_new = row.pk is None
     if is_new:
-        writing.insert(row)
+        public_sql.insert(row)
     else:
         row.save()
     if not changed and joined is None:

@@ -21,7 +21,7 @@ from coordinator.public_types import ScopeKind
 from coordinator.rules import budget_rules
 from coordinator.rules.admission_facts import Full
 from grid import public_events as grid_events
-from statements.prepared import Prepared, given
+from grid.public_sql import Prepared, given
 
 FLEET = scopes.FLEET
 ensure, rename, lower, get, below = scopes.ensure, scopes.rename, scopes.lower, scopes.get, scopes.below

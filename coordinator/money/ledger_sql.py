@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from statements.plain import places, run, time, uuid
+from grid.public_sql import places, run, time, uuid
 
 type Row = dict[str, Any]
 """What an event says of a row of ours, see `grid.public_events.row`."""

@@ -19,7 +19,7 @@ from coordinator.public_types import EnvelopeView, ScopeKind
 from coordinator.rules import budget_rules
 from coordinator.rules.budget_rules import DIMENSIONS
 from grid import public_events as grid_events
-from statements.prepared import Prepared, given_all
+from grid.public_sql import Prepared, given_all
 
 FLEET = "fleet"
 _THOSE = Prepared(lambda: Envelope.objects.filter(pk__in=given_all("ids")).order_by())

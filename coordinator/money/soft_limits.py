@@ -17,7 +17,7 @@ from coordinator.money.ledger_sql import Standing
 from coordinator.public_types import ScopeKind
 from coordinator.rules import breaker, budget_rules
 from grid import public_events as grid_events
-from statements.prepared import Prepared, given_all
+from grid.public_sql import Prepared, given_all
 
 WARNED, BREAKER = "budget.warned", "budget.breaker"
 _LIMITED_TREE = Prepared(

@@ -14,7 +14,7 @@ from django.db import connection
 
 from coordinator.models import ModelCall
 from coordinator.money.ledger_sql import STANDING, Row, Standing
-from statements.plain import places, run, time, uuid
+from grid.public_sql import places, run, time, uuid
 
 
 @dataclass(frozen=True, slots=True)

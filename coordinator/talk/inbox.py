@@ -12,8 +12,8 @@ from coordinator.documents.prompt_context import Told
 from coordinator.models import Agent, Message, Post
 from coordinator.rules import inbox_rules, vocabulary
 from coordinator.talk import messages, speakers
+from grid.public_sql import Prepared, given
 from grid.public_types import Mode, State
-from statements.prepared import Prepared, given
 
 MOST = 50
 _LOOKED_AT = 200

@@ -28,8 +28,8 @@ from coordinator.talk import speakers
 from grid import public_agents as grid_agents
 from grid import public_api as grid
 from grid import public_events as grid_events
+from grid.public_sql import Prepared, given
 from grid.public_types import ON_HOST, EventView
-from statements.prepared import Prepared, given
 
 MAX_CHARACTERS = 16_000
 

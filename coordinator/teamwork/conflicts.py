@@ -31,8 +31,8 @@ from coordinator.rules.conflict_rules import APART, STANDING, Choice, ConflictSt
 from coordinator.rules.footprints import FootprintMode
 from coordinator.teamwork import conflict_talk, threads
 from grid.public_paths import LockView
+from grid.public_sql import Prepared
 from grid.public_types import EventView
-from statements.prepared import Prepared
 
 MAX_WORDS = 1_000
 DEFAULT, POLICY, GRID = "default", "policy", "grid"

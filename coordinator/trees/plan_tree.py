@@ -18,8 +18,8 @@ from coordinator.models import Agent, AppliedPlan
 from coordinator.public_errors import AgentNotFoundError
 from coordinator.public_types import AgentState
 from coordinator.rules.plan_rules import Present
+from grid.public_sql import Prepared, given
 from grid.public_types import LIVE
-from statements.prepared import Prepared, given
 from tracker import public_api as tracker
 from tracker.public_types import IssueLinks
 

@@ -24,7 +24,7 @@ from grid.phases import Ended
 from grid.processes import ShimState
 from grid.public_types import ON_HOST, Result, State
 from grid.sandboxes import network
-from statements.prepared import Prepared, given
+from grid.statements.prepared import Prepared, given
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.05

@@ -20,8 +20,8 @@ from grid.processes import ShimState
 from grid.public_types import ON_HOST, LaunchSpec
 from grid.sandboxes import network
 from grid.spool import SpoolReader
-from statements.prepared import given
-from statements.writing import PreparedUpdate
+from grid.statements.prepared import given
+from grid.statements.writing import PreparedUpdate
 
 EVENT_CHARS = 12_000
 LINE_OVERHEAD = 4

@@ -13,8 +13,8 @@ from grid.locks.sql import OPEN, STATES, stored, when
 from grid.locks.turns import Turn
 from grid.locks.types import LockView
 from grid.public_types import ON_HOST
-from statements import plain
-from statements.plain import places, run, uuid
+from grid.statements import plain
+from grid.statements.plain import places, run, uuid
 
 _COLUMNS = (
     "l.id, l.repository, l.execution_id, l.pattern, l.key, l.is_glob, l.mode, l.state, l.token, l.asked_at, l.since, l.until, "

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from grid.public_types import ON_HOST
-from statements import plain
+from grid.statements import plain
 
 STATES = ", ".join(f"'{state}'" for state in sorted(ON_HOST))
 """Of executions that can hold locks, for an IN."""

@@ -17,8 +17,8 @@ from django.db import connection
 from grid import event_log
 from grid.locks.sql import OPEN, STATES, when
 from grid.models.executions import stream_of
-from statements import plain
-from statements.plain import Statement, run, run_all, uuid
+from grid.statements import plain
+from grid.statements.plain import Statement, run, run_all, uuid
 
 type Note = tuple[UUID, str, dict[str, Any]]
 """Whose stream, kind and body of an event to be written."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from statements.prepared import Prepared, given
-from statements.writing import PreparedUpdate
 from tracker import limits
 from tracker.models import Issue, Repository
 from tracker.public_errors import InvalidError, NotFoundError
@@ -19,14 +17,6 @@ from tracker.public_types import IssueDraft, Ref
 
 OURSELVES = "agent-grid"
 """Author of everything that the grid writes."""
-_TOUCHED = PreparedUpdate(lambda: Issue.objects.filter(pk=given("issue")))
-_ISSUE = Prepared(
-    lambda: (
-        Issue.objects.select_related("repository")
-        .filter(repository__tracker=Repository.Kind.LOCAL, repository__scope=given("scope"), key=given("key"))
-        .order_by()
-    )
-)
 
 
 def repository(scope: str) -> Repository:
@@ -67,9 +57,9 @@ def issue(ref: Ref) -> Issue:
         NotFoundError: There is none.
     """
     if limits.is_name(ref.scope) and limits.is_number(ref.key):
-        found = _ISSUE.one(scope=ref.scope, key=ref.key)
-        if found is not None:
-            return found
+        rows = Issue.objects.select_related("repository")
+        with suppress(Issue.DoesNotExist):
+            return rows.get(repository__tracker=Repository.Kind.LOCAL, repository__scope=ref.scope, key=ref.key)
     raise NotFoundError(f"The local tracker has no issue {ref!s:.300}.")
 
 
@@ -88,7 +78,7 @@ def same_scope(ref: Ref, other: Ref, *, field: str) -> Issue:
 def touch(row: Issue, *, now: datetime | None = None, **fields: Any) -> None:
     """Change these fields of an issue, and the time of its last change; `row` shows them as well."""
     changes = {"updated_at": now or timezone.now(), **fields}
-    _TOUCHED.run(changes, issue=row.pk)
+    Issue.objects.filter(pk=row.pk).update(**changes)
     for name, value in changes.items():
         setattr(row, name, value)
 

@@ -8,11 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils import timezone
 
-from statements import writing
-from statements.prepared import Prepared, given
 from tracker import labels, limits, queries
 from tracker.local import rows, structure
 from tracker.models import Comment, Issue, IssueAssignee, IssueLabel, Reaction, Repository
@@ -22,16 +20,6 @@ from tracker.public_types import AgentState, CloseReason, CommentView, IssueDraf
 OPERATOR = "operator"
 """Whoever may run the management commands."""
 _PAGE_ROWS = 100
-_IN_SLOT = Prepared(lambda: Comment.objects.filter(issue=given("issue"), slot=given("slot")).order_by())
-_COMMENT_COUNT = Prepared(
-    lambda: (
-        Comment.objects.filter(issue=given("issue"))
-        .order_by()
-        .values("issue")
-        .annotate(n=Count("pk"))
-        .values_list("n", flat=True)
-    )
-)
 
 
 class LocalTracker:
@@ -160,7 +148,7 @@ class LocalTracker:
         facts, text = limits.comment_data(data), limits.body(markdown, field="markdown")
         with self._writing(ref.scope):
             issue = self._issue(ref)
-            comment = _IN_SLOT.one(issue=issue.pk, slot=slot)
+            comment = next(iter(Comment.objects.filter(issue=issue, slot=slot)[:1]), None)
             if comment is None:
                 comment = insert_comment(issue=issue, author=rows.OURSELVES, body=text, slot=slot, data=facts)
             elif not _is_late(facts, comment.data) and (comment.body, comment.data) != (text, facts):
@@ -248,11 +236,11 @@ def insert_comment(
     Raises:
         InvalidError: The issue has `COMMENTS_MAX` comments.
     """
-    if (_COMMENT_COUNT.one(issue=issue.pk) or 0) >= limits.COMMENTS_MAX:
+    if Comment.objects.filter(issue=issue).count() >= limits.COMMENTS_MAX:
         raise InvalidError(f"#{issue.key} has {limits.COMMENTS_MAX} comments; open another issue.", field="ref")
     now, is_ours = timezone.now(), author == rows.OURSELVES
     rows.touch(issue, now=now)
-    comment = Comment(
+    return Comment.objects.create(
         issue=issue,
         author=author,
         is_ours=is_ours,
@@ -262,8 +250,6 @@ def insert_comment(
         data=data or {},
         created_at=now,
     )
-    writing.insert(comment)
-    return comment
 
 
 def put_label(issue: Issue, name: str, *, present: bool) -> None:

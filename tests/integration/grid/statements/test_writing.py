@@ -14,9 +14,9 @@ from coordinator.models import AuditEntry, Nudge
 from coordinator.public_types import Answer, Source
 from grid.models import Execution
 from grid.public_types import State
-from statements import writing
-from statements.prepared import given, given_all
-from statements.writing import PreparedUpdate, insert
+from grid.statements import writing
+from grid.statements.prepared import given, given_all
+from grid.statements.writing import PreparedUpdate, insert
 from tests.factories import make_agent, make_child, make_execution, make_git_repository
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,8 +17,8 @@ from coordinator.models import Agent, Envelope
 from coordinator.public_types import AgentState
 from grid.models import Execution
 from grid.public_types import State
-from statements.prepared import Prepared, given, given_all
-from statements.writing import PreparedUpdate
+from grid.statements.prepared import Prepared, given, given_all
+from grid.statements.writing import PreparedUpdate
 from tests.factories import make_agent, make_child, make_execution, make_git_repository
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""Rows added and changed by statements that Django builds once in a process: what `statements.prepared` does for queries."""
+"""Rows added and changed by statements that Django builds once in a process: what `grid.statements.prepared` does for queries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.db.models import Field, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import UpdateQuery
 
-from statements import plain
-from statements.prepared import filled, given, stored
+from grid.statements import plain
+from grid.statements.prepared import filled, given, stored
 
 
 class PreparedUpdate:

@@ -21,7 +21,7 @@ from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.query import FlatValuesListIterable, ModelIterable, ValuesListIterable, get_related_populators
 from django.db.transaction import TransactionManagementError
 
-from statements import plain
+from grid.statements import plain
 
 _ITERABLES = (ModelIterable, ValuesListIterable, FlatValuesListIterable)
 

@@ -12,8 +12,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from grid.models import Host
-from statements import plain
-from statements.plain import run, run_all
+from grid.statements import plain
+from grid.statements.plain import run, run_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SPACE = "INSERT INTO grid_lockspace (repository, token) VALUES (%s, %s)"
