@@ -61,6 +61,18 @@ def test_a_strangers_edit_takes_a_queued_run_back_and_asks(here: Here) -> None:
     assert invariants.violations() == []
 
 
+def test_an_approval_that_comes_before_the_end_of_a_run_that_was_taken_back_starts_another(here: Here) -> None:
+    number = _under_way(here)
+    agent = here.agent(number)
+    assert agent is not None
+    Issue.objects.update(body=CANARY)
+    questions.ask(agent.pk, reason=approvals.question("rita"), actor="github:rita")
+    assert Execution.objects.get().state == State.CANCELLED
+    assert control.nudge(agent.pk, actor="op").answer == Answer.DEFERRED
+    outcomes.apply(agent.execution_id)
+    assert (here.state(number), Execution.objects.count()) == (AgentState.QUEUED, 2)
+
+
 ANSWERS = ("/agent run", "agent:ready", "old text", "writer's text", "operator")
 
 
