@@ -203,7 +203,7 @@ def test_a_start_that_a_crash_lost_is_found_and_what_waits_is_handed_over(agent)
     assert grid_events.advance_cursor(sweeps.CONSUMER, old=position, new=end_of_log), "and then its process died"
     long_ago = timezone.now() - timedelta(minutes=1)
     Execution.objects.filter(pk=run.execution_id).update(started_at=long_ago)
-    assert sweeps.sweep()["missed"] == 1
+    assert sweeps.sweep()["starts"] == 1
     assert run.agent.state == "running"
     assert Message.objects.get().state == "delivered"
-    assert sweeps.sweep()["missed"] == 0
+    assert sweeps.sweep()["starts"] == 0

@@ -105,10 +105,11 @@ def test_a_refusal_says_what_to_do_and_shows_no_secret(clone: Path, bare: Path, 
     assert "wrong" not in repr(credential)
 
 
-@pytest.mark.parametrize("location", ["/tmp", "ssh://git@example.com/x", "https://bot:word@example.com/x.git"])
-def test_a_credential_goes_over_http_only_and_never_beside_another_one(location: str):
+@pytest.mark.parametrize("location", ["{folder}", "ssh://git@example.com/x", "https://bot:word@example.com/x.git"])
+def test_a_credential_goes_over_http_only_and_never_beside_another_one(tmp_path: Path, location: str):
+    (tmp_path / "HEAD").write_text("no repository, but it looks like one\n")
     with pytest.raises(WorkspaceError, match="credential"):
-        store.default_branch(location, credential=BOT)
+        store.default_branch(location.format(folder=tmp_path), credential=BOT)
 
 
 def test_a_credential_with_a_line_end_is_refused():
