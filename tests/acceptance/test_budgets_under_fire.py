@@ -19,7 +19,7 @@ SECONDS = 3
 MAKE = """
 from pathlib import Path
 from grid.models import Host
-from coordinator import budgets
+from coordinator.money import budgets
 from coordinator.models import Envelope
 from tests.factories import make_agent, make_child
 root = make_agent(Path({path!r}))
@@ -75,7 +75,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 from django.utils import timezone
-from coordinator import capability
+from coordinator.rules import capability
 from coordinator.rules.capability import EVERYTHING
 from coordinator.models import Agent
 from grid import bearers

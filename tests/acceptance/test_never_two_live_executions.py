@@ -18,7 +18,9 @@ from grid.models import Host
 from tests.factories import make_agent
 first = make_agent(Path({path!r}))
 from tests import factories
-from coordinator import roster, repositories, scopes
+from coordinator.agents import roster
+from coordinator.care import repositories
+from coordinator.money import scopes
 from coordinator.models import Agent, Envelope
 from tracker import public_api as tracker
 from tracker.public_types import IssueDraft
