@@ -10,6 +10,7 @@ HOLD = "agent:hold"
 """Put on by people only: nothing is started or written while it is there."""
 _PREFIX = "agent:"
 _STATES = {f"{_PREFIX}{state}": state for state in AgentState if state}
+_ASKING = frozenset({AgentState.BLOCKED, AgentState.FAILED})
 # When a crash left two state labels, the furthest one is the truth. The order of AgentState is that order.
 _RANK = {state: rank for rank, state in enumerate(AgentState)}
 
@@ -25,13 +26,18 @@ def state_of(label: str) -> AgentState | None:
 
 
 def split(labels: Iterable[str]) -> tuple[AgentState, tuple[str, ...]]:
-    """The state shown by labels (the furthest one wins) and the labels that show no state."""
-    plain = []
-    state = AgentState.NONE
+    """The state shown by labels and the labels that show no state.
+
+    The furthest state wins. But where a person is asked to put `agent:ready` on, it counts beside the label that asks.
+    """
+    plain, shown = [], {AgentState.NONE}
     for label in labels:
-        shown = state_of(label)
-        if shown is None:
+        state = state_of(label)
+        if state is None:
             plain.append(label)
         else:
-            state = max(state, shown, key=_RANK.__getitem__)
-    return state, tuple(plain)
+            shown.add(state)
+    furthest = max(shown, key=_RANK.__getitem__)
+    if AgentState.READY in shown and furthest in _ASKING:
+        furthest = AgentState.READY
+    return furthest, tuple(plain)

@@ -173,8 +173,7 @@ def _edited_by_a_stranger(here: Here, number: int) -> None:
 def _answer(here: Here, number: int, how: str) -> None:
     match how:
         case "agent:ready":
-            here.by("alice").remove_label(number, "agent:blocked")
-            here.by("alice").add_label(number, "agent:ready")
+            here.by("alice").add_label(number, "agent:ready")  # beside `agent:blocked`, as the comment asks
             here.hint(number, "labeled", actor="alice", label="agent:ready")
         case "old text":
             here.by("rita").edit_issue(number, body="as I say")
