@@ -246,7 +246,7 @@ def test_a_goal_that_changes_while_the_work_is_brought_together_is_worked_on_aga
 
     def plan_between(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         """A person's plan, when the run has been looked at and its work is going to be merged."""
-        if not done and "blocked_reason" in sql and sql.endswith('WHERE "coordinator_agent"."parent_id" = %s'):
+        if not done and "blocked_reason" in sql and sql.endswith('WHERE "coordinator_agent"."parent_id" = (%s)'):
             done.append(sql)
             rename(run, "Another part")
         return execute(sql, params, many, context)
