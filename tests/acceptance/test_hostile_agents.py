@@ -149,7 +149,7 @@ def test_it_ends_honestly_and_leaves_no_process(
 ) -> None:
     told = arena.end_of(words[0])
     until_gone(arena, told, *words[1:2] if MARK in words else ())
-    assert states(told) == expected
+    assert states(told) == expected, told["executions"]
     last = told["executions"][0]
     assert reason in last["result"]["reason"]
     if expected == ["succeeded"]:
