@@ -75,7 +75,10 @@ def start(*, repository_id: int, issue_id: int, order: Order) -> Agent:
         is_new = agent is None
         if agent is None:
             agent = _take_on(repository_id=repository_id, issue_id=issue_id)
-            control.audit(order.actor, "start", str(tracker.get_issue(issue_id).ref), {"how": order.how})
+            # Of two at the same moment one made the agent; the other one waited for it, and finds it nudged or asked about.
+            is_new = agent.state == AgentState.NEW and not agent.nudges.exists()
+            if is_new:
+                control.audit(order.actor, "start", str(tracker.get_issue(issue_id).ref), {"how": order.how})
         if not approve(agent, order):
             return agent
         if is_new or agent.state == AgentState.NEW:
