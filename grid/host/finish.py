@@ -22,8 +22,8 @@ from grid.sandboxes import network
 
 log = logging.getLogger(__name__)
 TAIL_CHARS = 4000
-EXIT_GRACE_SECONDS = 2.0
-"""For a shim to be gone after its last record."""
+EXIT_GRACE_SECONDS = 10.0
+"""For a shim to be gone after its last record: milliseconds, but a machine at its limits may not let it run for seconds."""
 
 
 def phase_ended(watch: Watch, ended: Ended, *, lease_at: float) -> None:
